@@ -1,0 +1,239 @@
+"""Settings: frozen dataclasses, the profiles that fill them, and a stable key for each configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from birdnb.files import BirdnbError
+
+PROFILES = Path(__file__).parent / "profiles"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class AudioSettings:
+    """How sound becomes a log-mel spectrogram (LMS); its key names the cache folder."""
+
+    sample_rate: int = 22050  # [Hz] after resampling, mono
+    high_pass_hz: float = 500.0  # [Hz] Butterworth, order 4; wind and traffic live below
+    n_fft: int = 2048  # [samples] 93 ms at 22,050 Hz
+    hop_length: int = 512  # [samples] 23 ms at 22,050 Hz
+    n_mels: int = 128  # mel bands, Slaney scale as in librosa
+    clip_seconds: float = 4.0  # [s] 3 to 5
+    segments_per_recording: int = 3  # the most active windows kept of each recording
+
+    def __post_init__(self) -> None:
+        if not 3.0 <= self.clip_seconds <= 5.0:
+            raise BirdnbError(f"clip_seconds is {self.clip_seconds}: the study uses clips of 3 to 5 seconds")
+
+    @property
+    def clip_samples(self) -> int:
+        """Samples in a clip."""
+        return round(self.clip_seconds * self.sample_rate)
+
+    @property
+    def n_frames(self) -> int:
+        """Frames T of a clip's LMS (centred frames: 4 s at hop 512 give 173)."""
+        return 1 + self.clip_samples // self.hop_length
+
+
+@dataclass(frozen=True)
+class SplitSettings:
+    """How recordings are shared out between training, validation and test."""
+
+    validation_share: float = 0.15
+    test_share: float = 0.15
+    group_by: str = "session"  # session (recordist + date + locality), recordist, or recording (leaks sessions: for comparison only)
+    min_recordings: int = 3  # a species with fewer recordings than this cannot be split
+    min_groups: int = 3  # ... or with fewer sessions (one for each side)
+    rare_species: str = "drop"  # drop, or train_only
+
+    def __post_init__(self) -> None:
+        _one_of("group_by", self.group_by, ("session", "recordist", "recording"))
+        _one_of("rare_species", self.rare_species, ("drop", "train_only"))
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Which network, from which weights, on which normalisation."""
+
+    name: str = "ast"  # ast, efficientnet_b2 or mfcc
+    pretrained: bool | str = False  # false, synthetic, true (the model's hub checkpoint), a hub id, or a local folder or file
+    size: str = "tiny"  # AST only: tiny (laptop) or base (the checkpoint's)
+    normalisation: str = "standard"  # standard (zero mean, unit variance), noise_floor or pcen
+    drop_path: float = 0.0  # stochastic depth
+
+    def __post_init__(self) -> None:
+        _one_of("name", self.name, ("ast", "efficientnet_b2", "mfcc"))
+        _one_of("size", self.size, ("tiny", "base"))
+        _one_of("normalisation", self.normalisation, ("standard", "noise_floor", "pcen"))
+
+
+@dataclass(frozen=True)
+class AugmentSettings:
+    """What is done to training batches (never to validation or test)."""
+
+    specaugment: bool = False
+    specaugment_prob: float = 0.8  # share of the samples masked
+    freq_mask: int = 15  # [mel bands] widest frequency mask
+    freq_mask_min: int = 8  # [mel bands] narrowest
+    time_mask: int = 35  # [frames at T = 173] widest time mask; scaled to other T
+    time_mask_min: int = 20  # [frames at T = 173] narrowest
+    mixup: bool = False
+    mixup_alpha: float = 0.4  # lambda ~ Beta(alpha, alpha)
+    mixup_prob: float = 0.5  # share of the batches blended
+    mixup_labels: str = "mix"  # mix (interpolated) or union (both species present)
+    noise: bool = False
+    noise_prob: float = 0.5  # share of the samples that get noise
+    snr_db_min: float = 3.0  # [dB]
+    snr_db_max: float = 30.0  # [dB]
+    time_shift: bool = False  # circular, any amount
+    gain_db: float = 0.0  # [dB] uniform in +- this
+
+    def __post_init__(self) -> None:
+        _one_of("mixup_labels", self.mixup_labels, ("mix", "union"))
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How a network is trained."""
+
+    epochs: int = 10
+    batch_size: int = 32
+    accumulation: int = 1  # batches per optimiser step
+    lr_backbone: float = 5e-5
+    lr_head: float = 1e-3
+    layer_decay: float = 1.0  # learning rate of a layer relative to the one above it
+    weight_decay: float = 0.01
+    warmup: float = 0.1  # share of all steps, linear
+    loss: str = "cross_entropy"  # cross_entropy or focal
+    focal_gamma: float = 2.0
+    class_balance: bool = False  # weigh classes by inverse frequency
+    label_smoothing: float = 0.0
+    clip_norm: float = 1.0  # gradient clipping
+    patience: int = 10  # epochs without a better validation score before stopping
+    keep: str = "best"  # best (by validation macro F1, then loss) or last
+    ema_decay: float = 0.0  # exponential moving average of the weights, 0 for none
+    segments: int = 3  # training segments per recording, the most active first
+    precision: str = "auto"  # auto (bf16 where the GPU has it), fp32 or bf16
+    test_shifts: int = 1  # predictions averaged over this many circular time shifts
+
+    def __post_init__(self) -> None:
+        _one_of("loss", self.loss, ("cross_entropy", "focal"))
+        _one_of("keep", self.keep, ("best", "last"))
+        _one_of("precision", self.precision, ("auto", "fp32", "bf16"))
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Everything that makes one run what it is."""
+
+    model: ModelSettings = field(default_factory=ModelSettings)
+    train: TrainSettings = field(default_factory=TrainSettings)
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How much computing: the settings of every run of the study."""
+
+    name: str
+    audio: AudioSettings
+    split: SplitSettings
+    runs: dict[str, RunSettings]
+
+
+def load_profile(name: str | Path) -> Profile:
+    """Read ``birdnb/profiles/<name>.yaml`` (or the YAML file at that path); unknown keys and wrong types are errors."""
+    path = Path(name) if str(name).endswith((".yaml", ".yml")) else PROFILES / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in PROFILES.glob("*.yaml")))
+        raise BirdnbError(f"no profile {str(name)!r}: choose one of {known}, or give the path of a YAML file")
+    try:
+        text = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise BirdnbError(f"{path} is not valid YAML: {error}") from error
+    unknown = set(text) - {"audio", "split", "defaults", "runs"}
+    if unknown:
+        raise BirdnbError(f"{path}: unknown section {sorted(unknown)[0]!r}; known are audio, split, defaults, runs")
+    defaults, runs = text.get("defaults") or {}, text.get("runs") or {}
+    return Profile(
+        name=path.stem,
+        audio=from_dict(AudioSettings, text.get("audio") or {}, f"{path.name}: audio"),
+        split=from_dict(SplitSettings, text.get("split") or {}, f"{path.name}: split"),
+        runs={run: _run_settings(defaults, own or {}, f"{path.name}: {run}") for run, own in runs.items()},
+    )
+
+
+def from_dict(kind: type[T], values: dict[str, Any], where: str) -> T:
+    """Build a settings dataclass from a dictionary. Raises BirdnbError for a key or a type it does not know."""
+    hints = typing.get_type_hints(kind)
+    for key, value in values.items():
+        if key not in hints:
+            raise BirdnbError(f"{where}: unknown setting {key!r}; known are {', '.join(hints)}")
+        _check_type(f"{where}.{key}", value, hints[key])
+    return kind(**{key: float(value) if hints[key] is float else value for key, value in values.items()})
+
+
+def override(settings: T, **changes: Any) -> T:
+    """Copy nested settings with fields replaced by their bare name (``epochs=30``); ``None`` leaves a field as it is.
+
+    Raises BirdnbError when no part of the settings has such a field.
+    """
+    for key, value in changes.items():
+        if value is not None:
+            settings = _override_one(settings, key, value)
+    return settings
+
+
+def key_of(*settings: Any) -> str:
+    """Twelve hexadecimal digits that stay the same as long as the settings do (any order of keys)."""
+    plain = [dataclasses.asdict(s) if dataclasses.is_dataclass(s) and not isinstance(s, type) else s for s in settings]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def _run_settings(defaults: dict, own: dict, where: str) -> RunSettings:
+    parts = {"model": ModelSettings, "train": TrainSettings, "augment": AugmentSettings}
+    unknown = (set(defaults) | set(own)) - set(parts)
+    if unknown:
+        raise BirdnbError(f"{where}: unknown part {sorted(unknown)[0]!r}; known are {', '.join(parts)}")
+    return RunSettings(**{
+        part: from_dict(kind, {**(defaults.get(part) or {}), **(own.get(part) or {})}, f"{where}.{part}")
+        for part, kind in parts.items()
+    })  # fmt: skip
+
+
+def _override_one(settings: Any, key: str, value: Any) -> Any:
+    hints = typing.get_type_hints(type(settings))
+    for name in [f.name for f in dataclasses.fields(settings)]:
+        part = getattr(settings, name)
+        if name == key:
+            _check_type(key, value, hints[name])
+            return dataclasses.replace(settings, **{name: float(value) if hints[name] is float else value})
+        if dataclasses.is_dataclass(part) and key in {f.name for f in dataclasses.fields(part)}:
+            return dataclasses.replace(settings, **{name: _override_one(part, key, value)})
+    raise BirdnbError(f"no setting is called {key!r} in {type(settings).__name__}")
+
+
+def _check_type(where: str, value: Any, hint: Any) -> None:
+    allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if float in allowed and isinstance(value, int) and not isinstance(value, bool):
+        return
+    if type(value) not in allowed:
+        wanted = " or ".join(kind.__name__ for kind in allowed)
+        hint_text = " (YAML reads 1e-4 as text: write 1.0e-4)" if isinstance(value, str) and float in allowed else ""
+        raise BirdnbError(f"{where}: {value!r} is not a {wanted}{hint_text}")
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise BirdnbError(f"{name} is {value!r}: choose one of {', '.join(allowed)}")

@@ -1,0 +1,79 @@
+"""Where files live and how they are written: project folders, atomic writes, safe names."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import re
+import tempfile
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class BirdnbError(Exception):
+    """An error for the person at the keyboard: names the file or value and the remedy; commands print it as one line."""
+
+
+def artifacts_dir() -> Path:
+    """Folder for everything that can be made again; the environment variable ``BIRDNB_ARTIFACTS`` moves it."""
+    return Path(os.environ.get("BIRDNB_ARTIFACTS") or ROOT / "artifacts")
+
+
+def reports_dir() -> Path:
+    """Folder for results worth keeping; the environment variable ``BIRDNB_REPORTS`` moves it."""
+    return Path(os.environ.get("BIRDNB_REPORTS") or ROOT / "reports")
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path | str) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; it takes the real name only when the block ends without an error.
+
+    The temporary name starts with ``.tmp-`` and keeps the suffix, so that a killed process leaves nothing that could be
+    taken for a finished file. Raises BirdnbError on a full disk or a folder that may not be written.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".tmp-", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise BirdnbError(f"no space left on the disk while writing {path}: free some space and run again") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise BirdnbError(f"may not write {path}: make the folder writable or set BIRDNB_ARTIFACTS to another one") from error
+        raise
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path | str, text: str) -> Path:
+    """Write UTF-8 text atomically and return the path."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return Path(path)
+
+
+def write_json(path: Path | str, value: Any) -> Path:
+    """Write a JSON file atomically, keys in the order given, NaN refused."""
+    return write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def safe_name(text: str) -> str:
+    """Turn any text into a file name of letters, digits, ``.``, ``_`` and ``-`` (at most 120 characters, never hidden)."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", plain).strip("._-")
+    return name[:120] or "unnamed"
