@@ -1,0 +1,283 @@
+"""Run the study: the notebooks in order, by papermill. What run_all.sh hands over to once the environment stands.
+
+Only the standard library is imported at the top, so that ``--help`` and a mistyped option answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, TextIO
+
+from birdnb.files import ROOT, BirdnbError, reports_dir, safe_name, write_text
+
+NOTEBOOKS = ROOT / "notebooks"
+EXAMPLES = """examples:
+  ./run_all.sh                                         the demo study on the laptop profile
+  ./run_all.sh --corpus data/xeno_canto --profile gpu  your own recordings, on a GPU
+  ./run_all.sh --folds 4 --corpus data/my_birds        a small corpus: four grouped folds instead of one split
+  ./run_all.sh --only 04 -- -p epochs 30               one notebook, with papermill parameters
+  ./run_all.sh --setup                                 only prepare the environment
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line, do what it asks, return the exit status (0 done, 1 a notebook failed, 2 a wrong argument)."""
+    words = sys.argv[1:] if argv is None else argv
+    words, extra = (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [])
+    options = _parser().parse_args(words)
+    try:
+        books = select(options.only)
+        if options.list:
+            print("\n".join(f"{book.stem[:2]}  {book.stem[3:]:<22}{title(book)}" for book in books))
+            return 0
+        if options.lab:
+            return subprocess.call([sys.executable, "-m", "jupyter", "lab", str(NOTEBOOKS)], cwd=ROOT)
+        if options.test:
+            return test(books)
+        if options.bless:
+            return bless(books)
+        parameters = {"corpus": corpus_argument(options.corpus), "profile": options.profile,
+                      "seed": options.seed, "folds": options.folds}  # fmt: skip
+        return run(books, parameters, papermill_parameters(extra), again=options.again)
+    except BirdnbError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped. What is finished is kept: the same command goes on from there.", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="run_all.sh", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Run the bird-song study: seven notebooks, from recordings to a report.",
+    )  # fmt: skip
+    parser.add_argument("--corpus", default="demo", help="demo (synthesised songs, the default) or a folder of recordings")
+    parser.add_argument("--profile", default="laptop", help="laptop (the default), gpu, or a YAML file of your own")
+    parser.add_argument("--seed", type=int, default=7, help="seed of the split and of every training (default 7)")
+    parser.add_argument("--folds", type=int, default=0, metavar="K", help="grouped K-fold cross-validation instead of one split")
+    parser.add_argument("--only", nargs="+", metavar="NN", help="only these notebooks, by number: --only 01 04")
+    parser.add_argument("--again", action="store_true", help="execute notebooks even when they are up to date")
+    parser.add_argument("--setup", action="store_true", help="only prepare the environment (run_all.sh does that)")
+    parser.add_argument("--lab", action="store_true", help="open JupyterLab on the notebooks")
+    parser.add_argument("--test", action="store_true", help="run the unit tests, then compare the notebooks with nbval")
+    parser.add_argument("--bless", action="store_true", help="execute the committed notebooks anew and rewrite their outputs")
+    parser.add_argument("--list", action="store_true", help="list the notebooks and stop")
+    return parser
+
+
+def select(only: list[str] | None) -> list[Path]:
+    """The notebooks in order, or those whose number is asked for. Raises BirdnbError for a number that is not there."""
+    books = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+    if not only:
+        return books
+    wanted = {name[:2].zfill(2) if name[:2].isdigit() else name.zfill(2) for name in only}
+    known = {book.stem[:2] for book in books}
+    if wanted - known:
+        raise BirdnbError(f"no notebook {sorted(wanted - known)[0]}: choose from {', '.join(sorted(known))}")
+    return [book for book in books if book.stem[:2] in wanted]
+
+
+def title(book: Path) -> str:
+    """The question a notebook answers: the first line of text under its heading."""
+    cell = "".join(json.loads(book.read_text(encoding="utf-8"))["cells"][0]["source"])
+    lines = [line.strip(" *_") for line in cell.splitlines() if line.strip() and not line.startswith("#")]
+    return lines[0] if lines else ""
+
+
+def corpus_argument(text: str) -> str:
+    """``demo`` as it is, a folder as an absolute path. Raises BirdnbError for a folder that is not there or not a corpus."""
+    if text == "demo":
+        return text
+    from birdnb.corpora import open_corpus
+
+    open_corpus(text, progress=False)
+    return str(Path(text).expanduser().resolve())
+
+
+def papermill_parameters(words: list[str]) -> dict[str, Any]:
+    """Read ``-p NAME VALUE`` pairs; values are Python literals where they can be, text elsewhere."""
+    if len(words) % 3 or any(word not in ("-p", "--parameters") for word in words[::3]):
+        raise BirdnbError(f"after -- only papermill's -p NAME VALUE is understood, not {' '.join(words)!r}")
+    return {name: _literal(value) for name, value in zip(words[1::3], words[2::3], strict=True)}
+
+
+def run(books: list[Path], parameters: dict[str, Any], extra: dict[str, Any], again: bool = False) -> int:
+    """Execute the notebooks one by one into the report folder; stop at the first that fails."""
+    from birdnb.config import load_profile
+
+    known = {book: _known_parameters(book) for book in books}
+    for name in extra:
+        if not any(name in names for names in known.values()):
+            choice = ", ".join(sorted(set().union(*known.values())))
+            raise BirdnbError(f"no notebook that was asked for has a parameter {name!r}; known are {choice}")
+    load_profile(parameters["profile"])
+    report = report_folder(parameters["corpus"], parameters["profile"])
+    print(f"corpus {parameters['corpus']}, profile {parameters['profile']}, results in {_short(report)}")
+    stamp = _hash(_code_state(), _corpus_state(parameters["corpus"]))
+    began = time.monotonic()
+    for book in books:
+        given = {name: value for name, value in {**parameters, **extra}.items() if name in known[book]}
+        stamp = _hash(stamp, book.read_text(encoding="utf-8"), json.dumps(given, sort_keys=True, default=str))
+        if not _execute(book, given, report, stamp, again):
+            return 1
+    page = report / "PHASE3_RESULTS.html"
+    print(f"done in {(time.monotonic() - began) / 60:.1f} minutes" + (f"; the report: {_short(page)}" if page.exists() else ""))
+    return 0
+
+
+def report_folder(corpus: str, profile: str) -> Path:
+    """``reports/<corpus>-<profile>``, both as safe file names."""
+    return reports_dir() / f"{safe_name(Path(corpus).name)}-{safe_name(Path(profile).stem)}"
+
+
+def _execute(book: Path, parameters: dict[str, Any], report: Path, stamp: str, again: bool) -> bool:
+    """Execute one notebook; print one line; return whether it went well."""
+    target = report / "notebooks" / book.name
+    name = f"{book.stem:<22}"
+    missing_report = book.stem.startswith("07") and not (report / "PHASE3_RESULTS.html").exists()
+    if not again and not missing_report and _stamp_of(target) == stamp:
+        print(f"{name} up to date")
+        return True
+    began = time.monotonic()
+    log = report / "logs" / f"{book.stem}.log"
+    failed = target.with_suffix(".failed.ipynb")
+    error = execute(book, failed, parameters, log)
+    minutes = f"{(time.monotonic() - began) / 60:4.1f} min"
+    if error:
+        print(f"{name} {minutes}  FAILED: {error}\n  the notebook as far as it got: {_short(failed)}\n  its log: {_short(log)}")
+        return False
+    finished = json.loads(failed.read_text(encoding="utf-8"))
+    finished["metadata"]["birdnb"] = {"stamp": stamp}
+    write_text(target, json.dumps(tidy(finished), indent=1, ensure_ascii=False) + "\n")
+    failed.unlink()
+    print(f"{name} {minutes}  {title(book)}")
+    return True
+
+
+def execute(book: Path, target: Path, parameters: dict[str, Any], log: Path) -> str | None:
+    """Execute ``book`` into ``target`` by papermill; return what went wrong in one line, or None."""
+    import logging
+
+    import nbclient.exceptions
+    import papermill
+
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    os.environ |= {"BIRDNB_HEADLESS": "1", "TQDM_MININTERVAL": "1"}
+    bar = {"desc": book.stem, "leave": False, "disable": not sys.stderr.isatty()}
+    try:
+        with open(log, "w", encoding="utf-8") as lines:
+            papermill.execute_notebook(book, target, parameters, kernel_name="python3", progress_bar=bar, cwd=str(NOTEBOOKS),
+                                       stdout_file=lines, stderr_file=_Tee(lines))  # fmt: skip
+    except papermill.PapermillExecutionError as error:
+        return f"cell {error.exec_count}: " + (error.evalue if error.ename == "BirdnbError" else f"{error.ename}: {error.evalue}")
+    except nbclient.exceptions.DeadKernelError:
+        return "the kernel died, most often for want of memory: close other programs, or lower batch_size"
+    return None
+
+
+class _Tee:
+    """Progress bars of a headless notebook: to its log, and to the terminal where there is one."""
+
+    def __init__(self, log: TextIO) -> None:
+        self.log = log
+
+    def write(self, text: str) -> None:
+        self.log.write(text)
+        if sys.stderr.isatty():
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        self.log.flush()
+
+
+def tidy(book: dict[str, Any]) -> dict[str, Any]:
+    """Drop what makes an executed notebook noisy: progress bars on stderr and papermill's own metadata."""
+    book["metadata"].pop("papermill", None)
+    book["metadata"].pop("widgets", None)
+    for cell in book["cells"]:
+        cell["metadata"] = {key: cell["metadata"][key] for key in ("tags",) if cell["metadata"].get(key)}
+        if cell["cell_type"] == "code":
+            cell["outputs"] = [out for out in cell["outputs"] if out.get("name") != "stderr"]
+    return book
+
+
+def test(books: list[Path]) -> int:
+    """Unit tests, then nbval in full mode on the committed notebooks against a scratch artifacts folder."""
+    status = subprocess.call([sys.executable, "-m", "pytest", "tests"], cwd=ROOT)
+    with tempfile.TemporaryDirectory(prefix="birdnb-") as scratch:
+        environment = {**os.environ, "BIRDNB_ARTIFACTS": f"{scratch}/artifacts", "BIRDNB_REPORTS": f"{scratch}/reports",
+                       "BIRDNB_HEADLESS": "1", "TQDM_DISABLE": "1"}  # fmt: skip
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--nbval", "--nbval-current-env",
+                   "--nbval-cell-timeout", "1200", *map(str, books)]  # fmt: skip
+        return subprocess.call(command, cwd=ROOT, env=environment) or status
+
+
+def bless(books: list[Path]) -> int:
+    """Execute the committed notebooks with their defaults and rewrite them, outputs and all, and the demo's report."""
+    os.environ["TQDM_DISABLE"] = "1"
+    with tempfile.TemporaryDirectory(prefix="birdnb-") as scratch:
+        for book in books:
+            target = Path(scratch) / book.name
+            error = execute(book, target, {}, Path(scratch) / "log")
+            if error:
+                print(f"{book.stem}: {error}", file=sys.stderr)
+                return 1
+            write_text(book, json.dumps(tidy(json.loads(target.read_text(encoding="utf-8"))), indent=1, ensure_ascii=False) + "\n")
+            print(f"{book.stem} blessed")
+    return 0
+
+
+def _known_parameters(book: Path) -> set[str]:
+    import papermill
+
+    return set(papermill.inspect_notebook(book))
+
+
+def _stamp_of(book: Path) -> str | None:
+    return json.loads(book.read_text(encoding="utf-8"))["metadata"].get("birdnb", {}).get("stamp") if book.exists() else None
+
+
+def _code_state() -> str:
+    files = sorted(path for path in Path(__file__).parent.rglob("*") if path.suffix in {".py", ".yaml", ".safetensors", ".j2", ".css"})
+    return _hash(*(path.read_bytes() for path in files))
+
+
+def _corpus_state(corpus: str) -> str:
+    if corpus == "demo":
+        return corpus
+    entries = sorted((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in Path(corpus).rglob("*") if path.is_file())
+    return _hash(json.dumps(entries))
+
+
+def _hash(*parts: str | bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(hashlib.sha256(part if isinstance(part, bytes) else part.encode()).digest())
+    return digest.hexdigest()[:16]
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return {"true": True, "false": False, "null": None}.get(text, text)
+
+
+def _short(path: Path) -> str:
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Prepare the environment if needed, then hand over to `python -m birdnb.study`. See --help.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+
+fail() { printf 'error: %s\n' "$1" >&2; exit 2; }
+
+new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+
+find_python() {
+  for name in python3 python3.11 python3.12 python3.13 python; do
+    if command -v "$name" >/dev/null && new_enough "$name"; then command -v "$name"; return; fi
+  done
+  fail "birdnb needs Python 3.11 or newer and found none: install one from python.org, or use environment.yml with conda"
+}
+
+active_environment() { # an active conda or virtual environment that already has birdnb is used as it is
+  [ -n "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] || return 1
+  command -v python >/dev/null && python -c 'import importlib.metadata as m; m.version("birdnb")' 2>/dev/null
+}
+
+set_up() { # make .venv, and install into it whenever pyproject.toml has changed
+  local stamp="$here/.venv/installed" wanted log="$here/.venv/setup.log"
+  wanted=$(cksum <"$here/pyproject.toml")
+  if [ -x "$here/.venv/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then return; fi
+  echo "Setting up the environment in .venv (a download of about 5 GB, some minutes; log: .venv/setup.log)"
+  [ -x "$here/.venv/bin/python" ] || "$(find_python)" -m venv "$here/.venv" || fail "could not make .venv: see the message above"
+  if ! "$here/.venv/bin/python" -m pip install --disable-pip-version-check --editable "$here" >"$log" 2>&1; then
+    tail -n 5 "$log" >&2
+    fail "the installation failed (whole log: .venv/setup.log); run the same command again to go on"
+  fi
+  printf '%s\n' "$wanted" >"$stamp"
+  echo "The environment stands."
+}
+
+for word in "$@"; do
+  [ "$word" = "--" ] && break
+  if [ "$word" = "--help" ] || [ "$word" = "-h" ]; then # answers before anything is installed
+    PYTHONPATH="$here" exec "$(find_python)" -m birdnb.study --help
+  fi
+done
+if active_environment; then python=python; else set_up; python="$here/.venv/bin/python"; fi
+for word in "$@"; do
+  [ "$word" = "--" ] && break
+  [ "$word" = "--setup" ] && exit 0
+done
+exec "$python" -m birdnb.study "$@"
