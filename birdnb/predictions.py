@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,7 @@ class Predictions:
         try:
             with np.load(path, allow_pickle=False) as file:
                 ids, probabilities, targets = (file[key] for key in ("recording_ids", "probabilities", "targets"))
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise BirdnbError(f"cannot read the predictions {path} ({error}): repeat the run that wrote them") from error
         return Predictions([str(i) for i in ids], probabilities, targets)
 
