@@ -1,0 +1,139 @@
+"""Augmentation of training batches: time shift, noise injection, SpecAugment and MixUp.
+
+Batched, on the spectrograms' device, each sample with its own draw. Every random number comes from the ``generator``
+argument (a CPU generator serves any device), so the same generator gives the same batch. Sources: SpecAugment, Park et al.,
+https://arxiv.org/abs/1904.08779; mixup, Zhang et al., https://arxiv.org/abs/1710.09412.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from birdnb.config import AugmentSettings
+from birdnb.features.lms import normalise
+
+FRAMES = 173  # frames of a 4 s clip at hop 512: the T that widths of time masks refer to
+FLOOR = 1e-10  # power of -100 dB, the lowest an LMS holds
+
+
+class Augment:
+    """Turns a training batch in dB into what a model is fed: time shift and noise, normalisation, SpecAugment, MixUp.
+
+    Gain is not among them: every normalisation here takes a spectrogram's level out again.
+    """
+
+    def __init__(self, settings: AugmentSettings, noise_bank: Tensor | None, n_classes: int, normalisation: str) -> None:
+        self.settings = settings
+        self.noise_bank = noise_bank  # (M, 128, T) dB, or None
+        self.n_classes = n_classes
+        self.normalisation = normalisation
+
+    def __call__(self, lms_db: Tensor, target: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        """(B, 128, T) dB and class numbers (B,) to normalised (B, 128, T) float32 and label shares (B, C) that sum to 1."""
+        s = self.settings
+        x = lms_db.float()
+        labels = functional.one_hot(target, self.n_classes).float()  # (B, C)
+        if s.time_shift:
+            x = time_shift(x, generator)
+        if s.noise and self.noise_bank is not None and len(self.noise_bank):
+            x = inject_noise(x, self.noise_bank, generator, prob=s.noise_prob, snr_db=(s.snr_db_min, s.snr_db_max))
+        x = normalise(x, self.normalisation)
+        if s.specaugment:
+            widths = {"freq_mask": (s.freq_mask_min, s.freq_mask), "time_mask": (s.time_mask_min, s.time_mask)}
+            x = spec_augment(x, generator, prob=s.specaugment_prob, **widths)
+        if s.mixup and _uniform(1, generator, "cpu") < s.mixup_prob:
+            x, labels = mix_up(x, labels, generator, alpha=s.mixup_alpha, union=s.mixup_labels == "union")
+        return x, labels
+
+
+def spec_augment(
+    x: Tensor,
+    generator: Generator,
+    *,
+    prob: float = 0.8,
+    freq_mask: tuple[int, int] = (8, 15),
+    time_mask: tuple[int, int] = (20, 35),
+) -> Tensor:
+    """Set one block of mel bands and one block of frames of a share ``prob`` of the samples to the sample's mean.
+
+    ``x`` is normalised, (B, 128, T). Widths are drawn evenly from (narrowest, widest), both included; those of time masks are
+    frames at T = 173 and scale with T.
+    """
+    time_mask = (max(1, round(time_mask[0] * x.shape[2] / FRAMES)), max(1, round(time_mask[1] * x.shape[2] / FRAMES)))
+    chosen = (_uniform(len(x), generator, x.device) < prob)[:, None]  # (B, 1)
+    bands = _block(len(x), x.shape[1], freq_mask, generator, x.device) & chosen  # (B, 128)
+    frames = _block(len(x), x.shape[2], time_mask, generator, x.device) & chosen  # (B, T)
+    return torch.where(bands[:, :, None] | frames[:, None, :], x.mean(dim=(1, 2), keepdim=True), x)
+
+
+def mix_up(
+    x: Tensor, labels: Tensor, generator: Generator, *, alpha: float = 0.4, union: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Blend each sample with another of the batch: lambda x_i + (1 - lambda) x_j, lambda ~ Beta(alpha, alpha) per sample.
+
+    ``x`` (B, 128, T), ``labels`` (B, C) shares that sum to 1. Labels are blended with the same lambda or, with ``union``,
+    shared equally between the species present in either sample, however faint; the sums stay 1.
+    """
+    partner = torch.randperm(len(x), generator=generator, device=generator.device).to(x.device)
+    seed = int(torch.randint(2**62, (1,), generator=generator, device=generator.device))  # torch draws no Beta from a generator
+    blend = torch.from_numpy(np.random.default_rng(seed).beta(alpha, alpha, len(x))).to(x)  # (B,)
+    mixed = torch.lerp(x[partner], x, blend[:, None, None])
+    if union:
+        present = ((labels + labels[partner]) > 0).to(labels)  # (B, C)
+        return mixed, present / present.sum(dim=1, keepdim=True)
+    return mixed, torch.lerp(labels[partner], labels, blend[:, None].to(labels))
+
+
+def inject_noise(
+    lms_db: Tensor, noise_bank: Tensor, generator: Generator, *, prob: float = 0.5, snr_db: tuple[float, float] = (3.0, 30.0)
+) -> Tensor:
+    """Add noise from the bank to a share ``prob`` of the samples, at a signal-to-noise ratio drawn evenly from ``snr_db``.
+
+    ``lms_db`` (B, 128, T) and ``noise_bank`` (M, 128, T) in dB. Powers are added on the mel scale, the noise turned round in
+    time by a random amount. The ratio is the mean mel power of the clip over the mean mel power of the noise added to it.
+    """
+    batch = len(lms_db)
+    chosen = _uniform(batch, generator, lms_db.device) < prob  # (B,)
+    which = (_uniform(batch, generator, "cpu") * len(noise_bank)).long().clamp_max(len(noise_bank) - 1)
+    snr = snr_db[0] + (snr_db[1] - snr_db[0]) * _uniform(batch, generator, lms_db.device)  # (B,) dB
+    noise = noise_bank[which.to(noise_bank.device)].to(lms_db.device).float()
+    noise = time_shift(noise, generator)  # (B, 128, T)
+    return torch.where(chosen[:, None, None], add_noise(lms_db, noise, snr), lms_db)
+
+
+def add_noise(lms_db: Tensor, noise_db: Tensor, snr_db: Tensor | float) -> Tensor:
+    """Clips (B, 128, T) in dB with noise (B, 128, T) in dB added at ``snr_db`` [dB], a number or one per sample."""
+    power, noise = _power(lms_db.float()), _power(noise_db.float())
+    snr = torch.as_tensor(snr_db, dtype=torch.float32, device=power.device).reshape(-1, 1, 1)
+    mean_power, mean_noise = power.mean(dim=(1, 2), keepdim=True), noise.mean(dim=(1, 2), keepdim=True)
+    scale = mean_power / (mean_noise * _power(snr))  # (B, 1, 1)
+    return 10 * torch.log10((power + scale * noise).clamp_min(FLOOR))
+
+
+def time_shift(x: Tensor, generator: Generator) -> Tensor:
+    """Turn each sample (B, 128, T) round in time by any number of frames: what leaves at the end comes in at the start."""
+    batch, bands, frames = x.shape
+    start = (_uniform(batch, generator, x.device) * frames).long()  # (B,)
+    index = (torch.arange(frames, device=x.device) + start[:, None]) % frames  # (B, T)
+    return x.gather(2, index[:, None, :].expand(batch, bands, frames))
+
+
+def _block(batch: int, length: int, widths: tuple[int, int], generator: Generator, device: torch.device) -> Tensor:
+    """One run of True per row, (batch, length): its width drawn from ``widths``, its place anywhere it fits."""
+    narrowest, widest = (min(width, length) for width in widths)
+    width = narrowest + (_uniform(batch, generator, device) * (widest - narrowest + 1)).long()
+    start = (_uniform(batch, generator, device) * (length - width + 1)).long()
+    place = torch.arange(length, device=device)
+    return (place >= start[:, None]) & (place < (start + width)[:, None])
+
+
+def _uniform(n: int, generator: Generator, device: torch.device | str) -> Tensor:
+    """``n`` numbers in [0, 1), drawn where the generator lives and moved to ``device``."""
+    return torch.rand(n, generator=generator, device=generator.device).to(device)
+
+
+def _power(db: Tensor) -> Tensor:
+    return torch.pow(10.0, db / 10)

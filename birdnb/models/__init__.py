@@ -1,0 +1,66 @@
+"""The networks: ``build_model`` by name, and the parameter groups an optimiser needs.
+
+Every model maps normalised log-mel spectrograms (B, 128, T) to logits (B, n_classes) and has ``head`` (the classification
+layer), ``embed(x)`` (the pooled features before it, (B, D)) and ``layers()`` (its modules from input to output).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from birdnb.files import BirdnbError
+
+NAMES = ("ast", "efficientnet_b2", "mfcc")
+NO_DECAY = ("position_embeddings", "cls_token", "distillation_token")
+
+
+def build_model(
+    name: str, n_classes: int, n_frames: int, pretrained: bool | str = False, *, size: str = "tiny", drop_path: float = 0.0
+) -> nn.Module:
+    """Build a network: (B, 128, n_frames) normalised LMS in, (B, n_classes) logits out.
+
+    ``pretrained`` is False, "synthetic" (the shipped checkpoint), True (the model's hub checkpoint), a hub id, or a local
+    file or folder; nothing is downloaded unless it asks for it. ``size`` is for AST. Raises BirdnbError for an unknown name
+    and when the weights cannot be had.
+    """
+    if name == "ast":
+        from birdnb.models.ast import AudioAST
+
+        return AudioAST(n_classes, n_frames, pretrained, size=size, drop_path=drop_path)
+    if name == "efficientnet_b2":
+        from birdnb.models.efficientnet import AudioEfficientNet
+
+        return AudioEfficientNet(n_classes, pretrained, drop_path=drop_path)
+    if name == "mfcc":
+        from birdnb.models.mfcc import MfccNet
+
+        if pretrained:
+            raise BirdnbError("the MFCC reference has no pretrained weights: set pretrained=false")
+        return MfccNet(n_classes)
+    raise BirdnbError(f"no model is called {name!r}: choose one of {', '.join(NAMES)}")
+
+
+def parameter_groups(
+    model: nn.Module, lr_backbone: float, lr_head: float, weight_decay: float, layer_decay: float = 1.0
+) -> list[dict[str, Any]]:
+    """Groups for AdamW: the head at ``lr_head``, the layer below it at ``lr_backbone``, each one below times ``layer_decay``.
+
+    Biases, normalisation weights, position embeddings and the two AST tokens get no weight decay (as BEiT and timm do).
+    Each group also has a ``name``. Every trainable parameter is in exactly one group.
+    """
+    layers = [*model.layers(), model.head]  # type: ignore[operator, list-item]
+    depth_of = {id(p): depth for depth, layer in enumerate(layers) for p in layer.parameters()}
+    groups: dict[str, dict[str, Any]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        depth = depth_of[id(parameter)]
+        below = len(layers) - 2 - depth  # layers between this one and the head; -1 for the head itself
+        part, lr = ("head", lr_head) if below < 0 else (f"layer {depth}", lr_backbone * layer_decay**below)
+        plain = parameter.ndim <= 1 or name.endswith(NO_DECAY)
+        key = f"{part}, no decay" if plain else part
+        group = groups.setdefault(key, {"name": key, "params": [], "lr": lr, "weight_decay": 0.0 if plain else weight_decay})
+        group["params"].append(parameter)
+    return list(groups.values())

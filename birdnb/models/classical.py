@@ -1,0 +1,73 @@
+"""The classical reference: logistic regression on the mean and deviation of 40 MFCCs of each segment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.special import softmax
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from birdnb.features.lms import mfcc_from_lms
+from birdnb.files import BirdnbError, atomic_path
+
+N_MFCC = 40
+
+
+@dataclass(frozen=True)
+class ClassicalModel:
+    """A fitted logistic regression as plain arrays: logits = ((statistics - mean) / scale) @ coefficients.T + intercept."""
+
+    mean: np.ndarray  # (80,)
+    scale: np.ndarray  # (80,)
+    coefficients: np.ndarray  # (C, 80)
+    intercept: np.ndarray  # (C,), minus infinity for a species without a training segment
+
+    def predict_proba(self, lms_db: np.ndarray) -> np.ndarray:
+        """Probabilities (N, C) of segments (N, 128, T) in dB; rows sum to 1."""
+        x = (mfcc_statistics(lms_db) - self.mean) / self.scale  # (N, 80)
+        return softmax(x @ self.coefficients.T + self.intercept, axis=1)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the arrays to an .npz file, atomically."""
+        with atomic_path(path) as temporary, open(temporary, "wb") as file:
+            np.savez(file, **vars(self))
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> ClassicalModel:
+        """Read what ``save`` wrote (no pickle). Raises BirdnbError when the file is missing or damaged."""
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return cls(**arrays)
+        except (OSError, ValueError, TypeError, EOFError) as error:
+            raise BirdnbError(f"{path} is not a saved classical model ({error}): delete it and train again") from error
+
+
+def fit_classical(lms_db: np.ndarray, target: np.ndarray, n_classes: int) -> ClassicalModel:
+    """Fit logistic regression (C = 0.1, balanced classes, standardised input) on segments (N, 128, T) in dB, target (N,).
+
+    All ``n_classes`` species get a probability; one without training segments gets 0. Raises BirdnbError when there are
+    fewer than two species to tell apart.
+    """
+    target = np.asarray(target)
+    present = np.unique(target)
+    if len(present) < 2:
+        raise BirdnbError(f"the training segments are of {len(present)} species: at least two are needed to tell apart")
+    scaler = StandardScaler().fit(mfcc_statistics(lms_db))
+    model = LogisticRegression(C=0.1, class_weight="balanced", max_iter=2000)
+    model.fit(scaler.transform(mfcc_statistics(lms_db)), target)
+    two = len(model.coef_) == 1  # scikit-learn keeps one row for two classes: the logit of the second against 0
+    coefficients = np.zeros((n_classes, len(scaler.mean_)))
+    coefficients[present[1:] if two else present] = model.coef_
+    intercept = np.full(n_classes, -np.inf)
+    intercept[present] = [0.0, model.intercept_[0]] if two else model.intercept_
+    return ClassicalModel(scaler.mean_, scaler.scale_, coefficients, intercept)
+
+
+def mfcc_statistics(lms_db: np.ndarray) -> np.ndarray:
+    """Mean and standard deviation over time of 40 MFCCs: segments (N, 128, T) in dB to (N, 80) float64."""
+    mfcc = mfcc_from_lms(np.asarray(lms_db, dtype=np.float64), N_MFCC)  # (N, 40, T)
+    return np.concatenate([mfcc.mean(axis=2), mfcc.std(axis=2)], axis=1)

@@ -1,0 +1,110 @@
+"""Reading and writing the weights of a model: safetensors files, and the errors a person can act on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from birdnb.files import BirdnbError, atomic_path
+
+SHIPPED = Path(__file__).resolve().parent.parent / "weights"
+NAMES_IN_A_FOLDER = ("model.safetensors", "best.safetensors", "pytorch_model.bin")
+REMEDY = (
+    "give a local folder as `pretrained`, fill the cache HF_HOME points to on a machine with internet, or set pretrained=false"
+)
+
+
+def shipped(name: str) -> Path:
+    """Path of a checkpoint that comes with birdnb. Raises BirdnbError when this copy has none."""
+    path = SHIPPED / name
+    if not path.is_file():
+        raise BirdnbError(
+            f"pretrained=synthetic: {name} is not shipped with this copy of birdnb (looked in birdnb/weights); "
+            "set pretrained=false to train from scratch, or give the file that `python -m birdnb.pretraining` wrote"
+        )
+    return path
+
+
+def is_local(source: str) -> bool:
+    """Whether ``source`` means a file or folder here rather than a hub id such as ``owner/name``."""
+    path = Path(source).expanduser()
+    return (
+        path.exists()
+        or path.is_absolute()
+        or source.startswith((".", "~"))
+        or bool(path.suffix in (".safetensors", ".bin", ".pth"))
+    )
+
+
+def read_weights(source: str | Path) -> dict[str, Tensor]:
+    """Read a state dictionary from a file, or from the weights file of a folder.
+
+    Safetensors, or what ``torch.load(weights_only=True)`` accepts. Raises BirdnbError when it is missing or damaged.
+    """
+    path = _weights_file(Path(source).expanduser())
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch and safetensors raise a dozen kinds here: all of them mean that the file is no good
+        raise BirdnbError(f"{path} cannot be read as model weights ({_first_line(error)}): fetch or copy it again") from error
+    state = state.get("state_dict", state) if isinstance(state, dict) else state
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise BirdnbError(f"{path} holds no table of tensors: give a safetensors file or a saved state_dict")
+    return state
+
+
+def save_weights(path: str | Path, model: nn.Module, dtype: torch.dtype = torch.float16) -> Path:
+    """Write a model's weights atomically as safetensors, floating-point tensors as ``dtype``; ``read_weights`` reads it."""
+    state = {
+        name: (value.to(dtype) if value.is_floating_point() else value).cpu().contiguous()
+        for name, value in model.state_dict().items()
+    }
+    with atomic_path(path) as temporary:
+        safetensors.torch.save_file(state, temporary)
+    return Path(path)
+
+
+def load_all_but(model: nn.Module, state: dict[str, Tensor], new: str, source: str | Path) -> None:
+    """Copy ``state`` into ``model``, leaving out only names that start with ``new`` (the head).
+
+    Raises BirdnbError naming the tensors that are missing, not expected, or of another shape.
+    """
+    own = {name: value for name, value in model.state_dict().items() if not name.startswith(new)}
+    state = {name: value for name, value in state.items() if not name.startswith(new)}
+    wrong = [
+        *(f"{name} is missing" for name in own if name not in state),
+        *(f"{name} is not part of the model" for name in state if name not in own),
+        *(
+            f"{name} is {tuple(state[name].shape)}, not {tuple(own[name].shape)}"
+            for name in own
+            if name in state and state[name].shape != own[name].shape
+        ),
+    ]
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise BirdnbError(f"{source} does not fit this model: {'; '.join(wrong[:3])}{more}; is it for another model or size?")
+    model.load_state_dict(state, strict=False)
+
+
+def unavailable(source: str, error: Exception) -> BirdnbError:
+    """The error for hub weights that could not be had: what was tried and what to do."""
+    return BirdnbError(f"the pretrained weights {source!r} cannot be had ({_first_line(error)}): {REMEDY}")
+
+
+def _weights_file(path: Path) -> Path:
+    if path.is_file():
+        return path
+    if not path.exists():
+        raise BirdnbError(f"no weights at {path}: {REMEDY}")
+    for name in NAMES_IN_A_FOLDER:
+        if (path / name).is_file():
+            return path / name
+    raise BirdnbError(f"{path} holds none of {', '.join(NAMES_IN_A_FOLDER)}: {REMEDY}")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].strip()
