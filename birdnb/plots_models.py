@@ -1,0 +1,141 @@
+"""Views into a model's decisions: confusions, calibration, the space it sees species in, and what it listens to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from birdnb.config import AudioSettings
+from birdnb.plots import COLOURS, GREY, draw_lms, new_axes, wrap
+
+MARKERS = "os^Dv"
+NAMED = 16  # species an embedding map can tell apart by colour and marker
+
+
+def confusion_figure(matrix: np.ndarray, labels: Sequence[str], order: Sequence[int] | None = None, title: str = "") -> Figure:
+    """Draw a confusion matrix (C, C) of counts, rows the true species, as a share of each row; counts are written if few.
+
+    ``order`` arranges the species (``evaluation.similarity_order`` puts those confused with each other side by side).
+    """
+    order = np.arange(len(labels)) if order is None else np.asarray(order)
+    counts = np.asarray(matrix)[np.ix_(order, order)]
+    names, n = [labels[i] for i in order], len(labels)
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    cell = 0.52 if n <= 15 else 0.3 if n <= 40 else 0.165  # [inches]
+    margin = 1.2 + 0.085 * max(map(len, names))
+    figure, ax = plt.subplots(figsize=(margin + cell * n + 1.1, margin + cell * n + 0.4))
+    image = ax.imshow(share, cmap="magma_r", vmin=0, vmax=1, interpolation="nearest")
+    size = 12 if n <= 15 else 11 if n <= 40 else 9
+    ax.set_xticks(np.arange(n), names, rotation=90, fontsize=size)
+    ax.set_yticks(np.arange(n), names, fontsize=size)
+    ax.set_xticks(np.arange(n + 1) - 0.5, minor=True)
+    ax.set_yticks(np.arange(n + 1) - 0.5, minor=True)
+    ax.grid(which="minor", color="#E5E5E5", linewidth=0.5)
+    ax.tick_params(which="both", length=0)
+    if n <= 20:
+        _write_counts(ax, counts, share, size)
+    ax.set(xlabel="predicted species", ylabel="true species", title=title)
+    figure.colorbar(image, ax=ax, label="share of the true species' recordings", shrink=0.6, aspect=30, pad=0.02,
+                    format=PercentFormatter(1.0))  # fmt: skip
+    return figure
+
+
+def reliability_diagram(curves: Mapping[str, pd.DataFrame], ax: Axes | None = None) -> Axes:
+    """Plot accuracy against confidence, e.g. before and after temperature scaling; a perfect model lies on the diagonal.
+
+    ``curves`` maps a name to ``evaluation.calibration_curve``: confidence, accuracy, recordings. Dots grow with recordings.
+    """
+    ax = ax or new_axes((6.4, 5.6))
+    ax.plot([0, 100], [0, 100], color=GREY, linewidth=1.2, linestyle="--")
+    for (name, curve), colour, marker in zip(curves.items(), COLOURS[1:] + COLOURS[:1], MARKERS, strict=False):
+        share = curve["recordings"] / curve["recordings"].sum()
+        error = float((share * (curve["confidence"] - curve["accuracy"]).abs()).sum())
+        ax.plot(100 * curve["confidence"], 100 * curve["accuracy"], color=colour, linewidth=1.5)
+        ax.scatter(100 * curve["confidence"], 100 * curve["accuracy"], s=25 + 500 * share, color=colour, marker=marker,
+                   alpha=0.75, linewidths=0)  # fmt: skip
+        ax.plot([], [], color=colour, marker=marker, markersize=8, label=f"{name}: calibration error {100 * error:.1f} points")
+    ax.set(xlabel="confidence [%]", ylabel="accuracy [%]", xlim=(0, 100), ylim=(0, 100), aspect="equal")
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
+    ax.set_title("How far confidence can be trusted", pad=10 + 19 * len(curves))
+    ax.grid()
+    return ax
+
+
+def embedding_map(embeddings: np.ndarray, species: Sequence[str], method: str = "tsne", seed: int = 0, title: str = "") -> Axes:
+    """Map embeddings (R, D) onto a plane by ``tsne`` or ``pca``, a colour and marker a species.
+
+    With more species than can be told apart, those with most recordings are named and the others grey.
+    """
+    points = project(embeddings, method, seed)
+    names = pd.Series(list(species))
+    common = sorted(names.value_counts(sort=True).index[:NAMED])
+    ax = new_axes((10, 6))
+    rest = ~names.isin(common).to_numpy()
+    if rest.any():
+        label = f"{names[rest].nunique()} other species"
+        ax.scatter(*points[rest].T, s=16, color="#BBBBBB", linewidths=0, label=label, zorder=1)
+    for i, name in enumerate(common):
+        at = points[(names == name).to_numpy()]
+        colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i // len(COLOURS) + i % 2 * 2]
+        ax.scatter(*at.T, s=42, color=colour, marker=marker, alpha=0.85, linewidths=0, label=name, zorder=2)
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handletextpad=0.2, labelspacing=0.5)
+    axis = "component" if method == "pca" else "t-SNE axis"
+    ax.set(xlabel=f"{axis} 1", ylabel=f"{axis} 2", xticks=[], yticks=[], title=title)
+    return ax
+
+
+def project(embeddings: np.ndarray, method: str, seed: int) -> np.ndarray:
+    """Embeddings (R, D) on a plane (R, 2): ``pca``, or ``tsne`` started from it (perplexity 30, fewer for few recordings)."""
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
+    embeddings = np.asarray(embeddings, dtype=np.float64)
+    if method == "pca":
+        return PCA(2, random_state=seed).fit_transform(embeddings)
+    perplexity = min(30.0, max(2.0, (len(embeddings) - 1) / 3))
+    return TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(embeddings)
+
+
+def occlusion_map(lms: np.ndarray, importance: np.ndarray, audio: AudioSettings, title: str = "") -> Figure:
+    """Show a clip (128, T) and, below, where hiding it lowers the species' probability: ``importance`` (128, T) in points."""
+    figure, axes = plt.subplots(2, 1, figsize=(9, 5.2), sharex=True)
+    draw_lms(axes[0], lms, audio)
+    top = max(float(np.abs(importance).max()), 1e-6)
+    image = draw_lms(axes[1], importance, audio, (-top, top))
+    image.set_cmap("PuOr_r")
+    axes[0].set_title(wrap(title, 90))
+    axes[1].set(title="what the model listens to", xlabel="time [s]")
+    for ax in axes:
+        ax.set_ylabel("frequency [kHz]")
+    figure.colorbar(image, ax=axes[1], label="probability lost when\nhidden [points]", pad=0.01, aspect=12)
+    return figure
+
+
+def confused_gallery(pairs: Sequence[Mapping], audio: AudioSettings) -> Figure:
+    """Draw, a row a pair, a recording taken for another species beside a typical song of that other species.
+
+    Each pair has ``truth``, ``predicted``, ``probability`` (of the predicted species, 0..1), ``lms`` and ``typical`` (128, T).
+    """
+    figure, axes = plt.subplots(len(pairs), 2, figsize=(11, 2.7 * len(pairs)), sharex=True, sharey=True, squeeze=False)
+    for (left, right), pair in zip(axes, pairs, strict=True):
+        draw_lms(left, pair["lms"], audio)
+        draw_lms(right, pair["typical"], audio)
+        left.set_title(wrap(f"{pair['truth']}\ntaken for {pair['predicted']} ({pair['probability']:.0%})", 55), fontsize=11)
+        right.set_title(wrap(f"for comparison: {pair['predicted']}", 55), fontsize=11)
+        left.set_ylabel("frequency [kHz]")
+    for ax in axes[-1]:
+        ax.set_xlabel("time [s]")
+    return figure
+
+
+def _write_counts(ax: Axes, counts: np.ndarray, share: np.ndarray, size: int) -> None:
+    for i, j in zip(*np.nonzero(counts), strict=True):
+        ax.text(
+            j, i, str(counts[i, j]), ha="center", va="center", fontsize=size, color="white" if share[i, j] > 0.45 else "black"
+        )
