@@ -1,0 +1,183 @@
+"""What lies between an invented bird and a file: the site's noise, distance, echoes, and the recordist's equipment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.fft
+
+
+@dataclass(frozen=True)
+class Insect:
+    """A cricket or cicada: a narrow band switched on and off."""
+
+    hertz: float
+    pulse_rate: float  # [Hz] 0 for a steady buzz
+    width: float  # [Hz]
+    level: float  # [dB] relative to the rest of the background
+
+
+@dataclass(frozen=True)
+class Site:
+    """A place on a day: its noise and its echoes."""
+
+    slope: float  # [dB per octave] fall of the noise spectrum
+    hump_hertz: float  # a broad band of its own (stream, leaves)
+    hump_level: float  # [dB]
+    wind: float  # [dB] relative to the rest; gusts below about 1 kHz
+    rain: float  # [drops per second]
+    insects: tuple[Insect, ...]
+    echo_seconds: float  # reverberation time, 60 dB
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """A recordist's microphone, recorder and file format, as they colour every recording."""
+
+    tilt: float  # [dB per octave] around 3 kHz
+    peak_hertz: float
+    peak_level: float  # [dB]
+    low_cut: float  # [Hz]
+    high_cut: float  # [Hz] microphone or codec
+    hiss: float  # [dB] self-noise relative to the background
+    clips: float  # probability that the loudest parts are clipped
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A waveform (samples,) with its place in the scene."""
+
+    waveform: np.ndarray
+    snr: float  # [dB] while it sounds, over the background, above 500 Hz
+    distance: float  # [m]
+
+
+def invent_site(rng: np.random.Generator) -> Site:
+    """Draw a recording site."""
+    insects = tuple(
+        Insect(rng.uniform(2500, 9000), rng.choice([0.0, rng.uniform(3, 40)]), rng.uniform(60, 500), rng.uniform(-12, 3))
+        for _ in range(rng.choice([0, 0, 1, 2]))
+    )
+    return Site(
+        slope=rng.uniform(2, 7),
+        hump_hertz=float(np.exp(rng.uniform(np.log(700), np.log(7000)))),
+        hump_level=rng.uniform(-6, 8),
+        wind=rng.uniform(-20, 12),
+        rain=rng.uniform(20, 300) if rng.random() < 0.12 else 0.0,
+        insects=insects,
+        echo_seconds=rng.uniform(0.15, 0.9),
+    )
+
+
+def invent_recorder(rng: np.random.Generator) -> Recorder:
+    """Draw a recordist's equipment."""
+    return Recorder(
+        tilt=rng.normal(0, 1.2),
+        peak_hertz=rng.uniform(1500, 8000),
+        peak_level=rng.normal(0, 3),
+        low_cut=rng.choice([20.0, 100.0, 300.0, 600.0]),
+        high_cut=rng.choice([8000.0, 11000.0, 16000.0, 20000.0], p=[0.1, 0.15, 0.5, 0.25]),
+        hiss=rng.uniform(-25, -6),
+        clips=rng.choice([0.0, 0.1]),
+    )
+
+
+def background(site: Site, rng: np.random.Generator, seconds: float, sample_rate: int) -> np.ndarray:
+    """Sound of a site without birds: (samples,) float32 at an arbitrary level."""
+    n = round(seconds * sample_rate)
+    size = scipy.fft.next_fast_len(n, real=True)
+    hertz = np.maximum(scipy.fft.rfftfreq(size, 1 / sample_rate), 20.0).astype(np.float32)
+    octaves = np.log2(hertz / 1000)
+    hump = site.hump_level * np.exp(-(np.log2(hertz / site.hump_hertz) ** 2))
+    spectrum = _white(rng, len(hertz)) * _gain(hump - site.slope * octaves)
+    if site.rain:
+        spectrum += scipy.fft.rfft(_drops(site.rain, rng, size, sample_rate)) * _gain(-3 * np.abs(octaves - 1.5)) * 2
+    noise = scipy.fft.irfft(spectrum, size)[:n]
+    noise /= noise.std()
+    if site.wind > -15:
+        gusts = scipy.fft.irfft(_white(rng, len(hertz)) * _gain(-14 * np.maximum(octaves + 3, 0)), size)[:n]
+        noise += gusts / gusts.std() * _slow(rng, n, seconds) * np.float32(10 ** (site.wind / 20))
+    for insect in site.insects:
+        noise += _chirr(insect, rng, n, sample_rate) * np.float32(10 ** (insect.level / 20))
+    return noise
+
+
+def record(
+    voices: Sequence[Voice], noise: np.ndarray, site: Site, recorder: Recorder, rng: np.random.Generator, sample_rate: int
+) -> np.ndarray:
+    """Put voices into a background and record them: (samples,) float32 in [-1, 1].
+
+    Every voice loses high frequencies with distance and gains echoes; the first one sets the level of the recording.
+    """
+    n = len(noise)
+    size = scipy.fft.next_fast_len(n + sample_rate // 2, real=True)
+    hertz = np.maximum(scipy.fft.rfftfreq(size, 1 / sample_rate), 20.0).astype(np.float32)
+    heard = hertz > 500
+    scene = scipy.fft.rfft(noise, size)
+    scene += _white(rng, len(hertz)) * np.float32(10 ** (recorder.hiss / 20) * np.sqrt(np.mean(np.abs(scene) ** 2) / 2))
+    noise_power = float(np.sum(np.abs(scene[heard]) ** 2)) / n
+    for voice in voices:
+        voiced = max(int(np.count_nonzero(voice.waveform)), 1)
+        spectrum = scipy.fft.rfft(voice.waveform, size) * _gain(-0.02 * voice.distance * hertz / 1000)
+        spectrum *= scipy.fft.rfft(_echoes(site.echo_seconds, voice.distance, rng, sample_rate), size)
+        power = float(np.sum(np.abs(spectrum[heard]) ** 2)) / voiced
+        scene += spectrum * np.float32(np.sqrt(noise_power / max(power, 1e-12) * 10 ** (voice.snr / 10)))
+    waveform = scipy.fft.irfft(scene * _response(recorder, hertz), size)[:n]
+    waveform /= np.abs(waveform).max() + 1e-12
+    level = rng.uniform(1.2, 3.0) if rng.random() < recorder.clips else 10 ** rng.uniform(-1.0, -0.05)
+    return np.clip(waveform * np.float32(level), -1, 1).astype(np.float32)
+
+
+def _white(rng: np.random.Generator, bins: int) -> np.ndarray:
+    """Spectrum of white noise, unit variance a part, complex64 (bins,)."""
+    return rng.standard_normal(2 * bins, dtype=np.float32).view(np.complex64)
+
+
+def _gain(decibels: np.ndarray) -> np.ndarray:
+    return np.exp(np.asarray(decibels, np.float32) * np.float32(np.log(10) / 20))
+
+
+def _drops(rate: float, rng: np.random.Generator, n: int, sample_rate: int) -> np.ndarray:
+    drops = np.zeros(n, np.float32)
+    where = rng.integers(n, size=rng.poisson(rate * n / sample_rate))
+    drops[where] = rng.standard_cauchy(len(where)).clip(-15, 15)
+    return drops * np.float32(np.sqrt(sample_rate / rate) / 4)
+
+
+def _slow(rng: np.random.Generator, n: int, seconds: float) -> np.ndarray:
+    """A smooth positive envelope with about two knots a second."""
+    knots = np.exp(rng.normal(-0.5, 1.0, int(seconds * 2) + 3))
+    return np.interp(np.linspace(0, len(knots) - 1, n), np.arange(len(knots)), knots).astype(np.float32)
+
+
+def _chirr(insect: Insect, rng: np.random.Generator, n: int, sample_rate: int) -> np.ndarray:
+    """A band of noise around a carrier, pulsed; unit level while on."""
+    step = max(int(sample_rate / (2 * insect.width)), 1)
+    knots = rng.standard_normal((2, n // step + 2), dtype=np.float32)
+    where = np.arange(n, dtype=np.float32) / step
+    band = [np.interp(where, np.arange(knots.shape[1]), row) for row in knots]
+    turns = np.arange(n) * (min(insect.hertz, 0.45 * sample_rate) / sample_rate)
+    carrier = (2 * np.pi * (turns % 1)).astype(np.float32)
+    sound = band[0] * np.cos(carrier) + band[1] * np.sin(carrier)
+    if insect.pulse_rate:
+        sound *= np.clip(3 * np.sin(2 * np.pi * insect.pulse_rate * np.arange(n) / sample_rate + rng.uniform(0, 6)), 0, 1)
+    return sound.astype(np.float32)
+
+
+def _echoes(seconds: float, distance: float, rng: np.random.Generator, sample_rate: int) -> np.ndarray:
+    """Impulse response: the direct sound, then noise that dies away; the farther the bird, the more of it."""
+    n = min(int(seconds * sample_rate * 0.7), sample_rate // 2)
+    tail = rng.standard_normal(n, dtype=np.float32) * np.exp(-6.9 / (seconds * sample_rate) * np.arange(n, dtype=np.float32))
+    tail *= np.float32(np.sqrt(distance / 60) / np.linalg.norm(tail))
+    tail[0] = 1.0
+    return tail
+
+
+def _response(recorder: Recorder, hertz: np.ndarray) -> np.ndarray:
+    octaves = np.log2(hertz / 3000)
+    peak = recorder.peak_level * np.exp(-4 * np.log2(hertz / recorder.peak_hertz) ** 2)
+    low = -10 * np.log10(1 + (recorder.low_cut / hertz) ** 4)
+    high = -10 * np.log10(1 + (hertz / recorder.high_cut) ** 24)
+    return _gain(recorder.tilt * octaves + peak + low + np.maximum(high, -60))

@@ -1,0 +1,291 @@
+"""Invented birds and their songs; also ``python -m birdnb.corpora.synthesis CORPUS``, which compares them with a corpus.
+
+A species is a handful of numbers: syllables (pitch contour, timbre, length), motifs (a syllable repeated), phrases
+(motifs in order) and pauses. Individuals vary these numbers a little, renditions a little more. The shapes follow
+Catchpole and Slater, Bird Song (2008), chapter 1: notes, syllables, phrases, songs, repertoire.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+FAMILY = 3  # species_for: this many neighbouring indices are close relatives, alike in pitch and timbre
+
+
+@dataclass(frozen=True)
+class Syllable:
+    """The smallest sound: a pitch contour with harmonics and an envelope."""
+
+    seconds: float
+    hertz: float  # [Hz] fundamental, at the middle of the contour
+    sweep: float  # [octaves] end minus start
+    arch: float  # [octaves] middle above (or below) the ends
+    vibrato_rate: float  # [Hz]
+    vibrato_depth: float  # [octaves]
+    harmonics: tuple[float, ...]  # amplitude of the fundamental and its multiples
+    buzz_rate: float  # [Hz] amplitude modulation; 0 for none
+    roughness: float  # [octaves] random wandering of the pitch: 0 pure, 0.1 hoarse
+    attack: float  # share of the length before the loudest point
+    level: float  # [dB]
+
+
+@dataclass(frozen=True)
+class Motif:
+    """A syllable said once or repeated."""
+
+    syllable: int
+    repeats: int
+    interval: float  # [s] onset to onset
+    accelerando: float  # last interval relative to the first
+    drift: float  # [octaves] last repeat minus first
+
+
+@dataclass(frozen=True)
+class Species:
+    """Everything one invented species can sing."""
+
+    identity: str  # "namespace/index"; two species are the same bird only if this is the same
+    style: str
+    syllables: tuple[Syllable, ...]
+    phrases: tuple[tuple[Motif, ...], ...]
+    order: str  # of phrases: cycle, shuffle, or repeat (a few times each)
+    gap: float  # [s] between motifs
+    pause: float  # [s] between phrases
+    variability: float  # spread of renditions: 0.5 stereotyped, 2 free
+
+
+@dataclass(frozen=True)
+class Song:
+    """A performance: waveform (samples,) float32 in [-1, 1] and the on- and offset of every syllable, (n, 2) [s]."""
+
+    waveform: np.ndarray
+    syllables: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Style:
+    """Ranges that species of one way of singing are drawn from."""
+
+    share: float
+    syllables: tuple[int, int]
+    seconds: tuple[float, float]
+    rest: tuple[float, float]  # silence between repeats, relative to the syllable
+    repeats: tuple[int, int]
+    motifs: tuple[int, int]
+    pause: tuple[float, float]
+    overtones: tuple[float, float]  # [octaves] how far the fundamental lies below the loudest harmonic
+    roughness: float
+
+
+STYLES = {
+    "whistler": _Style(0.25, (2, 5), (0.10, 0.50), (0.1, 0.6), (1, 2), (2, 5), (0.8, 3.0), (0.0, 0.0), 0.002),
+    "triller": _Style(0.20, (1, 3), (0.02, 0.09), (0.2, 0.9), (6, 25), (1, 3), (0.6, 2.5), (0.0, 0.6), 0.004),
+    "warbler": _Style(0.25, (5, 10), (0.03, 0.16), (0.1, 0.5), (1, 4), (4, 9), (0.4, 2.0), (0.0, 1.0), 0.006),
+    "caller": _Style(0.18, (1, 2), (0.04, 0.25), (0.8, 3.0), (1, 4), (1, 2), (0.4, 2.0), (0.0, 1.6), 0.010),
+    "rasper": _Style(0.12, (1, 4), (0.08, 0.45), (0.3, 1.5), (1, 5), (1, 3), (0.5, 2.0), (1.0, 2.6), 0.050),
+}
+
+
+def invent_species(rng: np.random.Generator, identity: str = "unnamed") -> Species:
+    """Draw a species: a way of singing, a frequency range, a repertoire and a rhythm."""
+    names = list(STYLES)
+    style = STYLES[name := names[rng.choice(len(names), p=[STYLES[n].share for n in names])]]
+    centre = float(np.clip(3400 * 2 ** rng.normal(0, 0.55), 1100, 8000)) * (0.6 if name == "rasper" else 1.0)
+    span = rng.uniform(0.2, 1.1)
+    overtones = rng.uniform(*style.overtones)
+    syllables = tuple(_invent_syllable(rng, style, centre, span, overtones) for _ in range(rng.integers(*style.syllables) + 1))
+    gap = rng.uniform(0.03, 0.2)
+    phrases = tuple(_invent_phrase(rng, style, syllables) for _ in range(rng.integers(1, 4)))
+    order = str(rng.choice(["cycle", "shuffle", "repeat"]))
+    return Species(identity, name, syllables, phrases, order, gap, rng.uniform(*style.pause), rng.uniform(0.5, 1.5))
+
+
+def _invent_syllable(rng: np.random.Generator, style: _Style, centre: float, span: float, overtones: float) -> Syllable:
+    loudest = centre * 2 ** (span * rng.uniform(-0.5, 0.5))
+    fundamental = loudest / 2**overtones
+    multiples = fundamental * np.arange(1, 13)
+    width = 0.25 + 0.4 * rng.random() + 0.15 * overtones
+    harmonics = np.exp(-0.5 * (np.log2(multiples / loudest) / width) ** 2)
+    kind = rng.choice(["flat", "sweep", "arch", "vibrato", "bent"], p=[0.15, 0.35, 0.2, 0.12, 0.18])
+    sweep = rng.choice([-1, 1]) * rng.uniform(0.15, 1.0) if kind in ("sweep", "bent") else rng.normal(0, 0.04)
+    arch = rng.choice([-1, 1, 1]) * rng.uniform(0.1, 0.6) if kind in ("arch", "bent") else rng.normal(0, 0.03)
+    return Syllable(
+        seconds=_between(rng, *style.seconds),
+        hertz=fundamental,
+        sweep=float(sweep),
+        arch=float(arch),
+        vibrato_rate=_between(rng, 8, 60),
+        vibrato_depth=_between(rng, 0.03, 0.2) if kind == "vibrato" else 0.0,
+        harmonics=tuple(np.round(harmonics / harmonics.max(), 3)[: _last_audible(harmonics)]),
+        buzz_rate=_between(rng, 40, 250) if rng.random() < 0.15 else 0.0,
+        roughness=style.roughness * rng.uniform(0.3, 1.7),
+        attack=rng.uniform(0.1, 0.7),
+        level=rng.uniform(-8, 0),
+    )
+
+
+def _last_audible(harmonics: np.ndarray) -> int:
+    return int(np.flatnonzero(harmonics > 0.01 * harmonics.max())[-1]) + 1
+
+
+def _between(rng: np.random.Generator, low: float, high: float) -> float:
+    """Log-uniform: lengths and rates vary by factors."""
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
+def _invent_phrase(rng: np.random.Generator, style: _Style, syllables: Sequence[Syllable]) -> tuple[Motif, ...]:
+    rest = rng.uniform(*style.rest)
+    motifs = []
+    for _ in range(rng.integers(style.motifs[0], style.motifs[1] + 1)):
+        syllable = int(rng.integers(len(syllables)))
+        motifs.append(
+            Motif(
+                syllable=syllable,
+                repeats=int(rng.integers(style.repeats[0], style.repeats[1] + 1)),
+                interval=syllables[syllable].seconds * (1 + rest),
+                accelerando=float(np.clip(rng.normal(1, 0.15), 0.6, 1.5)),
+                drift=float(rng.normal(0, 0.08)),
+            )
+        )
+    return tuple(motifs)
+
+
+def sibling(species: Species, kind: str, identity: str = "unnamed") -> Species:
+    """A close relative with the same pitches and timbre but another temporal pattern.
+
+    kind : ``mirror`` sings every syllable backwards and the phrase in reverse order (up-sweeps become down-sweeps);
+        ``tempo`` sings the mirrored phrase order with shorter, more frequent syllables.
+    """
+    phrases = tuple(tuple(replace(m, drift=-m.drift) for m in reversed(phrase)) for phrase in species.phrases)
+    syllables = species.syllables
+    if kind == "mirror":
+        syllables = tuple(replace(s, sweep=-s.sweep, attack=1 - s.attack) for s in syllables)
+    else:
+        syllables = tuple(replace(s, seconds=s.seconds * 0.55) for s in syllables)
+        phrases = tuple(
+            tuple(replace(m, interval=m.interval * 0.55, repeats=max(2, round(m.repeats * 1.8))) for m in phrase)
+            for phrase in phrases
+        )
+    return replace(species, identity=identity, syllables=syllables, phrases=phrases)
+
+
+def species_for(namespace: str, index: int) -> Species:
+    """The species of that number: always the same one, and never one of another namespace ("demo", "pretraining").
+
+    Indices 0-2, 3-5, ... are families: a founder, its mirror image in time, and a hasty relative. Telling them apart takes
+    the order of events, not only the average spectrum.
+    """
+    entropy = int.from_bytes(hashlib.sha256(namespace.encode()).digest()[:16], "big")
+    rng = np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(index // FAMILY,)))
+    identity = f"{namespace}/{index}"
+    founder = invent_species(rng, identity)
+    return founder if index % FAMILY == 0 else sibling(founder, ("mirror", "tempo")[index % FAMILY - 1], identity)
+
+
+def individual(species: Species, rng: np.random.Generator) -> Species:
+    """One bird of the species: its own pitch, tempo, contours and share of the repertoire."""
+    pitch, tempo = 2 ** rng.normal(0, 0.06), 2 ** rng.normal(0, 0.1)
+    syllables = tuple(
+        replace(
+            s,
+            seconds=s.seconds * tempo,
+            hertz=s.hertz * pitch * 2 ** rng.normal(0, 0.03),
+            sweep=s.sweep * rng.uniform(0.8, 1.2),
+            arch=s.arch * rng.uniform(0.8, 1.2),
+        )
+        for s in species.syllables
+    )
+    known = [p for p in species.phrases if rng.random() < 0.75] or [species.phrases[0]]
+    phrases = tuple(tuple(replace(m, interval=m.interval * tempo) for m in phrase) for phrase in known)
+    return replace(species, syllables=syllables, phrases=phrases, gap=species.gap * tempo, pause=species.pause * tempo)
+
+
+def sing(bird: Species, rng: np.random.Generator, seconds: float, sample_rate: int) -> Song:
+    """Let a bird (see ``individual``) sing: dry, close, without background. Every rendition differs a little."""
+    waveform = np.zeros(round(seconds * sample_rate), np.float32)
+    marks: list[tuple[float, float]] = []
+    time = rng.uniform(0, min(bird.pause, 0.25 * seconds))
+    for phrase in _performance(bird, rng):
+        for motif in phrase:
+            time = _sing_motif(bird, motif, time, waveform, marks, rng, sample_rate) + bird.gap
+            if time >= seconds:
+                peak = max(float(np.abs(waveform).max()), 1e-9)
+                return Song(waveform / np.float32(peak), np.array(marks))
+        time += bird.pause * 2 ** rng.normal(0, 0.3 * bird.variability)
+    raise AssertionError("a performance never ends by itself")
+
+
+def _performance(bird: Species, rng: np.random.Generator) -> Iterator[tuple[Motif, ...]]:
+    """Phrases without end, in the bird's own order."""
+    start = int(rng.integers(len(bird.phrases)))
+    while True:
+        turn = {"cycle": start, "repeat": start // 3, "shuffle": int(rng.integers(len(bird.phrases)))}[bird.order]
+        yield bird.phrases[turn % len(bird.phrases)]
+        start += 1
+
+
+def _sing_motif(
+    bird: Species,
+    motif: Motif,
+    time: float,
+    waveform: np.ndarray,
+    marks: list[tuple[float, float]],
+    rng: np.random.Generator,
+    sample_rate: int,
+) -> float:
+    """Add a motif to the waveform from ``time`` on, note its syllables, and return when it ends [s]."""
+    spread, syllable = bird.variability, bird.syllables[motif.syllable]
+    n = max(1, motif.repeats + (round(rng.normal(0, 0.12 * spread * motif.repeats)) if motif.repeats > 2 else 0))
+    intervals = motif.interval * np.geomspace(1, motif.accelerando, n) * 2 ** rng.normal(0, 0.04 * spread, n)
+    onsets = time + np.concatenate([[0.0], np.cumsum(intervals)[:-1]])
+    end = float(onsets[-1] + syllable.seconds)
+    onsets = onsets[onsets < len(waveform) / sample_rate]
+    pitch = 2 ** (np.linspace(0, motif.drift, n)[: len(onsets)] + rng.normal(0, 0.012 * spread, len(onsets)))
+    sounds = _render(syllable, pitch.astype(np.float32), rng, sample_rate)
+    sounds *= 10 ** (rng.normal(0, 1.0 * spread, (len(onsets), 1)) / 20).astype(np.float32)
+    for onset, sound in zip(onsets, sounds, strict=True):
+        first = int(onset * sample_rate)
+        room = waveform[first : first + len(sound)]
+        room += sound[: len(room)]
+        marks.append((float(onset), min(float(onset + syllable.seconds), len(waveform) / sample_rate)))
+    return end
+
+
+def _render(syllable: Syllable, pitch: np.ndarray, rng: np.random.Generator, sample_rate: int) -> np.ndarray:
+    """Waveforms (repeats, samples) of a syllable, one for every pitch factor in ``pitch`` (repeats,)."""
+    n = max(int(syllable.seconds * sample_rate), 64)
+    u = np.linspace(0, 1, n)
+    octaves = syllable.sweep * (u - 0.5) + syllable.arch * (4 * u * (1 - u) - 2 / 3)
+    if syllable.vibrato_depth:
+        octaves += syllable.vibrato_depth * np.sin(2 * np.pi * syllable.vibrato_rate * syllable.seconds * u)
+    if syllable.roughness:
+        wander = rng.normal(0, 1, n // 24 + 2)  # a new random pitch about every millisecond
+        octaves += syllable.roughness * np.interp(u * (len(wander) - 1), np.arange(len(wander)), wander)
+    hertz = syllable.hertz * np.exp2(octaves)
+    phase = np.mod(2 * np.pi * np.cumsum(hertz) / sample_rate, 1e4 * np.pi)  # keeps float32 sines exact
+    phase = np.multiply.outer(pitch, phase.astype(np.float32))  # (repeats, samples)
+    sound = np.zeros_like(phase)
+    for k, amplitude in enumerate(syllable.harmonics, start=1):
+        audible = amplitude * np.clip((0.47 * sample_rate - k * hertz) / 500, 0, 1)  # nothing above half the sample rate
+        if amplitude > 0.005 and audible.any():
+            sound += audible.astype(np.float32) * np.sin(k * phase)
+    return sound * _envelope(syllable, u).astype(np.float32)
+
+
+def _envelope(syllable: Syllable, u: np.ndarray) -> np.ndarray:
+    warped = np.where(u < syllable.attack, u / syllable.attack / 2, 0.5 + (u - syllable.attack) / (1 - syllable.attack) / 2)
+    envelope = np.sin(np.pi * np.clip(warped, 0, 1)) ** 0.7 * 10 ** (syllable.level / 20)
+    if syllable.buzz_rate:
+        envelope = envelope * (0.55 + 0.45 * np.sin(2 * np.pi * syllable.buzz_rate * syllable.seconds * u))
+    return envelope
+
+
+if __name__ == "__main__":
+    from birdnb.corpora.song_statistics import main
+
+    sys.exit(main())
