@@ -1,0 +1,89 @@
+"""Corpora: ``open_corpus`` turns the demo's name or a folder into a checked manifest, and says what it left out and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from birdnb.corpora import birdclef, birdset, folders, xeno_canto_dump
+from birdnb.corpora.table import check_manifest
+from birdnb.files import BirdnbError, artifacts_dir, safe_name
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Recordings to learn from; ``left_out`` has the columns recording_id, path, species, reason."""
+
+    name: str  # safe as a file name
+    root: Path  # the manifest's paths are relative to it
+    manifest: pd.DataFrame  # checked, one row a recording, text, missing = ""; columns as manifest.COLUMNS
+    left_out: pd.DataFrame  # what was refused already from the table
+    layout: str  # "manifest.csv", "BirdCLEF", ...
+    synthetic: bool = False  # True: invented songs, results say nothing about real birds
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A kind of folder: what it is called, what to look for, how to tell, and how to read it."""
+
+    name: str
+    looked_for: str
+    recognise: Callable[[Path], bool]
+    read: Callable[[Path, bool], folders.Source]
+
+
+LAYOUTS = [
+    Layout("manifest.csv", "manifest.csv", folders.is_manifest, folders.read_manifest_folder),
+    Layout("BirdCLEF", "train_metadata.csv or train.csv beside train_audio/ or train_short_audio/", birdclef.is_birdclef,
+           birdclef.read_birdclef),
+    Layout("BirdSet", "*.parquet with the column ebird_code", birdset.is_birdset, birdset.read_birdset),
+    Layout("Xeno-Canto JSON", "*.json pages of the Xeno-Canto API beside audio called XC123.mp3 or 123.mp3",
+           xeno_canto_dump.is_dump, xeno_canto_dump.read_dump),
+    Layout("species folders", "one folder a species with audio files in it", folders.is_species_folders,
+           folders.read_species_folders),
+]  # fmt: skip
+
+
+def open_corpus(spec: str | Path, progress: bool = True) -> Corpus:
+    """Open ``demo`` (synthesised on the spot when it is not there yet) or a folder, whose layout is recognised.
+
+    The corpus is called after its folder. Raises BirdnbError when there is no such folder, when its layout is none of the known
+    ones, or when nothing in it can be used.
+    """
+    demo = artifacts_dir() / "corpora" / "demo"
+    if str(spec) == "demo" or Path(spec).resolve() == demo.resolve():
+        from birdnb.corpora.demo import make_demo
+
+        make_demo(demo, progress=progress)
+        return _open_folder(demo, "demo", progress, synthetic=True)
+    root = Path(spec).expanduser()
+    if not root.is_dir():
+        what = "is a file, not a folder" if root.exists() else "does not exist"
+        raise BirdnbError(f"the corpus {str(spec)!r} {what} (looked for {root.absolute()}): give a folder, or demo")
+    name = safe_name(root.resolve().name)
+    return _open_folder(root, "demo_folder" if name == "demo" else name, progress)
+
+
+def _open_folder(root: Path, name: str, progress: bool, synthetic: bool = False) -> Corpus:
+    layout = _layout_of(root)
+    source = layout.read(root, progress)
+    manifest, refused = check_manifest(source.table, source.root)
+    left_out = pd.concat([refused, source.left_out], ignore_index=True)
+    if manifest.empty:
+        counts = left_out["reason"].value_counts().head(5)
+        summary = "; ".join(f"{count} x {reason}" for reason, count in counts.items()) or "no rows"
+        raise BirdnbError(f"nothing in the corpus {root} can be used ({summary})")
+    return Corpus(name, source.root, manifest, left_out, layout.name, synthetic)
+
+
+def _layout_of(root: Path) -> Layout:
+    for layout in LAYOUTS:
+        if layout.recognise(root):
+            return layout
+    looked = "".join(f"\n  {layout.name}: {layout.looked_for}" for layout in LAYOUTS)
+    names = sorted(path.name + "/" * path.is_dir() for path in root.iterdir())
+    there = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") or "nothing"
+    raise BirdnbError(f"{root} is no corpus of a kind known here. Looked in it for:{looked}\nbut found {there}")

@@ -1,0 +1,172 @@
+"""The manifest as a table: its columns, reading it as text, checking every row, and who is to be credited."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import pandas as pd
+
+from birdnb.files import BirdnbError, safe_name
+
+REQUIRED = ["recording_id", "path", "species"]
+COLUMNS = [*REQUIRED, "common_name", "recordist", "date", "locality", "license", "url", "quality", "background_species"]
+LEFT_OUT = ["recording_id", "path", "species", "reason"]
+AUDIO_SUFFIXES = frozenset("." + name for name in "wav flac ogg oga opus mp3 m4a mp4 aac aif aiff au caf w64 wma webm".split())
+NO_SPECIES = frozenset(["mystery", "mystery mystery", "identity unknown", "unknown", "unidentified", "sonus naturalis"])
+UNSAFE = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]|^[.\s-]|[.\s]$')
+
+
+def read_manifest(path: Path | str) -> pd.DataFrame:
+    """Read a CSV file in UTF-8 (byte order mark or not) as text: ``NA`` and ``007`` stay what they are, missing = "".
+
+    Raises BirdnbError when the file is missing, not UTF-8, or not a table.
+    """
+    path = Path(path)
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
+    except FileNotFoundError as error:
+        raise BirdnbError(f"{path} is missing") from error
+    except pd.errors.EmptyDataError as error:
+        raise BirdnbError(f"{path} is empty: it needs a header line with at least {', '.join(REQUIRED)}") from error
+    except UnicodeDecodeError as error:
+        raise BirdnbError(f"{path} is not UTF-8 (byte {error.start}): save it as CSV, UTF-8") from error
+    except pd.errors.ParserError as error:
+        raise BirdnbError(f"{path} is not a CSV table: {error}") from error
+    table.columns = [str(name).strip() for name in table.columns]
+    if len(table.columns) == 1 and ";" in table.columns[0]:
+        raise BirdnbError(f"{path} is separated by semicolons: save it with commas")
+    return table.fillna("")  # only rows with too few fields have gaps here
+
+
+def check_manifest(table: pd.DataFrame, root: Path | str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Sort the rows of a table into a manifest that can be trusted and the rows left out, each with its reason.
+
+    A row of the manifest has an id of its own that is safe as a file name, a label that names a species, and a file that
+    exists inside ``root`` (symbolic links followed). Unknown columns are dropped, missing optional ones become "".
+    The second table has the columns recording_id, path, species, reason. Raises BirdnbError when a required column is missing.
+    """
+    missing = [name for name in REQUIRED if name not in table.columns]
+    if missing:
+        raise BirdnbError(f"the table of {root} has no column {missing[0]!r}: it needs {', '.join(REQUIRED)}")
+    table = table.reindex(columns=COLUMNS, fill_value="").fillna("").astype(str).reset_index(drop=True)
+    for name in COLUMNS:
+        if name != "path":
+            table[name] = table[name].str.strip()
+    real_root = Path(root).resolve()
+    rows = zip(table["recording_id"], table["path"], table["species"], strict=True)
+    reasons = [_id_fault(rid) or _label_fault(species) or path_fault(path, real_root) for rid, path, species in rows]
+    reasons = _repeats(table, reasons, real_root)
+    refused = pd.Series([bool(reason) for reason in reasons], dtype=bool)
+    left_out = table.loc[refused, REQUIRED].assign(reason=[reason for reason in reasons if reason])
+    return table[~refused].reset_index(drop=True), left_out[LEFT_OUT].reset_index(drop=True)
+
+
+def path_fault(path: str, real_root: Path) -> str:
+    """Say why ``path`` is no file inside the corpus folder ``real_root`` (already resolved); "" when it is one."""
+    if not path.strip():
+        return "the path is empty"
+    if PurePosixPath(path).is_absolute() or PureWindowsPath(path).drive:
+        return "the path is absolute: it must be relative to the corpus folder"
+    if ".." in PurePosixPath(path).parts:
+        return "the path leads out of the corpus folder (..)"
+    try:
+        real = (real_root / path).resolve()
+        if not real.is_relative_to(real_root):
+            return "a symbolic link that leads out of the corpus folder"
+        if real.is_file():
+            return ""
+        return "the path is a folder, not a file" if real.is_dir() else "the file is missing"
+    except (OSError, ValueError, RuntimeError) as error:  # a name too long, a NUL, a circle of links
+        return f"the path cannot be followed: {error}"
+
+
+def make_ids(paths: Sequence[str]) -> list[str]:
+    """Make a recording id of each file name: its stem, plus eight digits of the path's hash where stems would collide."""
+    stems = [safe_name(PurePosixPath(path).stem) for path in paths]
+    counts = pd.Series([stem.casefold() for stem in stems], dtype=object).value_counts()
+    return [
+        stem if counts[stem.casefold()] == 1 and stem != "unnamed" else f"{stem[:100]}-{sha256(path.encode()).hexdigest()[:8]}"
+        for stem, path in zip(stems, paths, strict=True)
+    ]
+
+
+def audio_files(folder: Path, root: Path) -> list[str]:
+    """List the audio files under ``folder`` (any depth, links to folders not followed) as sorted paths relative to ``root``."""
+    found = []
+    for parent, _, names in os.walk(folder):
+        found += [(Path(parent) / name).relative_to(root).as_posix() for name in names if is_audio(name)]
+    return sorted(found)
+
+
+def is_audio(name: str) -> bool:
+    """Tell by its suffix whether a file is audio; half-written files (``.tmp-``) are not."""
+    return Path(name).suffix.lower() in AUDIO_SUFFIXES and not name.startswith(".tmp-")
+
+
+def left_out_rows(rows: Iterable[tuple[str, str, str, str]]) -> pd.DataFrame:
+    """Table of (recording_id, path, species, reason) rows."""
+    return pd.DataFrame(list(rows), columns=LEFT_OUT, dtype=str)
+
+
+def unlisted(table: pd.DataFrame, folder: Path, root: Path) -> pd.DataFrame:
+    """Rows for the audio files under ``folder`` that no row of ``table`` names: nothing is passed over in silence."""
+    listed = {PurePosixPath(path).as_posix() for path in table["path"]} if "path" in table.columns else set()
+    return left_out_rows(("", path, "", "not in the table") for path in audio_files(folder, root) if path not in listed)
+
+
+def attribution(manifest: pd.DataFrame) -> pd.DataFrame:
+    """Whom to credit: recording_id, species, recordist, license, url of every recording."""
+    return manifest[["recording_id", "species", "recordist", "license", "url"]].reset_index(drop=True)
+
+
+def license_counts(manifest: pd.DataFrame) -> pd.DataFrame:
+    """Count the licences: columns license ("not stated" when empty), recordings, no_derivatives, non_commercial (bools)."""
+    names = manifest["license"].str.strip().replace("", "not stated")
+    counts = names.value_counts().rename_axis("license").reset_index(name="recordings")
+    counts = counts.sort_values(["recordings", "license"], ascending=[False, True], ignore_index=True)
+    counts["no_derivatives"] = counts["license"].str.contains(r"no\W?deriv|(?:by|nc)\W+nd\b", case=False, regex=True)
+    counts["non_commercial"] = counts["license"].str.contains(r"non\W?commercial|\bby\W+nc\b", case=False, regex=True)
+    return counts
+
+
+def _id_fault(recording_id: str) -> str:
+    if not recording_id:
+        return "recording_id is empty"
+    if UNSAFE.search(recording_id) or len(recording_id.encode()) > 200:
+        return f"recording_id {recording_id[:60]!r} is not safe as a file name"
+    return ""
+
+
+def _label_fault(species: str) -> str:
+    if not species:
+        return "the species is empty"
+    return f"the label {species!r} names no species" if species.casefold() in NO_SPECIES else ""
+
+
+def _repeats(table: pd.DataFrame, reasons: list[str], real_root: Path) -> list[str]:
+    """Add reasons for ids used twice (also in other capitals) and files listed twice; the first stays if labels agree."""
+    reasons = list(reasons)
+    good = [row for row, reason in enumerate(reasons) if not reason]
+    real = {row: str((real_root / table["path"][row]).resolve()) for row in good}
+    labels: dict[str, set[str]] = {}
+    for row in good:
+        labels.setdefault(real[row], set()).add(table["species"][row])
+    seen_ids: dict[str, str] = {}
+    seen_files: dict[str, str] = {}
+    for row in good:
+        recording_id, names = table["recording_id"][row], sorted(labels[real[row]])
+        key = unicodedata.normalize("NFKC", recording_id).casefold()
+        if len(names) > 1:
+            reasons[row] = f"label conflict: the same file is listed as {' and as '.join(names)}"
+        elif key in seen_ids:
+            reasons[row] = f"recording_id is used already (as {seen_ids[key]!r})"
+        elif real[row] in seen_files:
+            reasons[row] = f"the same file is listed already (as {seen_files[real[row]]!r})"
+        else:
+            seen_ids[key], seen_files[real[row]] = recording_id, recording_id
+    return reasons
