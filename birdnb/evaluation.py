@@ -142,10 +142,17 @@ def log_loss(predictions: Predictions) -> float:
 
 
 def fit_temperature(validation: Predictions) -> float:
-    """The temperature in 0.05..20 that gives validation the least log loss; above 1 the model was too sure of itself."""
+    """The temperature that gives validation the least log loss; above 1 the model was too sure of itself.
+
+    A prior (log temperature of mean 0, deviation 0.5) keeps a validation side of twenty recordings, all of them right, from
+    calling for blind confidence; a few hundred recordings overrule it. Temperature scaling: Guo et al. 2017.
+    """
     from scipy.optimize import minimize_scalar
 
-    loss = lambda x: log_loss(apply_temperature(validation, float(np.exp(x))))  # noqa: E731
+    def loss(log_temperature: float) -> float:
+        prior = (log_temperature / 0.5) ** 2 / 2 / len(validation)
+        return log_loss(apply_temperature(validation, float(np.exp(log_temperature)))) + prior
+
     found = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded", options={"xatol": 1e-4})
     return float(np.exp(found.x))
 

@@ -25,6 +25,7 @@ from birdnb.evaluation import (
     summarise,
     top_confusions,
 )
+from birdnb.features.lms import normalise
 from birdnb.files import BirdnbError
 
 
@@ -235,6 +236,13 @@ def test_temperature_recovers_what_was_done_to_the_logits():
         assert expected_calibration_error(mended) < expected_calibration_error(distorted)
 
 
+def test_temperature_stays_sober_on_a_tiny_side_that_is_all_right():
+    q = np.full((20, 5), 0.05, np.float32)
+    q[np.arange(20), np.arange(20) % 5] = 0.8
+    p = Predictions(names(20), q, np.arange(20) % 5)
+    assert 0.2 < fit_temperature(p) < 0.8  # the least log loss alone would be at zero
+
+
 class Half(torch.nn.Module):
     """Logits that depend on where the energy lies in time, with dropout to prove evaluation mode."""
 
@@ -249,7 +257,7 @@ class Half(torch.nn.Module):
 
 
 def test_predict_equals_a_plain_loop():
-    normalise = pytest.importorskip("birdnb.features.lms").normalise
+
     generator = torch.Generator().manual_seed(0)
     recording = torch.tensor([2, 0, 1, 0, 2, 2, 1])
     lms = (torch.randn(7, 128, 20, generator=generator) * 10 - 40).half()

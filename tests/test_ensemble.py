@@ -1,0 +1,152 @@
+"""Weights and temperature come from validation alone; the combination against values worked by hand and by brute force."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import log_loss as sk_log_loss
+
+from birdnb.ensemble import best_single, build_ensemble, choose_weights, combine, simplex_grid
+from birdnb.evaluation import Predictions, paired_bootstrap
+from birdnb.files import BirdnbError
+
+LABELS = ["ant", "bee", "cat", "dog"]
+
+
+def made_up(seed, ids, targets, right=2.0):
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(len(ids), 4)) * 1.5
+    logits[np.arange(len(ids)), targets] += right
+    q = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    return Predictions(list(ids), q.astype(np.float32), targets)
+
+
+def member(seed, right=2.0, n=60, **metrics):
+    rng = np.random.default_rng(99)  # the same targets for every member
+    val, test = ([f"{side}{i}" for i in range(n)] for side in ("v", "t"))
+    targets = rng.integers(0, 4, (2, n))
+    return SimpleNamespace(
+        labels=list(LABELS),
+        val=made_up(seed, val, targets[0], right),
+        test=made_up(seed + 1, test, targets[1], right),
+        metrics={"parameters": 10, "seconds": 1.5, "pretrained": False} | metrics,
+    )
+
+
+def shuffled(run, seed=0):
+    order = np.random.default_rng(seed).permutation(len(run.test))
+    run.test = run.test.align([run.test.recording_ids[i] for i in order])
+    run.val = run.val.align([run.val.recording_ids[i] for i in order])
+    return run
+
+
+def test_combine_by_hand():
+    a = Predictions(["x"], np.array([[0.8, 0.2]], np.float32), np.array([0]))
+    b = Predictions(["x"], np.array([[0.4, 0.6]], np.float32), np.array([0]))
+    np.testing.assert_allclose(combine([a, b], [3, 1]).probabilities, [[0.7, 0.3]], atol=1e-6)
+    for weights in ([1], [0, 0], [2, -1]):
+        with pytest.raises(BirdnbError, match="weights"):
+            combine([a, b], weights)
+
+
+@settings(max_examples=30, deadline=None)
+@given(members=st.integers(2, 5), steps=st.integers(1, 10))
+def test_simplex_grid_is_complete(members, steps):
+    grid = simplex_grid(members, steps)
+    everything = np.array(np.meshgrid(*[range(steps + 1)] * members)).reshape(members, -1).T
+    expected = {tuple(row) for row in everything if row.sum() == steps}
+    assert {tuple(row) for row in np.round(grid * steps).astype(int)} == expected and len(grid) == len(expected)
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 1000), right=st.floats(0, 4))
+def test_weights_are_the_best_of_the_grid_by_brute_force(seed, right):
+    runs = [member(seed, 2.0).val, member(seed + 50, right).val]
+
+    def loss(w):
+        q = w * runs[0].probabilities.astype(float) + (1 - w) * runs[1].probabilities
+        return sk_log_loss(runs[0].targets, q / q.sum(axis=1, keepdims=True), labels=range(4))
+
+    best = min((loss(w / 20), w / 20) for w in range(21))
+    got = choose_weights(runs)
+    assert got.sum() == pytest.approx(1) and loss(got[0]) == pytest.approx(best[0], abs=1e-6)
+
+
+@pytest.mark.parametrize("members", [2, 3, 4, 6])
+def test_ties_go_to_equal_weights(members):
+    same = member(1).val
+    np.testing.assert_allclose(choose_weights([same] * members), np.full(members, 1 / members))
+
+
+def test_a_worse_member_weighs_less():
+    weights = choose_weights([member(1, 4.0).val, member(2, 0.0).val, member(3, 0.0).val])
+    assert weights[0] > 0.7
+
+
+def test_test_labels_do_not_reach_weights_temperature_or_choice():
+    runs = {"ast": member(1, 2.5), "b2": member(7, 1.5)}
+    honest = build_ensemble(runs)
+    noise = np.random.default_rng(4).integers(0, 4, 60)
+    for run in runs.values():
+        run.test = Predictions(run.test.recording_ids, run.test.probabilities, noise)
+    blind = build_ensemble(runs)
+    assert blind.weights == honest.weights and blind.temperature == honest.temperature
+    assert blind.metrics["gain"]["over"] == honest.metrics["gain"]["over"]
+    np.testing.assert_array_equal(blind.test.probabilities, honest.test.probabilities)
+    assert blind.metrics["val"] == honest.metrics["val"] and blind.metrics["test"] != honest.metrics["test"]
+
+
+def test_the_order_of_recordings_does_not_matter_and_the_gain_is_paired():
+    sessions = pd.Series({f"{side}{i}": f"s{i // 3}" for side in "vt" for i in range(60)})
+    straight = build_ensemble({"ast": member(1), "b2": member(7)}, sessions)
+    mixed = build_ensemble({"ast": member(1), "b2": shuffled(member(7))}, sessions)
+    assert mixed.metrics == straight.metrics and straight.metrics["test"]["sessions"] == 20
+    best = {"ast": member(1), "b2": member(7)}[straight.metrics["gain"]["over"]]
+    by_session = [sessions[r] for r in straight.test.recording_ids]
+    assert straight.metrics["gain"] == {"over": straight.metrics["gain"]["over"]} | paired_bootstrap(
+        straight.test, best.test, by_session
+    )
+
+
+def test_best_single_by_accuracy_then_log_loss():
+    q = np.array([[0.9, 0.1], [0.6, 0.4]], np.float32)
+    surer = Predictions(["a", "b"], q, np.array([0, 0]))
+    less = Predictions(["a", "b"], np.full((2, 2), 0.5, np.float32) + np.float32([[0.01, -0.01]]), np.array([0, 0]))
+    wrong = Predictions(["a", "b"], q[:, ::-1], np.array([0, 0]))
+    assert best_single({"wrong": wrong, "less": less, "surer": surer}) == "surer"
+
+
+def test_run_folder(tmp_path):
+    got = build_ensemble({"ast": member(1, parameters=5), "b2": member(7)}, folder=tmp_path / "phase3_ensemble")
+    names = {path.name for path in got.folder.iterdir()}
+    assert names == {"config.json", "labels.json", "predictions_val.npz", "predictions_test.npz", "metrics.json"}
+    metrics = json.loads((got.folder / "metrics.json").read_text())
+    assert metrics == got.metrics and metrics["parameters"] == 15 and metrics["seconds"] == 3.0
+    assert metrics["calibration"]["val"]["log_loss_after"] <= metrics["calibration"]["val"]["log_loss_before"]
+    loaded = Predictions.load(got.folder / "predictions_test.npz")
+    np.testing.assert_array_equal(loaded.probabilities, got.test.probabilities)
+    assert json.loads((got.folder / "labels.json").read_text()) == LABELS
+
+
+def test_runs_that_do_not_belong_together():
+    with pytest.raises(BirdnbError, match="two or more"):
+        build_ensemble({"ast": member(1)})
+    other = member(7)
+    other.labels = ["ant", "bee", "cat", "emu"]
+    with pytest.raises(BirdnbError, match="ast and b2 know different species"):
+        build_ensemble({"ast": member(1), "b2": other})
+    other = member(7, n=59)
+    with pytest.raises(BirdnbError, match=r"ast and b2 have different val sides: 1 recordings .*v59"):
+        build_ensemble({"ast": member(1), "b2": other})
+    other = member(7)
+    other.test = Predictions(other.test.recording_ids, other.test.probabilities, (other.test.targets + 1) % 4)
+    with pytest.raises(BirdnbError, match="name different species"):
+        build_ensemble({"ast": member(1), "b2": other})
+    leaking = member(1)
+    leaking.test = leaking.val
+    with pytest.raises(BirdnbError, match="in validation and in test"):
+        build_ensemble({"ast": leaking, "b2": leaking})
