@@ -6,7 +6,9 @@ Charts of counts and results are in ``plots_results``, views into a model's deci
 
 from __future__ import annotations
 
+import io
 import math
+import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +19,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from PIL import Image
 from scipy.ndimage import gaussian_filter1d
 
 from birdnb.config import AudioSettings
@@ -31,7 +34,10 @@ KHZ_TICKS = (0.5, 1, 2, 4, 8)
 
 
 def style() -> None:
-    """Set matplotlib up for the whole study: type readable at half size, small PNGs, the same bytes from the same data."""
+    """Set matplotlib up for the whole study: type readable at half size, small PNGs, the same bytes from the same data.
+
+    Under IPython figures are shown as ``png_bytes`` writes them, so that committed notebooks stay small.
+    """
     plt.rcParams.update({
         "figure.dpi": 80, "savefig.dpi": 120, "figure.figsize": (9, 3.5), "figure.constrained_layout.use": True,
         "font.size": 12, "axes.titlesize": 13, "axes.labelsize": 12, "xtick.labelsize": 11, "ytick.labelsize": 11,
@@ -39,12 +45,25 @@ def style() -> None:
         "axes.axisbelow": True, "axes.grid": False, "grid.color": "#DDDDDD", "lines.linewidth": 2, "svg.hashsalt": "birdnb",
         "axes.prop_cycle": plt.cycler(color=COLOURS), "image.cmap": "magma", "axes.titlelocation": "left",
     })  # fmt: skip
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is not None:
+        plt.switch_backend(matplotlib.get_backend())  # the notebook's backend sets its own PNG writer when it is loaded
+        shell.display_formatter.formatters["image/png"].for_type(Figure, png_bytes)
 
 
-def save(figure: Figure, path: Path | str, dpi: int = 120) -> Path:
-    """Write a figure as PNG without a date or version inside, close it, and return the path."""
+def png_bytes(figure: Figure, dpi: float | None = None) -> bytes:
+    """A figure as a PNG of 128 colours, without date or version: a third of the usual size, and no difference to the eye."""
+    raw = io.BytesIO()
+    figure.savefig(raw, format="png", dpi=dpi or figure.dpi, bbox_inches="tight", facecolor="white")
+    small = io.BytesIO()
+    Image.open(raw).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    return small.getvalue()
+
+
+def save(figure: Figure, path: Path | str, dpi: float = 120) -> Path:
+    """Write a figure as PNG, close it, and return the path."""
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=dpi, metadata={"Software": None})
+        temporary.write_bytes(png_bytes(figure, dpi))
     plt.close(figure)
     return Path(path)
 

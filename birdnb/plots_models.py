@@ -30,13 +30,13 @@ def confusion_figure(matrix: np.ndarray, labels: Sequence[str], order: Sequence[
     cell = 0.52 if n <= 15 else 0.3 if n <= 40 else 0.165  # [inches]
     margin = 1.2 + 0.085 * max(map(len, names))
     figure, ax = plt.subplots(figsize=(margin + cell * n + 1.1, margin + cell * n + 0.4))
-    image = ax.imshow(share, cmap="magma_r", vmin=0, vmax=1, interpolation="nearest")
+    image = ax.imshow(np.ma.masked_equal(share, 0), cmap="magma_r", vmin=0, vmax=1, interpolation="nearest")
     size = 12 if n <= 15 else 11 if n <= 40 else 9
     ax.set_xticks(np.arange(n), names, rotation=90, fontsize=size)
     ax.set_yticks(np.arange(n), names, fontsize=size)
     ax.set_xticks(np.arange(n + 1) - 0.5, minor=True)
     ax.set_yticks(np.arange(n + 1) - 0.5, minor=True)
-    ax.grid(which="minor", color="#E5E5E5", linewidth=0.5)
+    ax.grid(which="minor", color="#EEEEEE", linewidth=0.5)
     ax.tick_params(which="both", length=0)
     if n <= 20:
         _write_counts(ax, counts, share, size)
@@ -51,14 +51,14 @@ def reliability_diagram(curves: Mapping[str, pd.DataFrame], ax: Axes | None = No
 
     ``curves`` maps a name to ``evaluation.calibration_curve``: confidence, accuracy, recordings. Dots grow with recordings.
     """
-    ax = ax or new_axes((6.4, 5.6))
+    ax = ax or new_axes((6.0, 6.2))
     ax.plot([0, 100], [0, 100], color=GREY, linewidth=1.2, linestyle="--")
     for (name, curve), colour, marker in zip(curves.items(), COLOURS[1:] + COLOURS[:1], MARKERS, strict=False):
         share = curve["recordings"] / curve["recordings"].sum()
         error = float((share * (curve["confidence"] - curve["accuracy"]).abs()).sum())
         ax.plot(100 * curve["confidence"], 100 * curve["accuracy"], color=colour, linewidth=1.5)
         ax.scatter(100 * curve["confidence"], 100 * curve["accuracy"], s=25 + 500 * share, color=colour, marker=marker,
-                   alpha=0.75, linewidths=0)  # fmt: skip
+                   alpha=0.75, linewidths=0, clip_on=False, zorder=3)  # fmt: skip
         ax.plot([], [], color=colour, marker=marker, markersize=8, label=f"{name}: calibration error {100 * error:.1f} points")
     ax.set(xlabel="confidence [%]", ylabel="accuracy [%]", xlim=(0, 100), ylim=(0, 100), aspect="equal")
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)

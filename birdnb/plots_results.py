@@ -10,10 +10,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from birdnb.gates import RULES
 from birdnb.plots import COLOURS, GREY, new_axes
 
 SIDES = {"train": COLOURS[0], "validation": COLOURS[4], "test": COLOURS[2]}
-GAP_LIMIT = 15.0  # [points] train-validation gap the study allows
+LABEL = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1}  # keeps a number readable over a line
+GAP_LIMIT = 100 * RULES["train_validation_gap"].target  # [points]
 
 
 def class_counts(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
@@ -71,14 +73,13 @@ def learning_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
     gap.text(0.01, GAP_LIMIT, "limit", color="#555555", fontsize=10, va="bottom", transform=gap.get_yaxis_transform())
     for ax, title, unit in (
         (loss, "loss", "loss"), (accuracy, "accuracy", "accuracy [%]"), (f1, "validation F1-macro", "F1-macro"),
-        (rate, "learning rate: head solid, backbone dotted", "learning rate"), (gap, "train-validation gap", "gap [points]"),
+        (rate, "learning rate", "learning rate"), (gap, "train-validation gap", "gap [points]"),
     ):  # fmt: skip
         ax.set(title=title, xlabel="epoch", ylabel=unit)
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.grid(axis="y")
     rate.set_yscale("log")
-    rate.set_title("learning rate", fontsize=13)
-    for style, text in (("-", "validation; head"), ("--", "training"), (":", "backbone")):
+    for style, text in (("-", "validation (rate: head)"), ("--", "training"), (":", "rate: backbone")):
         key.plot([], [], color=GREY, linestyle=style, label=text)
     key.legend(loc="center left", bbox_to_anchor=(-0.1, 0.5), handlelength=1.8, labelspacing=0.6)
     key.axis("off")
@@ -99,7 +100,7 @@ def per_species_f1(per_class: Mapping[str, Mapping], title: str = "F1 of each sp
         ax.text(1.03, row, str(scores["support"]), va="center", ha="left", fontsize=10, color="#444444")
     ax.plot([per_class[s]["f1"] for s in species], np.arange(len(species)), "o", color=COLOURS[0], markersize=6)
     mean = float(np.mean([per_class[s]["f1"] for s in species]))
-    ax.axvline(mean, color=COLOURS[1], linewidth=1.3)
+    ax.axvline(mean, color=COLOURS[1], linewidth=1.3, zorder=1)
     ax.text(mean, len(species) - 0.3, f"mean {mean:.2f}", color=COLOURS[1], fontsize=11, ha="center", va="bottom")
     ax.text(1.03, len(species) - 0.3, "n", fontsize=11, va="bottom", style="italic", color="#444444")
     species_ticks(ax, species)
@@ -115,7 +116,7 @@ def rare_vs_common(per_class: Mapping[str, Mapping], training: Mapping[str, int]
     species = sorted(per_class)
     count = np.array([training.get(s, 0) for s in species], dtype=float)
     f1 = np.array([per_class[s]["f1"] for s in species])
-    ax.plot(count, f1, "o", color=COLOURS[0], alpha=0.6, markersize=8, markeredgewidth=0)
+    ax.plot(count, f1, "o", color=COLOURS[0], alpha=0.7, markersize=8, markeredgewidth=0, zorder=3)
     rank = np.argsort(count, kind="stable")
     halves = {"rarer half": rank[: len(rank) // 2], "commoner half": rank[len(rank) // 2 :]}
     for colour, (name, half) in zip((COLOURS[1], COLOURS[2]), halves.items(), strict=True):
@@ -140,7 +141,9 @@ def progression(rows: pd.DataFrame, chance: float, targets: Mapping[str, float] 
     heights = np.arange(len(names), 0, -1.0)
     heights[1 + int((~rows["reported"].astype(bool)).sum()) :] -= 0.6  # a gap before the reported figures
     ax.plot(100 * chance, heights[0], "|", color=GREY, markersize=18, markeredgewidth=3)
-    ax.annotate(f"{chance:.1%}", (100 * chance, heights[0]), (10, 0), textcoords="offset points", va="center")
+    ax.annotate(
+        f"{100 * chance:.1f} %", (100 * chance, heights[0]), (10, 0), textcoords="offset points", va="center", bbox=LABEL
+    )
     for y, row in zip(heights[1:], rows.itertuples(), strict=True):
         value = 100 * row.accuracy
         right = max(value, 100 * row.high) if np.isfinite(row.high) else value
@@ -148,14 +151,17 @@ def progression(rows: pd.DataFrame, chance: float, targets: Mapping[str, float] 
             ax.plot([100 * row.low, 100 * row.high], [y, y], color=COLOURS[0], linewidth=3, alpha=0.5)
         face, edge = ("white", GREY) if row.reported else (COLOURS[0], COLOURS[0])
         ax.plot(value, y, "D" if row.reported else "o", color=face, markeredgecolor=edge, markersize=10, markeredgewidth=2)
-        ax.annotate(f"{value:.1f} %", (right, y), (10, 0), textcoords="offset points", va="center")
+        ax.annotate(f"{value:.1f} %", (right, y), (10, 0), textcoords="offset points", va="center", bbox=LABEL)
     for name, value in (targets or {}).items():
         ax.axvline(100 * value, color=COLOURS[1], linewidth=1, linestyle=":", zorder=0)
         ax.text(
             100 * value, 1.0, name, color=COLOURS[1], fontsize=10, ha="center", va="bottom", transform=ax.get_xaxis_transform()
         )
     ax.set_yticks(heights, names)
-    ax.set(xlim=(0, 100), xlabel="test accuracy [%] (line: 95 % interval; hollow: reported elsewhere, not reproduced here)")
+    ax.set(
+        xlim=(0, 100),
+        xlabel="test accuracy [%]\n(line: 95 % interval; hollow: reported by the study we repeat, not reproduced here)",
+    )
     ax.set_ylim(heights[-1] - 0.7, heights[0] + 0.7)
     ax.set_title("From chance to the ensemble", pad=22 if targets else 6)
     ax.grid(axis="x")
@@ -190,7 +196,7 @@ def ensemble_weights(curve: pd.DataFrame, first: str, second: str, chosen: float
             ax.axvline(chosen, color=COLOURS[1], linewidth=1.5)
             ax.text(chosen, 1.0, f"chosen {chosen:.2f}", color=COLOURS[1], ha="center", va="bottom", fontsize=11,
                     transform=ax.get_xaxis_transform())  # fmt: skip
-        ax.set(xlabel=f"weight of {first} (the rest: {second})", ylabel=f"validation {unit}", xlim=(0, 1))
+        ax.set(xlabel=f"weight of {first}\n(the rest: {second})", ylabel=f"validation {unit}", xlim=(0, 1))
         ax.grid(axis="y")
     return figure
 
