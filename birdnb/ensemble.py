@@ -21,7 +21,7 @@ from birdnb.evaluation import (
     paired_bootstrap,
     summarise,
 )
-from birdnb.files import BirdnbError, write_json
+from birdnb.files import BirdnbError, write_json, write_text
 
 NAME = "phase3_ensemble"
 
@@ -29,6 +29,7 @@ NAME = "phase3_ensemble"
 class Member(Protocol):
     """What an ensemble needs of a run (``birdnb.training.RunResult`` has it)."""
 
+    config: dict
     labels: list[str]
     metrics: dict
     val: Predictions
@@ -89,7 +90,8 @@ def build_ensemble(
         "seconds": _sum_of(members, "seconds"),
         "pretrained": any(member.metrics.get("pretrained") for member in members.values()),
     }
-    config = {"run": name, "members": list(members), "weights_by": "log loss on validation", "seed": seed}
+    keys = {member: run.config.get("key") for member, run in members.items()}  # tells later whether a member was trained anew
+    config = {"run": name, "members": keys, "weights_by": "log loss on validation", "seed": seed}
     result = EnsembleResult(
         name, folder, config, labels, pd.DataFrame(), metrics, final["val"], final["test"],
         metrics["weights"], temperature, equal["val"], equal["test"],
@@ -178,9 +180,11 @@ def _sum_of(members: Mapping[str, Member], key: str) -> float | None:
 
 
 def _write(result: EnsembleResult, folder: Path) -> EnsembleResult:
+    (folder / "metrics.json").unlink(missing_ok=True)  # written last: a folder with metrics is a finished run
     write_json(folder / "config.json", result.config)
     write_json(folder / "labels.json", result.labels)
     result.val.save(folder / "predictions_val.npz")
     result.test.save(folder / "predictions_test.npz")
-    write_json(folder / "metrics.json", result.metrics)  # last: a folder with metrics is a finished run
+    write_text(folder / "history.csv", "epoch\n")  # as every run has one
+    write_json(folder / "metrics.json", result.metrics)
     return result

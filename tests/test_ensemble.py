@@ -13,6 +13,7 @@ from sklearn.metrics import log_loss as sk_log_loss
 from birdnb.ensemble import best_single, build_ensemble, choose_weights, combine, simplex_grid
 from birdnb.evaluation import Predictions, paired_bootstrap
 from birdnb.files import BirdnbError
+from birdnb.runs import load_run
 
 LABELS = ["ant", "bee", "cat", "dog"]
 
@@ -30,6 +31,7 @@ def member(seed, right=2.0, n=60, **metrics):
     val, test = ([f"{side}{i}" for i in range(n)] for side in ("v", "t"))
     targets = rng.integers(0, 4, (2, n))
     return SimpleNamespace(
+        config={"key": f"key {seed}"},
         labels=list(LABELS),
         val=made_up(seed, val, targets[0], right),
         test=made_up(seed + 1, test, targets[1], right),
@@ -123,13 +125,15 @@ def test_best_single_by_accuracy_then_log_loss():
 def test_run_folder(tmp_path):
     got = build_ensemble({"ast": member(1, parameters=5), "b2": member(7)}, folder=tmp_path / "phase3_ensemble")
     names = {path.name for path in got.folder.iterdir()}
-    assert names == {"config.json", "labels.json", "predictions_val.npz", "predictions_test.npz", "metrics.json"}
+    assert names == {"config.json", "labels.json", "history.csv", "predictions_val.npz", "predictions_test.npz", "metrics.json"}
+    loaded = load_run(got.folder)  # in the form of every run
+    assert loaded.name == "phase3_ensemble" and loaded.metrics == got.metrics and len(loaded.history) == 0
+    assert loaded.config["members"] == {"ast": "key 1", "b2": "key 7"}
     metrics = json.loads((got.folder / "metrics.json").read_text())
     assert metrics == got.metrics and metrics["parameters"] == 15 and metrics["seconds"] == 3.0
     assert metrics["calibration"]["val"]["log_loss_after"] <= metrics["calibration"]["val"]["log_loss_before"]
-    loaded = Predictions.load(got.folder / "predictions_test.npz")
-    np.testing.assert_array_equal(loaded.probabilities, got.test.probabilities)
-    assert json.loads((got.folder / "labels.json").read_text()) == LABELS
+    np.testing.assert_array_equal(loaded.test.probabilities, got.test.probabilities)
+    assert loaded.labels == LABELS
 
 
 def test_runs_that_do_not_belong_together():
