@@ -1,0 +1,171 @@
+"""What the explorers show: plain functions from a choice to a ``View`` of picture, sound and text."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+
+from birdnb.augment import add_noise, spec_augment
+from birdnb.data import StudyData
+from birdnb.ensemble import combine
+from birdnb.evaluation import Predictions, log_loss, top_confusions
+from birdnb.features.lms import log_mel, normalise
+from birdnb.listen import (
+    blend_waveforms,
+    clip_waveform,
+    mix_waveforms,
+    noise_waveform,
+    recording_waveform,
+    window_starts,
+)
+from birdnb.plots import COLOURS, augmentation_pairs, draw_lms, waveform, wrap
+from birdnb.plots_results import ensemble_weights
+
+FACTS = ("common_name", "recordist", "date", "locality", "license", "side")
+
+
+@dataclass
+class View:
+    """What an explorer shows: a figure, a waveform to hear (samples,), and a line of HTML; each may be missing."""
+
+    figure: Figure | None = None
+    samples: np.ndarray | None = None
+    text: str = ""
+
+
+class Run(Protocol):
+    """What the views need of a run (``birdnb.training.RunResult`` has it)."""
+
+    labels: list[str]
+    val: Predictions
+    test: Predictions
+
+
+def recording_view(data: StudyData, recording: str) -> View:
+    """A recording: its waveform with the chosen windows, their LMS, the best window to hear, and what is known about it."""
+    audio, row = data.profile.audio, data.table.set_index("recording_id").loc[recording]
+    starts, clips = window_starts(data, recording), data.cache.load(recording)
+    layout = [["wave"] * len(clips), [str(i) for i in range(len(clips))]]
+    figure, axes = plt.subplot_mosaic(layout, figsize=(11, 5), layout="constrained")
+    waveform(recording_waveform(data, recording), audio, starts, f"{row['species']}: {recording}", axes["wave"])
+    for i, lms in enumerate(clips):
+        draw_lms(axes[str(i)], lms, audio)
+        axes[str(i)].set(xlabel="time [s]", ylabel="frequency [kHz]" if i == 0 else "")
+        axes[str(i)].set_title(f"clip {i + 1}, from {starts[i]:.1f} s", color=COLOURS[i % len(COLOURS)])
+    known = [f"{fact.replace('_', ' ')}: {html.escape(str(row[fact]))}" for fact in FACTS if row.get(fact)]
+    return View(figure, clip_waveform(data, recording), "; ".join(known) + ". You hear clip 1.")
+
+
+def quarantine_view(data: StudyData, number: int) -> View:
+    """One recording that was left out and why, ``number`` from 1."""
+    row = data.cache.quarantine.iloc[number - 1]
+    parts = [f"{number} of {len(data.cache.quarantine)}", row["path"], row["species"], f"left out because: {row['reason']}"]
+    return View(text="<br>".join(html.escape(str(part)) for part in parts))
+
+
+def augmentation_view(
+    data: StudyData,
+    recording: str,
+    partner: str,
+    noise_from: str | None = None,
+    snr_db: float | None = None,
+    share: float = 1.0,
+    masks: bool = False,
+    bands: int = 15,
+    frames: int = 35,
+    seed: int = 0,
+) -> View:
+    """A clip before and after noise at ``snr_db``, masks of these widths, and a blend of ``share`` of it with ``partner``.
+
+    Steps and their order are those of training. To hear: the same mix of waveforms (masks make no sound of their own).
+    """
+    audio = data.profile.audio
+    kind = data.profile.runs["phase3_ast_full"].model.normalisation
+    sound, other = clip_waveform(data, recording), clip_waveform(data, partner)
+    clip = torch.from_numpy(log_mel(sound, audio))[None]  # (1, 128, T) dB
+    before = normalise(clip, kind)
+    noise = None if snr_db is None or noise_from is None else noise_waveform(data, noise_from)
+    if noise is not None:
+        clip = add_noise(clip, torch.from_numpy(log_mel(noise, audio))[None], snr_db)
+        sound = mix_waveforms(sound, noise, snr_db, audio)
+    after, name = normalise(clip, kind), species_of(data, recording)
+    if masks:
+        generator = torch.Generator().manual_seed(seed)
+        after = spec_augment(after, generator, prob=1.0, freq_mask=(bands, bands), time_mask=(frames, frames))
+    label = f"{share:.0%} {name}"
+    if share < 1:
+        after = torch.lerp(normalise(torch.from_numpy(log_mel(other, audio))[None], kind), after, share)
+        sound, label = blend_waveforms(sound, other, share), f"{label} + {1 - share:.0%} {species_of(data, partner)}"
+    figure = augmentation_pairs([before[0].numpy()], [after[0].numpy()], [f"{name}: {recording}"], audio)
+    return View(figure, sound, f"Label of the augmented clip: {html.escape(label)}")
+
+
+def weight_curve(first: Predictions, second: Predictions, steps: int = 20) -> pd.DataFrame:
+    """Accuracy and log loss of two runs' weighted mean: columns weight (of the first), accuracy, log_loss."""
+    parts, rows = [first, second.align(first.recording_ids)], []
+    for weight in np.linspace(0, 1, steps + 1):
+        mix = combine(parts, [weight, 1 - weight])
+        rows.append((weight, float((mix.predicted == mix.targets).mean()), log_loss(mix)))
+    return pd.DataFrame(rows, columns=["weight", "accuracy", "log_loss"])
+
+
+def ensemble_view(members: Mapping[str, Run], first: str, second: str, weight: float) -> View:
+    """Validation accuracy and log loss over the weight of ``first``, and both at ``weight``."""
+    a = members[first].val
+    b = members[second].val.align(a.recording_ids)
+    mix = combine([a, b], [weight, 1 - weight])
+    right = int((mix.predicted == mix.targets).sum())
+    accuracy = f"validation accuracy <b>{right / len(mix):.1%}</b> ({right} of {len(mix)} recordings)"
+    figure = ensemble_weights(weight_curve(a, b), first, second, weight)
+    return View(figure, text=f"{accuracy}, log loss <b>{log_loss(mix):.3f}</b>")
+
+
+def confused_recordings(run: Run, pairs: int = 20) -> dict[str, list[str]]:
+    """The commonest confusions of the test set in words, each with the recordings behind it."""
+    labels, test = np.array(run.labels), run.test
+    found = {}
+    for row in top_confusions(test, run.labels, pairs).itertuples():
+        behind = (labels[test.targets] == row.species) & (labels[test.predicted] == row.taken_for)
+        name = f"{row.species} taken for {row.taken_for} ({row.recordings} of {row.of})"
+        found[name] = [test.recording_ids[i] for i in np.flatnonzero(behind)]
+    return found
+
+
+def confusion_view(data: StudyData, run: Run, recording: str) -> View:
+    """A test recording, a training recording of the species it was taken for, and the model's five likeliest species."""
+    audio, i = data.profile.audio, run.test.recording_ids.index(recording)
+    probabilities = run.test.probabilities[i]
+    truth, taken = run.labels[run.test.targets[i]], run.labels[int(probabilities.argmax())]
+    typical = typical_recording(data, taken)
+    figure, axes = plt.subplots(1, 3, figsize=(12, 3.3), width_ratios=(4, 4, 3), layout="constrained")
+    titles = (f"{truth}: {recording}", f"for comparison, {taken}: {typical}")
+    for ax, name, title in zip(axes, (recording, typical), titles, strict=False):
+        draw_lms(ax, data.cache.load(name)[0], audio)
+        ax.set(xlabel="time [s]", ylabel="frequency [kHz]")
+        ax.set_title(wrap(title, 38), fontsize=11)
+    top = np.argsort(-probabilities, kind="stable")[:5][::-1]
+    colours = [COLOURS[2] if run.labels[c] == truth else COLOURS[1] for c in top]
+    axes[2].barh(np.arange(len(top)), 100 * probabilities[top], color=colours)
+    axes[2].set_yticks(np.arange(len(top)), [wrap(run.labels[c], 20) for c in top], fontsize=10)
+    axes[2].set(xlabel="probability [%]", xlim=(0, 100))
+    axes[2].set_title("what the model says (green: the truth)", fontsize=11)
+    text = f"{html.escape(truth)} taken for {html.escape(taken)} with {probabilities.max():.0%}"
+    return View(figure, clip_waveform(data, recording), text)
+
+
+def typical_recording(data: StudyData, species: str) -> str:
+    """A training recording to compare with: the first of the species."""
+    return str(data.table.query("side == 'train' and species == @species")["recording_id"].iloc[0])
+
+
+def species_of(data: StudyData, recording: str) -> str:
+    """The species of a recording."""
+    return str(data.table.set_index("recording_id")["species"].loc[recording])
