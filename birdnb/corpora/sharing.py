@@ -35,7 +35,7 @@ def share_out(species: np.ndarray, group: np.ndarray, shares: Sequence[float], r
     rounds = int(np.clip(20_000 // len(group_names), 2, 30))
     candidates = [c for _ in range(rounds) for c in _candidates(class_of, group_of, shares, rng)]
     candidates.sort(key=lambda part_of: _badness(_totals(counts, part_of, len(shares)), shares))
-    improved = [_improve(part_of, counts, shares, rng) for part_of in candidates[:4]]
+    improved = [_improve(part_of, counts, shares, rng) for part_of in candidates[:3]]
     return min(improved, key=lambda pair: pair[0])[1][group_of]
 
 
@@ -92,10 +92,10 @@ def _improve(
     now, n_groups = _badness(totals, shares), len(part_of)
     for _ in range(5):
         before = now
-        moves = [([group], [part]) for group in rng.permutation(n_groups) for part in range(len(shares))]
-        pairs = rng.integers(n_groups, size=(500, 2))
-        for chosen, parts in moves + [(pair, None) for pair in pairs]:
-            parts = part_of[chosen][::-1] if parts is None else parts
+        moves = [(np.array([group]), np.array([part])) for group in rng.permutation(n_groups) for part in range(len(shares))]
+        swaps = [(pair, None) for pair in rng.integers(n_groups, size=(200, 2))]
+        for chosen, target in moves + swaps:
+            parts = part_of[chosen][::-1] if target is None else target
             moved = totals.copy()
             np.subtract.at(moved, part_of[chosen], counts[chosen])
             np.add.at(moved, parts, counts[chosen])

@@ -16,7 +16,10 @@ from birdnb.files import BirdnbError, safe_name
 REQUIRED = ["recording_id", "path", "species"]
 COLUMNS = [*REQUIRED, "common_name", "recordist", "date", "locality", "license", "url", "quality", "background_species"]
 LEFT_OUT = ["recording_id", "path", "species", "reason"]
-AUDIO_SUFFIXES = frozenset("." + name for name in "wav flac ogg oga opus mp3 m4a mp4 aac aif aiff au caf w64 wma webm".split())
+# fmt: off
+AUDIO_SUFFIXES = frozenset([".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".mp4", ".aac", ".aif", ".aiff", ".au",
+                            ".caf", ".w64", ".wma", ".webm"])
+# fmt: on
 NO_SPECIES = frozenset(["mystery", "mystery mystery", "identity unknown", "unknown", "unidentified", "sonus naturalis"])
 UNSAFE = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]|^[.\s-]|[.\s]$')
 
