@@ -1,0 +1,140 @@
+"""Where the bird sings and where it is quiet: windows chosen from a coarse spectrogram.
+
+After Sprengel et al. 2016 (BirdCLEF: "Audio based bird species identification using deep learning techniques"): energy counts
+where it stands out from its frequency band and from its moment, so that neither steady noise nor clicks and gusts are song.
+Their medians over the whole recording are replaced by a low quantile over some minutes: a song that goes on most of the time
+stays visible, and so does one at dawn after a windy night.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import fft, signal
+
+from birdnb.config import AudioSettings
+
+FRAME_SECONDS = 0.0125  # [s] about; a power of two samples
+LOWEST_HZ, HIGHEST_HZ = 500.0, 11025.0
+BINS_PER_BAND = 3  # about 250 Hz
+FLOOR_QUANTILE = 0.25  # of a band over time: its noise floor
+PROMINENCE_DB = 9.5  # three times the amplitude, as Sprengel et al.
+LOUD_DB = 20.0  # prominence that counts in full: the loudest bird must not outweigh all others
+CHUNK = 12_000  # coarse frames (about 5 minutes) that share a noise floor
+SHORTEST_SECONDS = 0.5  # a recording shorter than this holds no song to learn from
+WORTH = 0.2  # a further window is kept with at least this share of the best one's activity
+QUIET = 0.05  # noise is taken where activity is below this share of the best window's
+DIGITAL_SILENCE_DB = -90.0  # [dB] per band; a gap in which nothing was recorded is not noise
+
+
+@dataclass(frozen=True)
+class Coarse:
+    """Activity of a recording over time: ``activity`` and ``level`` [dB] (frames,), ``hop_seconds`` apart."""
+
+    activity: np.ndarray
+    level: np.ndarray
+    hop_seconds: float
+
+
+def coarse_frame(sample_rate: int) -> tuple[int, int]:
+    """Samples of a coarse frame, and from one to the next: every other stretch is looked at, which costs half."""
+    size = 2 ** round(np.log2(FRAME_SECONDS * sample_rate))
+    return size, 2 * size
+
+
+def coarse_activity(blocks: Iterable[np.ndarray], sample_rate: int) -> Coarse:
+    """Activity of a recording given as blocks of samples, each but the last a multiple of the coarse hop."""
+    hop = coarse_frame(sample_rate)[1]
+    parts = [(_frame_activity(bands), np.median(bands, axis=1)) for bands in _chunks(blocks, sample_rate)]
+    activity, level = (np.concatenate(part) for part in zip(*parts, strict=True)) if parts else (np.zeros(0), np.zeros(0))
+    return Coarse(activity, level, hop / sample_rate)
+
+
+def find_windows(coarse: Coarse, seconds: float, audio: AudioSettings) -> list[int]:
+    """First frames (of the recording's LMS) of the windows that hold most activity, best first; at least one.
+
+    At most ``audio.segments_per_recording``, overlapping by half at the most; a recording shorter than a clip has one, at 0.
+    """
+    starts, scores = _scores(coarse.activity, coarse.hop_seconds, seconds, audio)
+    chosen: list[int] = []
+    free = np.ones(len(starts), bool)
+    best = scores.max()
+    while len(chosen) < audio.segments_per_recording and free.any():
+        index = _middle_of_best(np.where(free, scores, -1.0))
+        if chosen and scores[index] < max(WORTH * best, 1e-9):
+            break
+        chosen.append(int(starts[index]))
+        free &= np.abs(starts - starts[index]) * audio.hop_length * 2 >= audio.clip_samples
+    return chosen
+
+
+def find_silence(coarse: Coarse, seconds: float, audio: AudioSettings, windows: list[int]) -> int | None:
+    """First frame of the quietest window, or None when no window clear of ``windows`` is really quiet."""
+    starts, scores = _scores(coarse.activity, coarse.hop_seconds, seconds, audio)
+    _, recorded = _scores(coarse.level > DIGITAL_SILENCE_DB, coarse.hop_seconds, seconds, audio)
+    clear = np.all(np.abs(starts[:, None] - np.array(windows)[None, :]) * audio.hop_length >= audio.clip_samples, axis=1)
+    clear &= (recorded > 0.95) & (scores <= QUIET * scores.max())
+    if not clear.any():
+        return None
+    return int(starts[np.argmin(np.where(clear, scores, np.inf))])
+
+
+def _scores(values: np.ndarray, hop_seconds: float, seconds: float, audio: AudioSettings) -> tuple[np.ndarray, np.ndarray]:
+    """Every possible window: its first LMS frame, and the mean of ``values`` (coarse frames,) inside it."""
+    last = max(0, int(seconds * audio.sample_rate) - audio.clip_samples) // audio.hop_length
+    starts = np.arange(0, last + 1, 2)
+    total = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
+    first = starts * audio.hop_length / audio.sample_rate / hop_seconds
+    length = audio.clip_seconds / hop_seconds
+    frames = np.arange(len(total))
+    return starts, (np.interp(first + length, frames, total) - np.interp(first, frames, total)) / length
+
+
+def _middle_of_best(scores: np.ndarray) -> int:
+    """Index in the middle of the plateau around the best score: a song shorter than the window is not left at its edge."""
+    first = last = int(np.argmax(scores))
+    while last + 1 < len(scores) and scores[last + 1] >= 0.99 * scores[first]:
+        last += 1
+    return (first + last) // 2
+
+
+def _frame_activity(bands: np.ndarray) -> np.ndarray:
+    """Activity (frames,) of coarse bands (frames, bands) [dB]: how far they rise above their band and their moment."""
+    floor = np.partition(bands, int(FLOOR_QUANTILE * (len(bands) - 1)), axis=0)[int(FLOOR_QUANTILE * (len(bands) - 1))]
+    above = bands - floor
+    above -= np.maximum(np.median(above, axis=1, keepdims=True), 0.0)
+    return np.sqrt(np.clip(above - PROMINENCE_DB, 0.0, LOUD_DB).sum(axis=1))
+
+
+def _chunks(blocks: Iterable[np.ndarray], sample_rate: int) -> Iterator[np.ndarray]:
+    """Coarse spectrogram (frames, bands) [dB] in chunks of CHUNK to 2 * CHUNK frames."""
+    waiting: list[np.ndarray] = []
+    for block in blocks:
+        if len(bands := _coarse_bands(block, sample_rate)):
+            waiting.append(bands)
+        while sum(map(len, waiting)) >= 2 * CHUNK:
+            together = np.concatenate(waiting)
+            yield together[:CHUNK]
+            waiting = [together[CHUNK:]]
+    if waiting:
+        yield waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
+
+
+def _coarse_bands(samples: np.ndarray, sample_rate: int) -> np.ndarray:
+    size, hop = coarse_frame(sample_rate)
+    if len(samples) < size:
+        samples = np.pad(samples, (0, size - len(samples)))
+    frames = np.lib.stride_tricks.sliding_window_view(samples, size)[::hop]  # (frames, size), a view
+    window = signal.get_window("hann", size).astype(np.float32)
+    window /= window.sum()  # a sine of full scale gives about 0 dB
+    lowest = int(np.ceil(LOWEST_HZ * size / sample_rate))
+    count = max(1, int(min(HIGHEST_HZ, 0.45 * sample_rate) * size / sample_rate - lowest) // BINS_PER_BAND)
+    used = slice(lowest, lowest + count * BINS_PER_BAND)
+    bands = np.empty((len(frames), count), np.float32)
+    for first in range(0, len(frames), 1024):
+        spectrum = fft.rfft(frames[first : first + 1024] * window)[:, used]
+        power = spectrum.real**2 + spectrum.imag**2
+        bands[first : first + 1024] = power.reshape(len(power), count, -1).sum(axis=2)  # bins -> bands
+    return 10.0 * np.log10(np.maximum(bands, np.float32(1e-12)))

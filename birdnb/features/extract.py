@@ -1,0 +1,86 @@
+"""A recording to the LMS of its most active windows, without transforming the rest.
+
+The whole recording is decoded once; a coarse spectrogram finds the windows; only those are resampled, filtered and transformed.
+Their LMS equal the cuts from the LMS of the whole recording.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from birdnb.config import AudioSettings
+from birdnb.features.activity import SHORTEST_SECONDS, coarse_activity, coarse_frame, find_silence, find_windows
+from birdnb.features.audio import DecodingBrokeOff, SoundFile, check_sound
+from birdnb.features.lms import framed_log_mel, log_mel
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What is kept of a recording: ``lms`` (segments, n_mels, T) float32 [dB], best first; ``starts`` [s] of the windows;
+    ``noise`` (n_mels, T) of its quietest stretch, or None."""
+
+    lms: np.ndarray
+    noise: np.ndarray | None
+    starts: list[float]
+    seconds: float
+    sample_rate: int
+    channels: int
+
+
+def extract(path: Path | str, audio: AudioSettings) -> Extraction:
+    """Extract a recording. One shorter than a clip is repeated until it fills one.
+
+    Raises AudioError when it cannot be decoded, is shorter than half a second, silent, constant or broken.
+    """
+    try:
+        with SoundFile(path) as sound:
+            return _extract(sound, audio)
+    except DecodingBrokeOff:
+        with SoundFile(path, fallback=True) as sound:
+            return _extract(sound, audio)
+
+
+def _extract(sound: SoundFile, audio: AudioSettings) -> Extraction:
+    coarse = coarse_activity(sound.blocks(multiple=coarse_frame(sound.sample_rate)[1]), sound.sample_rate)
+    check_sound(sound, shortest=SHORTEST_SECONDS)
+    seconds = sound.frames / sound.sample_rate
+    windows = find_windows(coarse, seconds, audio)
+    silence = find_silence(coarse, seconds, audio, windows)
+    wanted = windows + ([] if silence is None else [silence])
+    lms = [_repeated(sound, audio)] if seconds < audio.clip_seconds else _cut(sound, wanted, audio)
+    return Extraction(
+        lms=np.stack(lms[: len(windows)]),
+        noise=None if silence is None else lms[-1],
+        starts=[first * audio.hop_length / audio.sample_rate for first in windows],
+        seconds=seconds,
+        sample_rate=sound.sample_rate,
+        channels=sound.channels,
+    )
+
+
+def _cut(sound: SoundFile, first_frames: list[int], audio: AudioSettings) -> list[np.ndarray]:
+    """LMS (n_mels, T) of the windows that start at these frames; overlapping ones share the work."""
+    stretches: list[list[int]] = []
+    for first in sorted(first_frames):
+        if stretches and first <= stretches[-1][1]:
+            stretches[-1][1] = first + audio.n_frames
+        else:
+            stretches.append([first, first + audio.n_frames])
+    half, found = audio.n_fft // 2, {}
+    for begin, end in stretches:
+        start, stop = begin * audio.hop_length - half, (end - 1) * audio.hop_length + half
+        lms = framed_log_mel(sound.slice(start, stop, audio.sample_rate, audio.high_pass_hz), audio)
+        for first in first_frames:
+            if begin <= first < end:
+                found[first] = lms[:, first - begin : first - begin + audio.n_frames]
+    return [found[first] for first in first_frames]
+
+
+def _repeated(sound: SoundFile, audio: AudioSettings) -> np.ndarray:
+    """LMS of a recording shorter than a clip, repeated from its beginning."""
+    length = math.ceil(sound.frames * audio.sample_rate / sound.sample_rate)
+    return log_mel(np.resize(sound.slice(0, length, audio.sample_rate, audio.high_pass_hz), audio.clip_samples), audio)
