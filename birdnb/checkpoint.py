@@ -1,0 +1,89 @@
+"""The state from which a killed training goes on, and the average of weights: what ``fit`` keeps besides the model."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from birdnb.config import RunSettings, key_of
+from birdnb.data import Clips
+from birdnb.files import BirdnbError, atomic_path
+
+BEST, LAST = "best.safetensors", "last.pt"
+REMEDY = "use another run name, or start over with --again"
+
+
+class Ema:
+    """Exponential moving average of a model's weights; ``model`` holds the average.
+
+    The first steps average less, (1 + step) / (10 + step), so that the initial weights are soon forgotten.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.model, self.decay = copy.deepcopy(model).requires_grad_(False), decay
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """Move the average towards ``model`` after optimiser step ``step`` (from 0)."""
+        average = get_ema_multi_avg_fn(min(self.decay, (1 + step) / (10 + step)))
+        average(list(self.model.parameters()), list(model.parameters()), 0)
+
+    @torch.no_grad()
+    def copy_buffers(self, model: nn.Module) -> None:
+        """Take over what is not learned (the statistics of batch normalisation)."""
+        for own, other in zip(self.model.buffers(), model.buffers(), strict=True):
+            own.copy_(other)
+
+
+def weights_of(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of the model's state on the CPU, fit for safetensors."""
+    return {
+        name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in model.state_dict().items()
+    }
+
+
+def fit_key(settings: RunSettings, seed: int, labels: Sequence[str], *sides: Clips) -> str:
+    """A key for everything that decides what a training ends with: settings, seed, labels and the clips themselves."""
+    digest = hashlib.sha256()
+    for clips in sides:
+        digest.update(f"{clips.recording_ids} {tuple(clips.lms.shape)}".encode())
+        digest.update(clips.target.numpy().tobytes() + clips.recording.numpy().tobytes())
+        digest.update(clips.lms[:: max(1, len(clips) // 32)].cpu().contiguous().numpy().tobytes())  # a sample is enough
+    return key_of(settings, seed, list(labels), digest.hexdigest())
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write the state atomically: tensors, numbers, texts, lists and dictionaries."""
+    with atomic_path(path) as temporary:
+        torch.save(state, temporary)
+
+
+def load_state(path: Path, key: str, labels: Sequence[str]) -> dict[str, Any]:
+    """Read what ``save_state`` wrote. Raises BirdnbError for a damaged file, other labels or another configuration."""
+    try:
+        with zipfile.ZipFile(path) as archive:  # torch does not look at the checksums
+            damaged = archive.testzip()
+        if damaged:
+            raise BirdnbError(f"{path} is damaged (checksum of {damaged}): delete it, or start over with --again")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (zipfile.BadZipFile, RuntimeError, EOFError, ValueError) as error:
+        raise BirdnbError(f"{path} is damaged ({error}): delete it, or start over with --again") from error
+    if state.get("labels") != list(labels):
+        raise BirdnbError(f"{path} belongs to a training with other labels ({len(state.get('labels', []))} species): {REMEDY}")
+    if state.get("key") != key:
+        raise BirdnbError(f"{path} belongs to a training with other settings, seed or clips: {REMEDY}")
+    return state
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,187 @@
+"""From a corpus to what training reads: the study's table of recordings, and its spectrograms as tensors in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import Dataset
+
+from birdnb.config import AudioSettings, Profile, SplitSettings, key_of, load_profile
+from birdnb.corpora import Corpus, open_corpus
+from birdnb.corpora.manifest import audit_split, check_species, make_folds, make_split, sessions
+from birdnb.features.cache import LmsCache, build_cache
+from birdnb.features.lms import normalise
+from birdnb.files import BirdnbError, artifacts_dir, write_text
+
+SIDES = ("train", "validation", "test")
+
+
+@dataclass
+class Clips:
+    """The clips of one side of the split, in memory: N clips of R recordings."""
+
+    lms: torch.Tensor  # (N, 128, T) float16 dB, not normalised; on the CPU or on the model's device
+    target: torch.Tensor  # (N,) int64, on the CPU
+    recording: torch.Tensor  # (N,) int64, index into recording_ids, on the CPU
+    recording_ids: list[str]  # R names
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def of_recordings(self, keep: Sequence[int]) -> Clips:
+        """Only the recordings with these indices, numbered again in the order given."""
+        place = torch.full((len(self.recording_ids),), -1, dtype=torch.int64)
+        place[torch.as_tensor(keep, dtype=torch.int64)] = torch.arange(len(keep))
+        rows = torch.nonzero(place[self.recording] >= 0).squeeze(1)  # (n,)
+        lms = self.lms[rows.to(self.lms.device)]
+        return Clips(lms, self.target[rows], place[self.recording[rows]], [self.recording_ids[i] for i in keep])
+
+
+@dataclass
+class StudyData:
+    """What every notebook and the command line share: recordings, spectrograms, split and labels."""
+
+    corpus: Corpus
+    profile: Profile
+    seed: int
+    cache: LmsCache
+    table: pd.DataFrame  # one row a usable recording: the manifest's columns, session, side
+    labels: list[str]  # sorted species of the study
+    species_report: pd.DataFrame  # species, recordings, groups, decision, reason
+    fold: tuple[int, int] | None = None  # (k, K), k from 1; None for the single split
+
+    def side(self, name: str) -> list[str]:
+        """Recording ids of "train", "validation" or "test", in the order of the table."""
+        if name not in SIDES:
+            raise BirdnbError(f"no side {name!r}: choose one of {', '.join(SIDES)}")
+        return self.table.loc[self.table["side"] == name, "recording_id"].tolist()
+
+    def targets(self, recording_ids: Sequence[str]) -> np.ndarray:
+        """(R,) int64: index of each recording's species in ``labels``."""
+        species = self.table.set_index("recording_id")["species"].loc[list(recording_ids)]
+        return species.map({label: i for i, label in enumerate(self.labels)}).to_numpy(dtype=np.int64)
+
+    def sessions(self, recording_ids: Sequence[str]) -> list[str]:
+        """The recording session of each recording, in the order given."""
+        return self.table.set_index("recording_id")["session"].loc[list(recording_ids)].tolist()
+
+    def clips(self, name: str, segments: int | None = None) -> Clips:
+        """The clips of a side; ``segments`` keeps only that many of each recording, the most active first."""
+        ids = self.side(name)
+        if not ids:
+            raise BirdnbError(f"no recording is on the {name} side: the corpus is too small for this split, add recordings")
+        lms, recording = self.cache.load_many(ids, segments)  # (N, 128, T) float16, (N,)
+        recording = np.asarray(recording, dtype=np.int64)
+        return Clips(_tensor(lms), torch.from_numpy(self.targets(ids)[recording]), torch.from_numpy(recording), ids)
+
+    def noise_bank(self) -> torch.Tensor:
+        """(M, 128, T) float16 dB: silent stretches of training recordings only; M may be 0."""
+        return _tensor(self.cache.noise_bank(self.side("train")))
+
+    def fingerprint(self) -> str:
+        """A key that changes with the recordings (their bytes), species, sides and spectrograms of the study."""
+        sound = self.cache.index.set_index("recording_id")["sha256"].loc[self.table["recording_id"]].tolist()
+        rows = [self.table[column].tolist() for column in ("recording_id", "species", "session", "side")]
+        return key_of(rows, sound, self.labels, self.cache.folder.name, self.cache.audio)
+
+
+def open_study(
+    corpus: str | Path,
+    profile: str | Path | Profile = "laptop",
+    seed: int = 7,
+    fold: tuple[int, int] | None = None,
+    progress: bool = True,
+) -> StudyData:
+    """Corpus, spectrogram cache, species check, split and leakage audit; finished parts are reused.
+
+    ``fold`` is (k, K), k from 1: fold k of K grouped folds instead of the single split. The split is written as a table
+    to ``artifacts/splits/``. Species too rare for the split (for folds: with fewer than K sessions) are named in
+    ``species_report``. Raises BirdnbError when too little is left, or a recording session is on two sides.
+    """
+    if fold is not None and not 1 <= fold[0] <= fold[1]:
+        raise BirdnbError(f"fold {fold[0]}/{fold[1]} does not exist: give k/K with k from 1 to K, such as 1/4")
+    profile = profile if isinstance(profile, Profile) else load_profile(profile)
+    found = open_corpus(corpus, progress=progress)
+    cache = build_cache(found, profile.audio, progress=progress)
+    usable = found.manifest[found.manifest["recording_id"].isin(set(cache.index["recording_id"]))].reset_index(drop=True)
+    rules = profile.split if fold is None else _rules_for_folds(profile.split, fold[1])
+    kept, report = check_species(usable, rules)
+    side = make_split(kept, rules, seed) if fold is None else make_folds(kept, rules, seed, fold[1])[fold[0] - 1]
+    audit_split(kept, side, rules.group_by)
+    table = kept.assign(session=sessions(kept), side=kept["recording_id"].map(side))
+    data = StudyData(found, profile, seed, cache, table, sorted(kept["species"].unique()), report, fold)
+    _write_split(data)
+    return data
+
+
+class AudioSpectrogramDataset(Dataset):
+    """Items (LMS (128, T) float32 normalised, label int) of the recordings of a table, for a plain DataLoader.
+
+    ``table`` has recording_id, path and species; ``root`` is the folder the paths are relative to. With a cache every
+    cached segment (at most ``segments`` of a recording) is an item. Without one the most active clip of each recording
+    is computed when it is asked for, which is slow, and said once. Training itself reads ``StudyData.clips`` instead.
+    """
+
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        labels: Sequence[str],
+        audio: AudioSettings,
+        *,
+        root: Path | str,
+        cache: LmsCache | None = None,
+        normalisation: str = "standard",
+        segments: int | None = None,
+    ) -> None:
+        unknown = sorted(set(table["species"]) - set(labels))
+        if unknown:
+            raise BirdnbError(f"species {unknown[0]!r} is not among the {len(labels)} labels: leave its recordings out")
+        self.audio, self.root, self.cache, self.normalisation = audio, Path(root), cache, normalisation
+        number = {label: i for i, label in enumerate(labels)}
+        self.recordings = [
+            (r, p, number[s]) for r, p, s in zip(table["recording_id"], table["path"], table["species"], strict=True)
+        ]
+        if cache is None:
+            print(f"no cache: the spectrograms of {len(table)} recordings are computed when they are asked for")
+            counts = [1] * len(self.recordings)
+        else:
+            held = cache.index.set_index("recording_id")["segments"].astype(int)
+            counts = [min(held[recording], segments or held[recording]) for recording, _, _ in self.recordings]
+        self.items = [(i, k) for i, count in enumerate(counts) for k in range(count)]  # (recording, segment)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, item: int) -> tuple[torch.Tensor, int]:
+        """One clip and its label."""
+        i, segment = self.items[item]
+        recording, path, label = self.recordings[i]
+        lms = self.cache.load(recording)[segment] if self.cache else self._compute(path)  # (128, T) dB
+        return normalise(torch.from_numpy(np.array(lms, dtype=np.float32)), self.normalisation), label
+
+    def _compute(self, path: str) -> np.ndarray:
+        from birdnb.features.extract import extract  # needs the audio libraries; the cache does not
+
+        return extract(self.root / path, self.audio).lms[0]
+
+
+def _tensor(lms: np.ndarray) -> torch.Tensor:
+    # torch shares memory with NumPy, and a memory-mapped file may not be written
+    return torch.from_numpy(lms if lms.flags.writeable else lms.copy())
+
+
+def _rules_for_folds(rules: SplitSettings, k: int) -> SplitSettings:
+    # a species needs a session for each of K folds; those with fewer are left out by check_species, which names them
+    return replace(rules, min_groups=max(rules.min_groups, k), min_recordings=max(rules.min_recordings, k))
+
+
+def _write_split(data: StudyData) -> None:
+    fold = f"-fold-{data.fold[0]}-of-{data.fold[1]}" if data.fold else ""
+    path = artifacts_dir() / "splits" / data.corpus.name / f"{data.profile.name}-seed{data.seed}{fold}.csv"
+    columns = ["recording_id", "species", "session", "side"]
+    write_text(path, data.table[columns].to_csv(index=False, lineterminator="\n"))
