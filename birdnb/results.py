@@ -1,0 +1,230 @@
+"""Everything a report says, as numbers: what metrics.json of the report folder holds, from finished runs and the split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from birdnb.evaluation import Predictions, apply_temperature, concatenate, paired_bootstrap, summarise
+from birdnb.files import BirdnbError
+from birdnb.gates import BASELINE, CONVERGED, ENSEMBLE, FULL, final_run, gates
+
+if TYPE_CHECKING:
+    from birdnb.data import StudyData
+    from birdnb.training import RunResult
+
+SIDES = ("train", "validation", "test")
+CLASSICAL, MFCC, EFFICIENTNET = "classical_mfcc", "phase2_mfcc", "phase3_efficientnet_full"
+TITLES = {
+    CLASSICAL: "MFCC statistics + logistic regression",
+    MFCC: "Phase 2 reference: MFCC network",
+    BASELINE: "AST baseline",
+    FULL: "AST + augmentation",
+    EFFICIENTNET: "EfficientNet-B2 + augmentation",
+    ENSEMBLE: "Ensemble",
+}
+STEPS = (  # (what the step is, the run with it, the run without)
+    ("A network instead of logistic regression (both MFCC)", MFCC, CLASSICAL),
+    ("AST on spectrograms instead of the MFCC network", BASELINE, MFCC),
+    ("Augmentation", FULL, BASELINE),
+    ("EfficientNet-B2 instead of AST", EFFICIENTNET, FULL),
+    ("Ensemble instead of the best single model", ENSEMBLE, ""),  # "": best on validation
+    ("All of it against logistic regression", ENSEMBLE, CLASSICAL),
+)
+
+
+@dataclass
+class ReportInput:
+    """What a report is made from; with folds the lists hold one item a fold, else one."""
+
+    corpus: str
+    profile: str
+    seed: int
+    synthetic: bool
+    layout: str  # kind of folder the corpus was read from
+    labels: list[str]
+    tables: list[pd.DataFrame]  # recording_id, species, session, recordist, license, url, side; a row a recording
+    quarantine: pd.DataFrame  # recording_id, path, species, reason
+    species_left_out: pd.DataFrame  # species, recordings, groups, decision, reason
+    runs: dict[str, list[RunResult]]
+
+    @property
+    def folds(self) -> int:
+        """Number of folds, 0 for the single split."""
+        return len(self.tables) if len(self.tables) > 1 else 0
+
+    def sessions(self, predictions: Predictions) -> list[str]:
+        """The session of each recording of a prediction."""
+        table = self.tables[0].set_index("recording_id")["session"]
+        return table.loc[predictions.recording_ids].tolist()
+
+
+def collect(datasets: Sequence[StudyData], runs: Mapping[str, list[RunResult]]) -> ReportInput:
+    """Bring the study's data (one, or one a fold) and its finished runs together; runs come in the order of the study.
+
+    Raises BirdnbError when a run lacks a fold or knows other species, or the ensemble was made from runs since trained anew.
+    """
+    first = datasets[0]
+    for name, results in runs.items():
+        if len(results) != len(datasets):
+            raise BirdnbError(f"{name} has {len(results)} of {len(datasets)} folds: finish its training first")
+        if any(result.labels != first.labels for result in results):
+            raise BirdnbError(f"{name} was trained on other species than the corpus has now: train it again")
+    _check_ensemble(runs)
+    report = first.species_report
+    order = [name for name in TITLES if name in runs] + sorted(set(runs) - set(TITLES))
+    return ReportInput(
+        corpus=first.corpus.name,
+        profile=first.profile.name,
+        seed=first.seed,
+        synthetic=first.corpus.synthetic,
+        layout=first.corpus.layout,
+        labels=first.labels,
+        tables=[data.table for data in datasets],
+        quarantine=pd.concat([first.corpus.left_out, first.cache.quarantine], ignore_index=True),
+        species_left_out=report[report["decision"] != "keep"].reset_index(drop=True),
+        runs={name: list(runs[name]) for name in order},
+    )
+
+
+def study_metrics(report: ReportInput) -> dict[str, Any]:
+    """The report's metrics.json: corpus, profile, seed, synthetic, folds, split, quarantine, chance, runs, steps, gates."""
+    runs = {name: _run_summary(report, name) for name in report.runs}
+    counts = report.tables[0]["species"].value_counts(normalize=True)
+    return {
+        "corpus": report.corpus,
+        "profile": report.profile,
+        "seed": report.seed,
+        "synthetic": report.synthetic,
+        "folds": report.folds,
+        "split": _split_counts(report),
+        "quarantine": {str(k): int(v) for k, v in report.quarantine["reason"].value_counts().sort_index().items()},
+        "chance": {"uniform": 1 / len(report.labels), "commonest_species": float(counts.iloc[0])},
+        "final_run": final_run(runs),
+        "runs": runs,
+        "steps": _steps(report, runs),
+        "gates": gates(runs),
+    }
+
+
+def pooled_test(report: ReportInput, run: str) -> Predictions:
+    """The test predictions of a run; with folds those of all folds together, each recording once."""
+    parts = [result.test for result in report.runs[run]]
+    return concatenate(parts) if len(parts) > 1 else parts[0]
+
+
+def progression_rows(metrics: Mapping[str, Any], reported_runs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """What ``plots_results.progression`` draws: name, accuracy, low, high, reported."""
+    rows = []
+    for name, run in metrics["runs"].items():
+        low, high = run["test"].get("accuracy_ci95", (np.nan, np.nan))
+        rows.append((TITLES.get(name, name), run["test"]["accuracy"], low, high, False))
+    rows += [(run["run"], run["accuracy"], np.nan, np.nan, True) for run in reported_runs]
+    return pd.DataFrame(rows, columns=["name", "accuracy", "low", "high", "reported"])
+
+
+def step_rows(metrics: Mapping[str, Any]) -> pd.DataFrame:
+    """What ``plots_results.paired_differences`` draws: name, difference, low, high, p."""
+    rows = [(step["what"], step["difference"], *step["ci95"], step["p"]) for step in metrics["steps"]]
+    return pd.DataFrame(rows, columns=["name", "difference", "low", "high", "p"])
+
+
+def rare_and_common(report: ReportInput, metrics: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Mean F1 of the final model over the rarer and the commoner half of the species, by training recordings."""
+    if metrics["final_run"] is None:
+        return None
+    per_class = metrics["runs"][metrics["final_run"]]["test"]["per_class"]
+    train = pd.concat([table[table["side"] == "train"] for table in report.tables])["species"].value_counts()
+    order = sorted(per_class, key=lambda species: (train.get(species, 0), species))
+    halves = {"rare": order[: len(order) // 2], "common": order[len(order) // 2 :]}
+    if not halves["rare"]:
+        return None
+    found: dict[str, Any] = {half: float(np.mean([per_class[s]["f1"] for s in those])) for half, those in halves.items()}
+    return found | {"border": round(float(train.get(halves["common"][0], 0)) / len(report.tables))}
+
+
+def _check_ensemble(runs: Mapping[str, list[RunResult]]) -> None:
+    for k, ensemble in enumerate(runs.get(ENSEMBLE, [])):
+        for member, key in ensemble.config["members"].items():
+            if member not in runs or runs[member][k].config.get("key") != key:
+                raise BirdnbError(f"the ensemble was made from another {member} than there is now: run notebook 06 again")
+
+
+def _run_summary(report: ReportInput, name: str) -> dict[str, Any]:
+    results = report.runs[name]
+    summary = dict(results[0].metrics) if len(results) == 1 else _over_folds(report, name)
+    histories = [result.history for result in results]
+    if all(len(history) for history in histories):
+        reached = [history.loc[history["val_accuracy"] >= CONVERGED, "epoch"] for history in histories]
+        summary["epochs_to_40"] = max(int(r.iloc[0]) for r in reached) if all(len(r) for r in reached) else None
+    return summary
+
+
+def _over_folds(report: ReportInput, name: str) -> dict[str, Any]:
+    results = report.runs[name]
+    pooled = pooled_test(report, name)
+    test = summarise(pooled, report.labels, report.sessions(pooled), report.seed)
+    test["folds"] = {key: [r.metrics["test"][key] for r in results] for key in ("accuracy", "f1_macro", "map_macro")}
+    summary: dict[str, Any] = {"test": test}
+    for side in ("val", "train"):
+        sides = [result.metrics.get(side, {}) for result in results]
+        keys = [k for k, v in sides[0].items() if isinstance(v, float) and all(isinstance(s.get(k), float) for s in sides)]
+        summary[side] = {key: float(np.mean([s[key] for s in sides])) for key in keys}
+    for key, how in (("epochs", np.mean), ("best_epoch", np.mean), ("seconds", np.sum), ("temperature", np.mean)):
+        values = [result.metrics.get(key) for result in results]
+        if None not in values:
+            summary[key] = float(how(values))
+    summary |= {key: results[0].metrics.get(key) for key in ("parameters", "pretrained")}
+    if "weights" in results[0].metrics:
+        members = results[0].metrics["weights"]
+        summary["weights"] = {m: float(np.mean([r.metrics["weights"][m] for r in results])) for m in members}
+        summary["gain"] = {"over": "best single model of each fold"} | _against_best(report, name)
+        before = concatenate([apply_temperature(r.test, 1 / r.metrics["temperature"]) for r in results])
+        unscaled = summarise(before, report.labels, None, bootstrap=0)
+        parts = {"before": unscaled, "after": test}
+        summary["calibration"] = {"test": {f"{k}_{when}": part[k] for k in ("ece", "log_loss") for when, part in parts.items()}}
+    return summary
+
+
+def _against_best(report: ReportInput, name: str) -> dict[str, Any]:
+    # the ensemble against the model that was best on validation, fold by fold
+    best = [report.runs[result.metrics["gain"]["over"]][k].test for k, result in enumerate(report.runs[name])]
+    pooled = pooled_test(report, name)
+    return paired_bootstrap(pooled, concatenate(best), report.sessions(pooled), report.seed)
+
+
+def _steps(report: ReportInput, runs: Mapping[str, Any]) -> list[dict[str, Any]]:
+    rows = []
+    for what, run, without in STEPS:
+        if run not in runs or (without and without not in runs):
+            continue
+        if not without:
+            rows.append({"what": what, "run": run, "without": runs[run]["gain"]["over"], **runs[run]["gain"]})
+            continue
+        pooled = pooled_test(report, run)
+        difference = paired_bootstrap(pooled, pooled_test(report, without), report.sessions(pooled), report.seed)
+        rows.append({"what": what, "run": run, "without": without, **difference})
+    return rows
+
+
+def _split_counts(report: ReportInput) -> dict[str, Any]:
+    # recordings, sessions, recordists and species of each side (mean over the folds), and what lies on two sides
+    counts: dict[str, Any] = {}
+    for side in SIDES:
+        parts = [table[table["side"] == side] for table in report.tables]
+        known = {"recordings": "recording_id", "sessions": "session", "recordists": "recordist", "species": "species"}
+        means = {name: np.mean([_distinct(part[column]) for part in parts]) for name, column in known.items()}
+        counts[side] = {name: int(v) if v == int(v) else round(float(v), 1) for name, v in means.items()}
+    for name, column in (("recordings", "recording_id"), ("sessions", "session")):
+        counts[f"{name}_on_two_sides"] = int(
+            sum((table.groupby(column)["side"].nunique() > 1).sum() for table in report.tables)
+        )
+    return counts
+
+
+def _distinct(column: pd.Series) -> int:
+    return int(column[column != ""].nunique())

@@ -1,0 +1,302 @@
+"""The report from made-up runs: what its files hold, that names survive any spelling, and that no figure is lost."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+
+import matplotlib.pyplot as plt
+import mistune
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from birdnb import report_tables as tables
+from birdnb.ensemble import build_ensemble
+from birdnb.evaluation import Predictions, paired_bootstrap, summarise
+from birdnb.files import BirdnbError
+from birdnb.gates import reported
+from birdnb.report import collect, page, progression_rows, render, step_rows, study_metrics, write_report
+from birdnb.results import TITLES, rare_and_common
+
+SPECIES = ["Turdus <merula>", "Parus | major", "Pica *pica*", "1234", "Strix_aluco_x"]
+MARKDOWN = mistune.create_markdown(escape=True, plugins=["table"])
+SKILL = {
+    "classical_mfcc": 1.0,
+    "phase2_mfcc": 1.2,
+    "phase3_ast_baseline": 1.8,
+    "phase3_ast_full": 2.4,
+    "phase3_efficientnet_full": 2.6,
+}
+
+
+def made_up_study(folds=0, synthetic=True, species=SPECIES, per_species=24, sharp=1.3):
+    """StudyData and runs like those of a finished study: sessions of two recordings, one fold after another."""
+    rng = np.random.default_rng(0)
+    n = len(species) * per_species
+    label = np.arange(n) % len(species)
+    session = np.arange(n) // (2 * len(species)) * len(species) + label
+    table = pd.DataFrame({
+        "recording_id": [f"XC{i}" for i in range(n)],
+        "path": "",
+        "species": [species[c] for c in label],
+        "session": [f"session {s}" for s in session],
+        "recordist": [f"recordist {s % 7}" for s in session],
+        "license": np.where(np.arange(n) % 5 == 0, "CC BY-NC-ND 4.0", "CC BY-NC-SA 4.0"),
+        "url": "https://example.org",
+    })  # fmt: skip
+    parts = folds or 6
+    part = session // len(species) % parts
+    datasets = []
+    for k in range(max(folds, 1)):
+        side = np.select([part == k, part == (k + 1) % parts], ["test", "validation"], "train")
+        datasets.append(_data(table.assign(side=side), synthetic, species))
+    runs = {}
+    for name, right in SKILL.items():
+        logits = rng.normal(size=(n, len(species))) * sharp
+        logits[np.arange(n), label] += right
+        q = (np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)).astype(np.float32)
+        runs[name] = [_run(name, data, q, label) for data in datasets]
+    members = [{m: runs[m][k] for m in ("phase3_ast_full", "phase3_efficientnet_full")} for k in range(len(datasets))]
+    sessions = table.set_index("recording_id")["session"]
+    runs["phase3_ensemble"] = [build_ensemble(these, sessions) for these in members]
+    return datasets, runs
+
+
+def _data(table, synthetic, species):
+    refused = pd.DataFrame({
+        "recording_id": ["a", "b", "c"], "path": "", "species": "",
+        "reason": ["shorter than 1 s", "shorter than 1 s", "not audio: <html>|x"],
+    })  # fmt: skip
+    corpus = SimpleNamespace(name="my_birds", synthetic=synthetic, layout="manifest.csv", left_out=refused[:1])
+    rare = {"species": "Rara avis", "recordings": 1, "groups": 1, "decision": "drop", "reason": "1 recording, 3 are needed"}
+    report = pd.DataFrame(
+        [rare] + [{"species": s, "recordings": 9, "groups": 9, "decision": "keep", "reason": ""} for s in species]
+    )
+    cache = SimpleNamespace(quarantine=refused[1:])
+    profile = SimpleNamespace(name="laptop")
+    return SimpleNamespace(
+        corpus=corpus, cache=cache, profile=profile, seed=7, table=table, labels=list(species), species_report=report
+    )
+
+
+def _run(name, data, q, label):
+    sides = {}
+    for key, side in (("val", "validation"), ("test", "test")):
+        rows = np.flatnonzero(data.table["side"] == side)
+        sides[key] = Predictions(data.table["recording_id"].iloc[rows].tolist(), q[rows], label[rows])
+    session = data.table.set_index("recording_id")["session"]
+    metrics = {k: summarise(p, data.labels, session.loc[p.recording_ids].tolist(), bootstrap=200) for k, p in sides.items()}
+    epochs = np.arange(1, 11)
+    history = pd.DataFrame({"epoch": epochs, "train_loss": 2 / epochs, "val_loss": 2.2 / epochs**0.5})
+    history["train_accuracy"] = 0.2 + 0.07 * epochs
+    history["val_accuracy"] = history["val_f1_macro"] = 0.15 + 0.05 * epochs
+    history["lr_backbone"] = history["lr_head"] = 1e-3
+    metrics |= {
+        "train": {"accuracy": 0.9},
+        "epochs": 10,
+        "best_epoch": 8,
+        "seconds": 75.4,
+        "parameters": 5_300_000,
+        "pretrained": False,
+    }
+    config = {
+        "run": name, "key": f"key of {name}", "git_commit": "abc123", "device": "cpu", "versions": {"torch": "2.11"},
+        "settings": {"model": {"name": name, "size": "tiny"}, "train": {"epochs": 10}, "augment": {"mixup": "full" in name}},
+    }  # fmt: skip
+    return SimpleNamespace(name=name, config=config, labels=data.labels, history=history, metrics=metrics, **sides)
+
+
+def picture(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure = plt.figure(figsize=(1, 1))
+    figure.savefig(path)
+    plt.close(figure)
+    return path
+
+
+@pytest.fixture(scope="module", params=[0, 3], ids=["one split", "three folds"])
+def written(request, tmp_path_factory):
+    datasets, runs = made_up_study(request.param)
+    report = collect(datasets, runs)
+    tmp = tmp_path_factory.mktemp("report")
+    figures = {"progression": picture(tmp / "out" / "figures" / "progression.png"), "my extra": picture(tmp / "elsewhere.png")}
+    folder = write_report(report, figures, tmp / "out")
+    return SimpleNamespace(report=report, runs=runs, folder=folder, metrics=json.loads((folder / "metrics.json").read_text()))
+
+
+def test_files(written):
+    names = {str(path.relative_to(written.folder)) for path in written.folder.rglob("*") if path.is_file()}
+    tables_ = {"confusion.csv", "per_species.csv", "attribution.csv", "metrics.json"}
+    assert names == tables_ | {"PHASE3_RESULTS.md", "PHASE3_RESULTS.html", "figures/progression.png", "figures/elsewhere.png"}
+    assert len(pd.read_csv(written.folder / "attribution.csv")) == len(written.report.tables[0])
+    matrix = pd.read_csv(written.folder / "confusion.csv", index_col="species", dtype={"species": str})
+    assert matrix.index.tolist() == matrix.columns.tolist() == SPECIES
+    assert matrix.to_numpy().sum() == written.metrics["runs"]["phase3_ensemble"]["test"]["recordings"]
+
+
+def test_metrics_json_has_the_structure_of_the_design(written):
+    m = written.metrics
+    assert m["corpus"] == "my_birds" and m["profile"] == "laptop" and m["seed"] == 7 and m["synthetic"] is True
+    assert m["quarantine"] == {"not audio: <html>|x": 1, "shorter than 1 s": 2}
+    assert list(m["runs"]) == list(TITLES)
+    for run in m["runs"].values():
+        for side in ("val", "test"):
+            assert 0 <= run[side]["accuracy"] <= 1
+        low, high = run["test"]["accuracy_ci95"]
+        assert low <= run["test"]["accuracy"] <= high
+    assert all({"value", "target", "decision"} <= set(gate) for gate in m["gates"].values())
+    assert m["split"]["recordings_on_two_sides"] == m["split"]["sessions_on_two_sides"] == 0
+    counted = sum(m["split"][side]["recordings"] for side in ("train", "validation", "test"))
+    assert counted == len(written.report.tables[0])
+    assert m["runs"]["phase3_ast_full"]["epochs_to_40"] == 5
+
+
+def test_steps_are_paired_on_the_same_recordings(written):
+    step = next(s for s in written.metrics["steps"] if s["what"] == "Augmentation")
+    report = written.report
+    sessions = report.tables[0].set_index("recording_id")["session"]
+    parts = {n: [r.test for r in written.runs[n]] for n in ("phase3_ast_full", "phase3_ast_baseline")}
+    ids = [i for part in parts["phase3_ast_full"] for i in part.recording_ids]
+    a, b = (
+        Predictions(ids, np.concatenate([p.probabilities for p in ps]), np.concatenate([p.targets for p in ps]))
+        for ps in parts.values()
+    )
+    expected = paired_bootstrap(a, b, sessions.loc[ids].tolist(), seed=7)
+    assert {k: step[k] for k in expected} == expected
+    assert len(written.metrics["steps"]) == 6 and len(step_rows(written.metrics)) == 6
+    rows = progression_rows(written.metrics, reported()["runs"])
+    assert rows["reported"].tolist() == [False] * 6 + [True] * 3
+
+
+def test_folds_are_pooled(written):
+    test = written.metrics["runs"]["phase3_ast_full"]["test"]
+    if not written.report.folds:
+        assert "folds" not in test
+        return
+    results = written.runs["phase3_ast_full"]
+    right = sum(int((r.test.predicted == r.test.targets).sum()) for r in results)
+    assert test["recordings"] == len(written.report.tables[0]) == sum(len(r.test) for r in results)
+    assert test["accuracy"] == pytest.approx(right / test["recordings"])
+    assert test["folds"]["accuracy"] == [r.metrics["test"]["accuracy"] for r in results]
+    assert written.metrics["runs"]["phase3_ast_full"]["seconds"] == pytest.approx(3 * 75.4)
+    text = (written.folder / "PHASE3_RESULTS.md").read_text()
+    assert "mean over folds" in text and "--folds 3" in text
+
+
+def test_pages_say_the_songs_are_synthesised_and_what_was_decided(written):
+    gate = written.metrics["gates"]["final"]
+    for name in ("PHASE3_RESULTS.md", "PHASE3_RESULTS.html"):
+        text = (written.folder / name).read_text()
+        assert "synthesised" in text and "say nothing about real birds" in text
+        assert gate["decision"] in text and f"{100 * gate['value']:.1f} %" in text
+        assert "reported, not reproduced here" in text and "54.51 %" in text
+        assert "Rara avis" in text and "Gate 2" in text and "abc123" in text
+        assert not re.search(r"\b(nan|None|Undefined)\b", re.sub(r"<style.*</style>|base64,\S+", "", text, flags=re.S))
+
+
+def test_html_stands_alone_and_is_well_formed(written):
+    text = (written.folder / "PHASE3_RESULTS.html").read_text()
+    assert text.count('src="data:image/png;base64,') == text.count("<img") == 2
+    assert not re.search(r'(src|href)="(?!data:|#)', text) and "@import" not in text and "url(" not in text
+    assert '<meta name="viewport"' in text and "@media print" in text
+    seen = Seen()
+    seen.feed(text)
+    assert seen.open == [] and seen.ids >= seen.links
+    assert all(name in seen.words for name in SPECIES)
+    assert "not audio: <html>|x" in seen.words
+
+
+def test_real_recordings_get_no_banner_and_a_path_to_fill_in():
+    datasets, runs = made_up_study(synthetic=False)
+    report = collect(datasets, runs)
+    text = render(report, study_metrics(report), {})
+    assert "synthesised" not in text and "./run_all.sh --corpus path/to/my_birds --profile laptop --seed 7" in text
+
+
+def test_unfinished_study_says_what_is_missing(tmp_path):
+    datasets, runs = made_up_study()
+    folder = write_report(collect(datasets, {}), {}, tmp_path / "none")
+    assert "No run is finished yet" in (folder / "PHASE3_RESULTS.md").read_text()
+    assert json.loads((folder / "metrics.json").read_text())["gates"]["final"]["decision"] == "not measured"
+    folder = write_report(collect(datasets, {n: runs[n] for n in ("phase3_ast_full", "classical_mfcc")}), {}, tmp_path / "two")
+    text = (folder / "PHASE3_RESULTS.md").read_text()
+    assert "not measured" in text and TITLES["phase3_ast_full"].split(" + ")[0] in text
+
+
+def test_what_does_not_belong_together_is_refused(tmp_path):
+    datasets, runs = made_up_study(3)
+    with pytest.raises(BirdnbError, match="phase2_mfcc has 2 of 3 folds"):
+        collect(datasets, runs | {"phase2_mfcc": runs["phase2_mfcc"][:2]})
+    runs["phase3_ast_full"][1].config["key"] = "trained anew"
+    with pytest.raises(BirdnbError, match=r"another phase3_ast_full .* notebook 06"):
+        collect(datasets, runs)
+    runs["phase2_mfcc"][0].labels = ["other"]
+    with pytest.raises(BirdnbError, match="other species"):
+        collect(datasets, {"phase2_mfcc": runs["phase2_mfcc"]})
+    with pytest.raises(BirdnbError, match=r"missing\.png"):
+        write_report(collect(datasets, {}), {"progression": tmp_path / "missing.png"}, tmp_path)
+
+
+def test_rare_and_common_by_hand():
+    per_class = {name: {"f1": f1} for name, f1 in zip("abcd", (0.1, 0.3, 0.5, 0.9), strict=True)}
+    table = pd.DataFrame({"species": list("abbcccdddd"), "side": "train"})
+    report = SimpleNamespace(tables=[table])
+    metrics = {"final_run": "x", "runs": {"x": {"test": {"per_class": per_class}}}}
+    assert rare_and_common(report, metrics) == pytest.approx({"rare": 0.2, "common": 0.7, "border": 3})
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1, max_size=30))
+def test_any_name_survives_markdown(text):
+    words = " ".join(text.split())
+    table = tables.pipe_table(pd.DataFrame({"species": [tables.plain(text)], "n": [1]}))
+    seen = Seen()
+    seen.feed(str(MARKDOWN(table)))
+    assert seen.cells == [words, "1"] if words else seen.cells[-1] == "1"
+
+
+def test_numbers_in_words():
+    assert tables.percent(0.5451, [0.481, 0.602]) == "54.5 % (48.1–60.2)"
+    assert tables.points(-0.021, [-0.05, 0.011]) == "−2.1 points (−5.0 to +1.1)"
+    assert [tables.duration(s) for s in (None, 0.2, 59.6, 200, 7500)] == ["–", "1 s", "1 min 00 s", "3 min 20 s", "2 h 05 min"]
+    assert [tables.amount(n) for n in (90, 12_300, 5_288_548)] == ["90", "12 k", "5.3 M"]
+
+
+def test_page_shows_a_heading_as_title(tmp_path):
+    assert "<title>A &amp; B</title>" in page("# A \\& B\n\n## C\n", Path(tmp_path))
+
+
+class Seen(HTMLParser):
+    """What a browser would show: open tags left over, words, table cells, anchors."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.cells, self.words, self.ids, self.links, self.cell = [], [], "", set(), set(), None
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.ids.add(attrs.get("id"))
+        if attrs.get("href", "").startswith("#"):
+            self.links.add(attrs["href"][1:])
+        if tag not in ("meta", "img", "br", "hr"):
+            self.open.append(tag)
+        if tag == "td":
+            self.cell = ""
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+        if tag == "td":
+            self.cells.append(" ".join(self.cell.split()))
+            self.cell = None
+
+    def handle_data(self, data):
+        self.words += data
+        if self.cell is not None:
+            self.cell += data
