@@ -52,7 +52,9 @@ class SplitSettings:
 
     validation_share: float = 0.15
     test_share: float = 0.15
-    group_by: str = "session"  # session (recordist + date + locality), recordist, or recording (leaks sessions: for comparison only)
+    group_by: str = (
+        "session"  # session (recordist + date + locality), recordist, or recording (leaks sessions: for comparison only)
+    )
     min_recordings: int = 3  # a species with fewer recordings than this cannot be split
     min_groups: int = 3  # ... or with fewer sessions (one for each side)
     rare_species: str = "drop"  # drop, or train_only
@@ -97,7 +99,6 @@ class AugmentSettings:
     snr_db_min: float = 3.0  # [dB]
     snr_db_max: float = 30.0  # [dB]
     time_shift: bool = False  # circular, any amount
-    gain_db: float = 0.0  # [dB] uniform in +- this
 
     def __post_init__(self) -> None:
         _one_of("mixup_labels", self.mixup_labels, ("mix", "union"))

@@ -53,7 +53,9 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise BirdnbError(f"no space left on the disk while writing {path}: free some space and run again") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise BirdnbError(f"may not write {path}: make the folder writable or set BIRDNB_ARTIFACTS to another one") from error
+            raise BirdnbError(
+                f"may not write {path}: make the folder writable or set BIRDNB_ARTIFACTS to another one"
+            ) from error
         raise
     finally:
         if temporary is not None:

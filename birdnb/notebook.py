@@ -21,10 +21,14 @@ import torch
 from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 
-from birdnb import evaluation, plots, training
+from birdnb import plots, report_tables, training
 from birdnb.config import Profile, RunSettings, load_profile, override
 from birdnb.data import StudyData, open_study
-from birdnb.files import BirdnbError, atomic_path
+from birdnb.ensemble import EnsembleResult, build_ensemble
+from birdnb.evaluation import Predictions, concatenate
+from birdnb.files import BirdnbError
+from birdnb.report import write_report
+from birdnb.results import TITLES, collect, study_metrics
 from birdnb.study import report_folder
 
 
@@ -37,43 +41,63 @@ class Chapter:
     profile: Profile
     seed: int
     folds: int
-    _datasets: dict[int, StudyData] = field(default_factory=dict)
+    figures: dict[str, Path] = field(default_factory=dict)  # what was saved so far
 
     @cached_property
+    def datasets(self) -> list[StudyData]:
+        """The study's data: one for the single split, or one a fold."""
+        folds = [(k, self.folds) for k in range(1, self.folds + 1)] or [None]
+        return [open_study(self.corpus, self.profile, seed=self.seed, fold=fold) for fold in folds]
+
+    @property
     def data(self) -> StudyData:
         """The study's data; with folds, those of the first fold."""
-        return self.datasets()[0]
-
-    def datasets(self) -> list[StudyData]:
-        """One StudyData for the single split, or one a fold."""
-        if not self.folds:
-            return [self._dataset(0, None)]
-        return [self._dataset(k, (k, self.folds)) for k in range(1, self.folds + 1)]
+        return self.datasets[0]
 
     def settings(self, run: str, **changes: Any) -> RunSettings:
         """The profile's settings of a run, with the parameters that are not None put in."""
         if run not in self.profile.runs:
-            raise BirdnbError(f"profile {self.profile.name} has no run {run!r}: add it to the YAML file, or use one of {', '.join(self.profile.runs)}")
+            raise BirdnbError(
+                f"profile {self.profile.name} has no run {run!r}: its YAML file lists {', '.join(self.profile.runs)}"
+            )
         return override(self.profile.runs[run], **changes)
 
     def train(self, run: str, **changes: Any) -> list[training.RunResult]:
-        """Train a run on every data set (one split, or each fold); finished and unchanged ones are loaded."""
+        """Train a run on the split or on each fold; what is finished and unchanged is loaded."""
         settings = None if run == "classical_mfcc" else self.settings(run, **changes)
-        return [training.train_run(data, run, settings) for data in self.datasets()]
+        return [training.train_run(data, run, settings) for data in self.datasets]
+
+    def ensemble(self, members: list[str]) -> list[EnsembleResult]:
+        """Weigh finished runs by validation and write the run ``phase3_ensemble``, on the split or on each fold."""
+        ensembles = []
+        for data in self.datasets:
+            runs = {name: training.load_run(training.run_folder(data, name)) for name in members}
+            sessions = data.table.set_index("recording_id")["session"]
+            ensembles.append(build_ensemble(runs, sessions, training.run_folder(data, "phase3_ensemble"), seed=self.seed))
+        return ensembles
 
     def results(self, *runs: str) -> dict[str, list[training.RunResult]]:
-        """Finished runs by name, a list over the folds each; runs that are not there are left out."""
-        folders = {run: [training.run_folder(data, run) for data in self.datasets()] for run in runs}
+        """Finished runs by name (all of the study unless named), a list over the folds each; those not there are left out."""
+        folders = {run: [training.run_folder(data, run) for data in self.datasets] for run in runs or TITLES}
         return {
             run: [training.load_run(folder) for folder in those]
             for run, those in folders.items()
             if all((folder / "metrics.json").exists() for folder in those)
         }
 
-    def sessions(self, predictions: evaluation.Predictions) -> list[str]:
-        """The recording session of each recording of a prediction, in its order."""
-        table = self.data.table.set_index("recording_id")["session"]
-        return list(table.loc[predictions.recording_ids])
+    def metrics(self, results: dict[str, list[training.RunResult]]) -> dict[str, Any]:
+        """Everything that can be said about these runs in numbers: what the report's metrics.json holds."""
+        return study_metrics(collect(self.datasets, results))
+
+    @staticmethod
+    def test(results: list[training.RunResult]) -> Predictions:
+        """The test predictions of a run; with folds those of all folds, each recording once."""
+        parts = [result.test for result in results]
+        return concatenate(parts) if len(parts) > 1 else parts[0]
+
+    def write_report(self, results: dict[str, list[training.RunResult]]) -> Path:
+        """Write the report with the figures saved by this notebook; returns its folder."""
+        return write_report(collect(self.datasets, results), self.figures, self.report)
 
     @property
     def report(self) -> Path:
@@ -82,8 +106,7 @@ class Chapter:
 
     def save(self, figure: Figure, name: str) -> Figure:
         """Save a figure as ``figures/<name>.png`` of the report and give it back to be shown once."""
-        with atomic_path(self.report / "figures" / f"{name}.png") as temporary:
-            figure.savefig(temporary, dpi=110, bbox_inches="tight")
+        self.figures[name] = plots.save(figure, self.report / "figures" / f"{name}.png")
         plots.plt.close(figure)
         return figure
 
@@ -92,10 +115,20 @@ class Chapter:
         """Show text that was rendered from results as Markdown."""
         display(Markdown(text))
 
-    def _dataset(self, index: int, fold: tuple[int, int] | None) -> StudyData:
-        if index not in self._datasets:
-            self._datasets[index] = open_study(self.corpus, self.profile, seed=self.seed, fold=fold)
-        return self._datasets[index]
+    def findings(self, metrics: dict[str, Any], run: str, *gates: str) -> None:
+        """Say what the step to ``run`` brought and how the gates decided, in sentences rendered from the results."""
+        lines = [
+            f"- {step['what']}: **{report_tables.points(step['difference'], step['ci95'])}** of accuracy, {report_tables.verdict(step)}."
+            for step in metrics["steps"]
+            if step["run"] == run
+        ]
+        for name in gates:
+            gate = metrics["gates"][name]
+            unsure = ", within uncertainty" if gate["certain"] is False else ""
+            lines.append(
+                f"- {gate['question']}: {report_tables.gate_value(gate)}, **{gate['decision']}**{unsure} ({gate['rule']})."
+            )
+        self.say("\n".join(lines))
 
 
 def start(number: str, *, corpus: str = "demo", profile: str = "laptop", seed: int = 7, folds: int = 0) -> Chapter:

@@ -64,7 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--corpus", default="demo", help="demo (synthesised songs, the default) or a folder of recordings")
     parser.add_argument("--profile", default="laptop", help="laptop (the default), gpu, or a YAML file of your own")
     parser.add_argument("--seed", type=int, default=7, help="seed of the split and of every training (default 7)")
-    parser.add_argument("--folds", type=int, default=0, metavar="K", help="grouped K-fold cross-validation instead of one split")
+    parser.add_argument(
+        "--folds", type=int, default=0, metavar="K", help="grouped K-fold cross-validation instead of one split"
+    )
     parser.add_argument("--only", nargs="+", metavar="NN", help="only these notebooks, by number: --only 01 04")
     parser.add_argument("--again", action="store_true", help="execute notebooks even when they are up to date")
     parser.add_argument("--setup", action="store_true", help="only prepare the environment (run_all.sh does that)")
@@ -181,7 +183,9 @@ def execute(book: Path, target: Path, parameters: dict[str, Any], log: Path) -> 
             papermill.execute_notebook(book, target, parameters, kernel_name="python3", progress_bar=bar, cwd=str(NOTEBOOKS),
                                        stdout_file=lines, stderr_file=_Tee(lines))  # fmt: skip
     except papermill.PapermillExecutionError as error:
-        return f"cell {error.exec_count}: " + (error.evalue if error.ename == "BirdnbError" else f"{error.ename}: {error.evalue}")
+        return f"cell {error.exec_count}: " + (
+            error.evalue if error.ename == "BirdnbError" else f"{error.ename}: {error.evalue}"
+        )
     except nbclient.exceptions.DeadKernelError:
         return "the kernel died, most often for want of memory: close other programs, or lower batch_size"
     return None
@@ -234,7 +238,9 @@ def bless(books: list[Path]) -> int:
             if error:
                 print(f"{book.stem}: {error}", file=sys.stderr)
                 return 1
-            write_text(book, json.dumps(tidy(json.loads(target.read_text(encoding="utf-8"))), indent=1, ensure_ascii=False) + "\n")
+            write_text(
+                book, json.dumps(tidy(json.loads(target.read_text(encoding="utf-8"))), indent=1, ensure_ascii=False) + "\n"
+            )
             print(f"{book.stem} blessed")
     return 0
 
@@ -250,14 +256,18 @@ def _stamp_of(book: Path) -> str | None:
 
 
 def _code_state() -> str:
-    files = sorted(path for path in Path(__file__).parent.rglob("*") if path.suffix in {".py", ".yaml", ".safetensors", ".j2", ".css"})
+    files = sorted(
+        path for path in Path(__file__).parent.rglob("*") if path.suffix in {".py", ".yaml", ".safetensors", ".j2", ".css"}
+    )
     return _hash(*(path.read_bytes() for path in files))
 
 
 def _corpus_state(corpus: str) -> str:
     if corpus == "demo":
         return corpus
-    entries = sorted((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in Path(corpus).rglob("*") if path.is_file())
+    entries = sorted(
+        (str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in Path(corpus).rglob("*") if path.is_file()
+    )
     return _hash(json.dumps(entries))
 
 
