@@ -32,10 +32,10 @@ def share_out(species: np.ndarray, group: np.ndarray, shares: Sequence[float], r
     counts = np.zeros((len(group_names), len(names)), dtype=np.int64)  # (groups, species)
     np.add.at(counts, (group_of, class_of), 1)
     counts = np.hstack([counts, counts > 0])  # (groups, 2 species): recordings, then whether the group has the species at all
-    rounds = int(np.clip(20_000 // len(group_names), 2, 30))
+    rounds = 5 if len(group_names) < 2000 else 2  # a second or so for 5,000 groups of 90 species
     candidates = [c for _ in range(rounds) for c in _candidates(class_of, group_of, shares, rng)]
     candidates.sort(key=lambda part_of: _badness(_totals(counts, part_of, len(shares)), shares))
-    improved = [_improve(part_of, counts, shares, rng) for part_of in candidates[:3]]
+    improved = [_improve(part_of, counts, shares, rng) for part_of in candidates[:2]]
     return min(improved, key=lambda pair: pair[0])[1][group_of]
 
 
@@ -44,7 +44,7 @@ def _candidates(
 ) -> list[np.ndarray]:
     """A few ways to deal the folds of one shuffle out to the parts, each an array (groups,) of part numbers."""
     folds_per_part = _fold_counts(shares)
-    n_folds = min(sum(folds_per_part), int(np.bincount(class_of).max()))
+    n_folds = min(sum(folds_per_part), int(np.bincount(class_of).max()), int(group_of.max()) + 1)
     fold_of = np.zeros(group_of.max() + 1, dtype=np.int64)
     if n_folds >= 2:
         folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=int(rng.integers(2**31)))
@@ -92,16 +92,23 @@ def _improve(
     now, n_groups = _badness(totals, shares), len(part_of)
     for _ in range(5):
         before = now
-        moves = [(np.array([group]), np.array([part])) for group in rng.permutation(n_groups) for part in range(len(shares))]
-        swaps = [(pair, None) for pair in rng.integers(n_groups, size=(200, 2))]
-        for chosen, target in moves + swaps:
-            parts = part_of[chosen][::-1] if target is None else target
-            moved = totals.copy()
-            np.subtract.at(moved, part_of[chosen], counts[chosen])
-            np.add.at(moved, parts, counts[chosen])
-            badness = _badness(moved, shares)
-            if badness < now:
-                part_of[chosen], totals, now = parts, moved, badness
+        moves = [(group, part) for group in rng.permutation(n_groups) for part in range(len(shares))]
+        for group, part in moves:
+            if part != part_of[group]:
+                moved = totals.copy()
+                moved[part_of[group]] -= counts[group]
+                moved[part] += counts[group]
+                badness = _badness(moved, shares)
+                if badness < now:
+                    part_of[group], totals, now = part, moved, badness
+        for one, other in rng.integers(n_groups, size=(min(n_groups, 200), 2)):
+            if part_of[one] != part_of[other]:
+                moved = totals.copy()
+                moved[part_of[one]] += counts[other] - counts[one]
+                moved[part_of[other]] += counts[one] - counts[other]
+                badness = _badness(moved, shares)
+                if badness < now:
+                    part_of[[one, other]], totals, now = part_of[[other, one]], moved, badness
         if now >= before:
             break
     return now, part_of

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
+import warnings
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -31,14 +32,16 @@ def read_manifest(path: Path | str) -> pd.DataFrame:
     """
     path = Path(path)
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # a row longer than the header would lose its end
+            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
     except FileNotFoundError as error:
         raise BirdnbError(f"{path} is missing") from error
     except pd.errors.EmptyDataError as error:
         raise BirdnbError(f"{path} is empty: it needs a header line with at least {', '.join(REQUIRED)}") from error
     except UnicodeDecodeError as error:
         raise BirdnbError(f"{path} is not UTF-8 (byte {error.start}): save it as CSV, UTF-8") from error
-    except pd.errors.ParserError as error:
+    except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
         raise BirdnbError(f"{path} is not a CSV table: {error}") from error
     table.columns = [str(name).strip() for name in table.columns]
     if len(table.columns) == 1 and ";" in table.columns[0]:
