@@ -1,6 +1,6 @@
 """A study of random spectrograms for the tests of training; run as a script it trains one run, to be killed or shared out.
 
-    python tests/small_study.py EPOCHS        # with BIRDNB_ARTIFACTS set; prints "ready" when training starts
+python tests/small_study.py EPOCHS        # with BIRDNB_ARTIFACTS set; prints "ready" when training starts
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ class SmallCache:
             band = 10 + 25 * labels.index(species)
             lms[:, band : band + 10] += rng.uniform(6, 12)
             self.clips[recording] = lms
-        self.index = pd.DataFrame({"recording_id": list(self.clips), "segments": 2, "sha256": [f"{i:064x}" for i in range(len(self.clips))]})
+        self.index = pd.DataFrame(
+            {"recording_id": list(self.clips), "segments": 2, "sha256": [f"{i:064x}" for i in range(len(self.clips))]}
+        )
 
     def load(self, recording_id: str) -> np.ndarray:
         return self.clips[recording_id]
@@ -58,7 +60,10 @@ def small_study(seed: int = 7, per_species: int = 13) -> StudyData:
     rows = [(f"r{s}{i:02}", f"r{s}{i:02}.wav", f"species {s}", f"session {s}{i}") for s in range(3) for i in range(per_species)]
     table = pd.DataFrame(rows, columns=["recording_id", "path", "species", "session"])
     cut = [per_species - 6, per_species - 3]
-    table["side"] = [np.array(["train", "validation", "test"])[np.searchsorted(cut, i % per_species, side="right")] for i in range(len(table))]
+    table["side"] = [
+        np.array(["train", "validation", "test"])[np.searchsorted(cut, i % per_species, side="right")]
+        for i in range(len(table))
+    ]
     labels = sorted(table["species"].unique())
     corpus = Corpus("small", Path("small"), table, table.iloc[:0], "random", synthetic=True)
     profile = Profile("tiny", AUDIO, SplitSettings(), {"run": settings()})
