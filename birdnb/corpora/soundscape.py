@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import scipy.fft
+
+from birdnb.corpora.synthesis import Song, Species, sing
 
 
 @dataclass(frozen=True)
@@ -24,9 +27,9 @@ class Site:
     """A place on a day: its noise and its echoes."""
 
     slope: float  # [dB per octave] fall of the noise spectrum
-    hump_hertz: float  # a broad band of its own (stream, leaves)
-    hump_level: float  # [dB]
-    wind: float  # [dB] relative to the rest; gusts below about 1 kHz
+    wind: float  # [dB] rumble below about 1 kHz, in gusts, relative to the rest
+    leaves_hertz: float  # middle of the band that rustles with the gusts
+    leaves: float  # [dB]
     rain: float  # [drops per second]
     insects: tuple[Insect, ...]
     echo_seconds: float  # reverberation time, 60 dB
@@ -61,13 +64,13 @@ def invent_site(rng: np.random.Generator) -> Site:
         for _ in range(rng.choice([0, 0, 1, 2]))
     )
     return Site(
-        slope=rng.uniform(2, 7),
-        hump_hertz=float(np.exp(rng.uniform(np.log(700), np.log(7000)))),
-        hump_level=rng.uniform(-6, 8),
-        wind=rng.uniform(-20, 12),
-        rain=rng.uniform(20, 300) if rng.random() < 0.12 else 0.0,
+        slope=rng.uniform(4, 12),
+        wind=rng.uniform(-25, 10),
+        leaves_hertz=float(np.exp(rng.uniform(np.log(700), np.log(7000)))),
+        leaves=rng.uniform(-30, -6),
+        rain=rng.uniform(100, 2000) if rng.random() < 0.1 else 0.0,
         insects=insects,
-        echo_seconds=rng.uniform(0.15, 0.9),
+        echo_seconds=rng.uniform(0.1, 0.8),
     )
 
 
@@ -77,30 +80,50 @@ def invent_recorder(rng: np.random.Generator) -> Recorder:
         tilt=rng.normal(0, 1.2),
         peak_hertz=rng.uniform(1500, 8000),
         peak_level=rng.normal(0, 3),
-        low_cut=rng.choice([20.0, 100.0, 300.0, 600.0]),
+        low_cut=rng.choice([20.0, 100.0, 300.0, 600.0, 1000.0]),
         high_cut=rng.choice([8000.0, 11000.0, 16000.0, 20000.0], p=[0.1, 0.15, 0.5, 0.25]),
-        hiss=rng.uniform(-25, -6),
+        hiss=rng.uniform(-45, -15),
         clips=rng.choice([0.0, 0.1]),
     )
+
+
+def perform(
+    birds: Sequence[Species],
+    site: Site,
+    recorder: Recorder,
+    rng: np.random.Generator,
+    seconds: float,
+    sample_rate: int,
+    snr: float,
+) -> Song:
+    """Let birds sing at a site and record them: the first at ``snr`` [dB], the others 6-25 dB fainter, all within 80 m.
+
+    Waveform (samples,) float32 in [-1, 1], and the first bird's syllables (n, 2) [s].
+    """
+    songs = [sing(bird, rng, seconds, sample_rate) for bird in birds]
+    faintness = [0.0, *rng.uniform(6, 25, len(birds) - 1)]
+    distances = np.exp(rng.uniform(np.log(5), np.log(80), len(birds)))
+    voices = [Voice(song.waveform, snr - f, float(d)) for song, f, d in zip(songs, faintness, distances, strict=True)]
+    noise = background(site, rng, seconds, sample_rate)
+    return Song(record(voices, noise, site, recorder, rng, sample_rate), songs[0].syllables)
 
 
 def background(site: Site, rng: np.random.Generator, seconds: float, sample_rate: int) -> np.ndarray:
     """Sound of a site without birds: (samples,) float32 at an arbitrary level."""
     n = round(seconds * sample_rate)
     size = scipy.fft.next_fast_len(n, real=True)
-    hertz = np.maximum(scipy.fft.rfftfreq(size, 1 / sample_rate), 20.0).astype(np.float32)
-    octaves = np.log2(hertz / 1000)
-    hump = site.hump_level * np.exp(-(np.log2(hertz / site.hump_hertz) ** 2))
-    spectrum = _white(rng, len(hertz)) * _gain(hump - site.slope * octaves)
+    hertz, octaves = _axis(size, sample_rate)
+    spectrum = _white(rng, len(hertz)) * _gain(-site.slope * octaves)
     if site.rain:
         spectrum += scipy.fft.rfft(_drops(site.rain, rng, size, sample_rate)) * _gain(-3 * np.abs(octaves - 1.5)) * 2
-    noise = scipy.fft.irfft(spectrum, size)[:n]
-    noise /= noise.std()
-    if site.wind > -15:
-        gusts = scipy.fft.irfft(_white(rng, len(hertz)) * _gain(-14 * np.maximum(octaves + 3, 0)), size)[:n]
-        noise += gusts / gusts.std() * _slow(rng, n, seconds) * np.float32(10 ** (site.wind / 20))
+    steady = scipy.fft.irfft(spectrum, size)[:n]
+    level = float(steady.std())
+    rumble = _band(rng, hertz, 0.0, 400.0) * np.float32(10 ** (site.wind / 20))
+    leaves = _band(rng, hertz, site.leaves_hertz, 0.4 * site.leaves_hertz) * np.float32(10 ** (site.leaves / 20))
+    noise = steady + scipy.fft.irfft(rumble + leaves, size)[:n] * (_gusts(rng, n, seconds) * level)
     for insect in site.insects:
-        noise += _chirr(insect, rng, n, sample_rate) * np.float32(10 ** (insect.level / 20))
+        chirr = scipy.fft.irfft(_band(rng, hertz, min(insect.hertz, 0.45 * sample_rate), insect.width), size)[:n]
+        noise += chirr * _pulses(insect, rng, n, sample_rate) * np.float32(level * 10 ** (insect.level / 20))
     return noise
 
 
@@ -113,8 +136,8 @@ def record(
     """
     n = len(noise)
     size = scipy.fft.next_fast_len(n + sample_rate // 2, real=True)
-    hertz = np.maximum(scipy.fft.rfftfreq(size, 1 / sample_rate), 20.0).astype(np.float32)
-    heard = hertz > 500
+    hertz, _ = _axis(size, sample_rate)
+    heard = slice(int(np.searchsorted(hertz, 500.0)), None)
     scene = scipy.fft.rfft(noise, size)
     scene += _white(rng, len(hertz)) * np.float32(10 ** (recorder.hiss / 20) * np.sqrt(np.mean(np.abs(scene) ** 2) / 2))
     noise_power = float(np.sum(np.abs(scene[heard]) ** 2)) / n
@@ -142,35 +165,45 @@ def _gain(decibels: np.ndarray) -> np.ndarray:
 def _drops(rate: float, rng: np.random.Generator, n: int, sample_rate: int) -> np.ndarray:
     drops = np.zeros(n, np.float32)
     where = rng.integers(n, size=rng.poisson(rate * n / sample_rate))
-    drops[where] = rng.standard_cauchy(len(where)).clip(-15, 15)
+    drops[where] = rng.standard_cauchy(len(where)).clip(-8, 8)
     return drops * np.float32(np.sqrt(sample_rate / rate) / 4)
 
 
-def _slow(rng: np.random.Generator, n: int, seconds: float) -> np.ndarray:
-    """A smooth positive envelope with about two knots a second."""
-    knots = np.exp(rng.normal(-0.5, 1.0, int(seconds * 2) + 3))
+def _gusts(rng: np.random.Generator, n: int, seconds: float) -> np.ndarray:
+    """A smooth positive envelope (n,) with four knots a second."""
+    knots = np.exp(rng.normal(-0.5, 0.8, int(seconds * 4) + 3))
     return np.interp(np.linspace(0, len(knots) - 1, n), np.arange(len(knots)), knots).astype(np.float32)
 
 
-def _chirr(insect: Insect, rng: np.random.Generator, n: int, sample_rate: int) -> np.ndarray:
-    """A band of noise around a carrier, pulsed; unit level while on."""
-    step = max(int(sample_rate / (2 * insect.width)), 1)
-    knots = rng.standard_normal((2, n // step + 2), dtype=np.float32)
-    where = np.arange(n, dtype=np.float32) / step
-    band = [np.interp(where, np.arange(knots.shape[1]), row) for row in knots]
-    turns = np.arange(n) * (min(insect.hertz, 0.45 * sample_rate) / sample_rate)
-    carrier = (2 * np.pi * (turns % 1)).astype(np.float32)
-    sound = band[0] * np.cos(carrier) + band[1] * np.sin(carrier)
-    if insect.pulse_rate:
-        sound *= np.clip(3 * np.sin(2 * np.pi * insect.pulse_rate * np.arange(n) / sample_rate + rng.uniform(0, 6)), 0, 1)
-    return sound.astype(np.float32)
+def _pulses(insect: Insect, rng: np.random.Generator, n: int, sample_rate: int) -> np.ndarray:
+    if not insect.pulse_rate:
+        return np.ones(n, np.float32)
+    turns = np.arange(n, dtype=np.float32) * np.float32(2 * np.pi * insect.pulse_rate / sample_rate)
+    return np.clip(3 * np.sin(turns + np.float32(rng.uniform(0, 6))), 0, 1)
+
+
+def _band(rng: np.random.Generator, hertz: np.ndarray, centre: float, width: float) -> np.ndarray:
+    """Spectrum (bins,) of noise around a frequency, standard deviation ``width`` [Hz]; its waveform has unit variance."""
+    first, last = np.searchsorted(hertz, [centre - 3 * width, centre + 3 * width])
+    near = np.exp(-0.5 * ((hertz[first:last] - centre) / width) ** 2)
+    spectrum = np.zeros(len(hertz), np.complex64)
+    size = 2 * (len(hertz) - 1)
+    spectrum[first:last] = _white(rng, last - first) * (near * (size / 2 / np.linalg.norm(near)))
+    return spectrum
+
+
+@functools.lru_cache(maxsize=16)
+def _axis(size: int, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
+    """Frequencies [Hz] of a real FFT (bins,), at least 20, and the same in octaves above 1 kHz."""
+    hertz = np.maximum(scipy.fft.rfftfreq(size, 1 / sample_rate), 20.0).astype(np.float32)
+    return hertz, np.log2(hertz / 1000)
 
 
 def _echoes(seconds: float, distance: float, rng: np.random.Generator, sample_rate: int) -> np.ndarray:
     """Impulse response: the direct sound, then noise that dies away; the farther the bird, the more of it."""
     n = min(int(seconds * sample_rate * 0.7), sample_rate // 2)
     tail = rng.standard_normal(n, dtype=np.float32) * np.exp(-6.9 / (seconds * sample_rate) * np.arange(n, dtype=np.float32))
-    tail *= np.float32(np.sqrt(distance / 60) / np.linalg.norm(tail))
+    tail *= np.float32(np.sqrt(distance / 150) / np.linalg.norm(tail))
     tail[0] = 1.0
     return tail
 

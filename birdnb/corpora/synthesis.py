@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-FAMILY = 3  # species_for: this many neighbouring indices are close relatives, alike in pitch and timbre
+FAMILY = 2  # species_for: this many neighbouring indices are close relatives, alike in pitch and timbre
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,10 @@ class Syllable:
     seconds: float
     hertz: float  # [Hz] fundamental, at the middle of the contour
     sweep: float  # [octaves] end minus start
+    curve: float  # exponent of the sweep: below 1 fast first, above 1 fast last
     arch: float  # [octaves] middle above (or below) the ends
+    wiggle: tuple[float, float]  # [octaves] of a full and of one and a half waves
+    backwards: bool  # the contour is sung from its end to its start
     vibrato_rate: float  # [Hz]
     vibrato_depth: float  # [octaves]
     harmonics: tuple[float, ...]  # amplitude of the fundamental and its multiples
@@ -83,11 +86,11 @@ class _Style:
 
 
 STYLES = {
-    "whistler": _Style(0.25, (2, 5), (0.10, 0.50), (0.1, 0.6), (1, 2), (2, 5), (0.8, 3.0), (0.0, 0.0), 0.002),
-    "triller": _Style(0.20, (1, 3), (0.02, 0.09), (0.2, 0.9), (6, 25), (1, 3), (0.6, 2.5), (0.0, 0.6), 0.004),
+    "whistler": _Style(0.22, (2, 5), (0.08, 0.40), (0.1, 0.6), (1, 2), (2, 5), (0.8, 3.0), (0.0, 0.0), 0.002),
+    "triller": _Style(0.18, (1, 3), (0.02, 0.09), (0.2, 0.9), (6, 25), (1, 3), (0.6, 2.5), (0.0, 0.6), 0.004),
     "warbler": _Style(0.25, (5, 10), (0.03, 0.16), (0.1, 0.5), (1, 4), (4, 9), (0.4, 2.0), (0.0, 1.0), 0.006),
     "caller": _Style(0.18, (1, 2), (0.04, 0.25), (0.8, 3.0), (1, 4), (1, 2), (0.4, 2.0), (0.0, 1.6), 0.010),
-    "rasper": _Style(0.12, (1, 4), (0.08, 0.45), (0.3, 1.5), (1, 5), (1, 3), (0.5, 2.0), (1.0, 2.6), 0.050),
+    "rasper": _Style(0.17, (1, 4), (0.08, 0.45), (0.3, 1.5), (1, 5), (1, 3), (0.5, 2.0), (0.8, 2.6), 0.080),
 }
 
 
@@ -95,9 +98,9 @@ def invent_species(rng: np.random.Generator, identity: str = "unnamed") -> Speci
     """Draw a species: a way of singing, a frequency range, a repertoire and a rhythm."""
     names = list(STYLES)
     style = STYLES[name := names[rng.choice(len(names), p=[STYLES[n].share for n in names])]]
-    centre = float(np.clip(3400 * 2 ** rng.normal(0, 0.55), 1100, 8000)) * (0.6 if name == "rasper" else 1.0)
+    centre = float(np.clip(3100 * 2 ** rng.normal(0, 0.55), 1100, 8000)) * (0.6 if name == "rasper" else 1.0)
     span = rng.uniform(0.2, 1.1)
-    overtones = rng.uniform(*style.overtones)
+    overtones = style.overtones[0] + (style.overtones[1] - style.overtones[0]) * rng.beta(1, 2)
     syllables = tuple(_invent_syllable(rng, style, centre, span, overtones) for _ in range(rng.integers(*style.syllables) + 1))
     gap = rng.uniform(0.03, 0.2)
     phrases = tuple(_invent_phrase(rng, style, syllables) for _ in range(rng.integers(1, 4)))
@@ -109,7 +112,7 @@ def _invent_syllable(rng: np.random.Generator, style: _Style, centre: float, spa
     loudest = centre * 2 ** (span * rng.uniform(-0.5, 0.5))
     fundamental = loudest / 2**overtones
     multiples = fundamental * np.arange(1, 13)
-    width = 0.25 + 0.4 * rng.random() + 0.15 * overtones
+    width = 0.2 + 0.3 * rng.random() + 0.15 * overtones
     harmonics = np.exp(-0.5 * (np.log2(multiples / loudest) / width) ** 2)
     kind = rng.choice(["flat", "sweep", "arch", "vibrato", "bent"], p=[0.15, 0.35, 0.2, 0.12, 0.18])
     sweep = rng.choice([-1, 1]) * rng.uniform(0.15, 1.0) if kind in ("sweep", "bent") else rng.normal(0, 0.04)
@@ -118,12 +121,15 @@ def _invent_syllable(rng: np.random.Generator, style: _Style, centre: float, spa
         seconds=_between(rng, *style.seconds),
         hertz=fundamental,
         sweep=float(sweep),
+        curve=_between(rng, 0.4, 2.5),
         arch=float(arch),
+        wiggle=(float(rng.normal(0, 0.08)), float(rng.normal(0, 0.05))),
+        backwards=False,
         vibrato_rate=_between(rng, 8, 60),
         vibrato_depth=_between(rng, 0.03, 0.2) if kind == "vibrato" else 0.0,
         harmonics=tuple(np.round(harmonics / harmonics.max(), 3)[: _last_audible(harmonics)]),
         buzz_rate=_between(rng, 40, 250) if rng.random() < 0.15 else 0.0,
-        roughness=style.roughness * rng.uniform(0.3, 1.7),
+        roughness=style.roughness * _between(rng, 0.3, 3),
         attack=rng.uniform(0.1, 0.7),
         level=rng.uniform(-8, 0),
     )
@@ -155,36 +161,38 @@ def _invent_phrase(rng: np.random.Generator, style: _Style, syllables: Sequence[
     return tuple(motifs)
 
 
-def sibling(species: Species, kind: str, identity: str = "unnamed") -> Species:
-    """A close relative with the same pitches and timbre but another temporal pattern.
+def sibling(species: Species, kind: str, rng: np.random.Generator, identity: str = "unnamed") -> Species:
+    """A close relative with the same timbre, at nearly the same pitch, but with another temporal pattern.
 
-    kind : ``mirror`` sings every syllable backwards and the phrase in reverse order (up-sweeps become down-sweeps);
-        ``tempo`` sings the mirrored phrase order with shorter, more frequent syllables.
+    kind : ``mirror`` sings syllables and phrases backwards (rises become falls); ``tempo`` sings shorter syllables, more often.
     """
-    phrases = tuple(tuple(replace(m, drift=-m.drift) for m in reversed(phrase)) for phrase in species.phrases)
-    syllables = species.syllables
+    pitch = 2 ** (rng.choice([-1, 1]) * rng.uniform(0.12, 0.3))
+    syllables = tuple(replace(s, hertz=s.hertz * pitch) for s in species.syllables)
     if kind == "mirror":
-        syllables = tuple(replace(s, sweep=-s.sweep, attack=1 - s.attack) for s in syllables)
+        syllables = tuple(replace(s, backwards=not s.backwards) for s in syllables)
+        phrases = tuple(tuple(replace(m, drift=-m.drift) for m in reversed(phrase)) for phrase in species.phrases)
     else:
         syllables = tuple(replace(s, seconds=s.seconds * 0.55) for s in syllables)
-        phrases = tuple(
-            tuple(replace(m, interval=m.interval * 0.55, repeats=max(2, round(m.repeats * 1.8))) for m in phrase)
-            for phrase in phrases
-        )
+        phrases = tuple(tuple(_hurried(m) for m in phrase) for phrase in species.phrases)
     return replace(species, identity=identity, syllables=syllables, phrases=phrases)
+
+
+def _hurried(motif: Motif) -> Motif:
+    return replace(motif, interval=motif.interval * 0.55, repeats=max(2, round(motif.repeats * 1.8)))
 
 
 def species_for(namespace: str, index: int) -> Species:
     """The species of that number: always the same one, and never one of another namespace ("demo", "pretraining").
 
-    Indices 0-2, 3-5, ... are families: a founder, its mirror image in time, and a hasty relative. Telling them apart takes
-    the order of events, not only the average spectrum.
+    Every odd one is the ``sibling`` of the one before it, by turns hasty and mirrored in time. Telling them apart takes the
+    order of events, not only the average spectrum.
     """
     entropy = int.from_bytes(hashlib.sha256(namespace.encode()).digest()[:16], "big")
-    rng = np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(index // FAMILY,)))
+    family, place = divmod(index, FAMILY)
+    rng = np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(family,)))
     identity = f"{namespace}/{index}"
     founder = invent_species(rng, identity)
-    return founder if index % FAMILY == 0 else sibling(founder, ("mirror", "tempo")[index % FAMILY - 1], identity)
+    return founder if place == 0 else sibling(founder, ("tempo", "mirror")[family % 2], rng, identity)
 
 
 def individual(species: Species, rng: np.random.Generator) -> Species:
@@ -260,7 +268,9 @@ def _render(syllable: Syllable, pitch: np.ndarray, rng: np.random.Generator, sam
     """Waveforms (repeats, samples) of a syllable, one for every pitch factor in ``pitch`` (repeats,)."""
     n = max(int(syllable.seconds * sample_rate), 64)
     u = np.linspace(0, 1, n)
-    octaves = syllable.sweep * (u - 0.5) + syllable.arch * (4 * u * (1 - u) - 2 / 3)
+    v = 1 - u if syllable.backwards else u
+    octaves = syllable.sweep * (v**syllable.curve - 0.5) + syllable.arch * (4 * v * (1 - v) - 2 / 3)
+    octaves += syllable.wiggle[0] * np.sin(2 * np.pi * v) + syllable.wiggle[1] * np.sin(3 * np.pi * v)
     if syllable.vibrato_depth:
         octaves += syllable.vibrato_depth * np.sin(2 * np.pi * syllable.vibrato_rate * syllable.seconds * u)
     if syllable.roughness:
