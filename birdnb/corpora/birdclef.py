@@ -52,10 +52,8 @@ def read_birdclef(root: Path, progress: bool = True) -> Source:
     table_path = next(root / name for name in TABLES if (root / name).is_file())
     audio = next(root / name for name in AUDIO_FOLDERS if (root / name).is_dir())
     raw = _with_taxonomy(_columns(read_manifest(table_path), table_path), root)
-    paths = [
-        _find(audio, label, name).relative_to(root).as_posix()
-        for label, name in zip(raw["label"], raw["filename"], strict=True)
-    ]
+    files = zip(raw["label"], raw["filename"], strict=True)
+    paths = [_find(root, audio, label, name) for label, name in files]
     names = _species_names(raw)
     table = raw[["common_name", "recordist", "date", "license", "url", "quality"]].assign(
         recording_id=make_ids(paths),
@@ -104,7 +102,8 @@ def _species_names(raw: pd.DataFrame) -> dict[str, str]:
     return dict(pairs[unique].itertuples(index=False, name=None))
 
 
-def _find(audio: Path, label: str, name: str) -> Path:
+def _find(root: Path, audio: Path, label: str, name: str) -> str:
     """Where a row's audio should be: as ``filename`` says, or in the label's folder when the name is bare."""
-    bare = "/" not in name and name and label
-    return audio / label / name if bare and not (audio / name).is_file() else audio / name
+    if name and label and "/" not in name and not (audio / name).is_file():
+        name = f"{label}/{name}"
+    return name if name.startswith("/") else f"{audio.relative_to(root).as_posix()}/{name}"
