@@ -29,34 +29,29 @@ class AudioAST(nn.Module):
 
     ``size`` is "tiny" (192 wide, a convolutional stem; for a laptop, from scratch) or "base" (the published one: 12 layers,
     768 wide, 16 x 16 patches every 10). ``pretrained`` is False, "synthetic" (the shipped tiny checkpoint), True (AudioSet
-    weights from the hub), a hub id, a folder that transformers saved, or a .safetensors file of this class. A hub or
-    transformers checkpoint brings its own size. Position embeddings are cut or interpolated to n_frames; only the head is
-    new. Raises BirdnbError when the weights cannot be had or do not fit.
+    weights from the hub), a hub id, a folder that transformers saved, or a .safetensors file or run folder of this class. A
+    hub or transformers checkpoint brings its own size. Position embeddings are cut or interpolated to n_frames; only the
+    head is new. Raises BirdnbError when the weights cannot be had or do not fit.
     """
 
     def __init__(
         self, n_classes: int, n_frames: int, pretrained: bool | str = False, *, size: str = "tiny", drop_path: float = 0.0
     ) -> None:
         super().__init__()
-        source = HUB_ID if pretrained is True else pretrained
-        if source == "synthetic":
-            if size != "tiny":
-                raise BirdnbError(
-                    f"pretrained=synthetic is a tiny AST: set size=tiny instead of {size}, or another `pretrained`"
-                )
-            source = str(shipped(SHIPPED_NAME))
-        from_transformers = bool(source) and not str(source).endswith(".safetensors")
-        model = _from_transformers(str(source), n_classes) if from_transformers else _from_scratch(size, n_classes, n_frames)
+        source = _source(pretrained, size)
+        own = source is not None and _is_own(source)
+        if source is None or own:
+            model = _from_scratch(size, n_classes, n_frames)
+        else:
+            model = _from_transformers(source, n_classes, n_frames)
         self.encoder = model.audio_spectrogram_transformer
         self.head = model.classifier
-        self.input_scale = 0.5 if from_transformers else 1.0  # those checkpoints saw (x - mean) / (2 std)
-        if from_transformers:
-            _fit_to_frames(self.encoder.embeddings, n_frames)
-        elif source:
-            self._load(Path(str(source)), n_frames)
-        for layer, rate in zip(
-            self.encoder.layers, torch.linspace(0, drop_path, len(self.encoder.layers)).tolist(), strict=True
-        ):
+        # AudioSet checkpoints saw (x - mean) / (2 std): halve our unit variance. Saved along, for fine-tuned ones.
+        self.register_buffer("input_scale", torch.tensor(1.0 if source is None or own else 0.5))
+        if source is not None and own:
+            self._load(source, n_frames)
+        for depth, layer in enumerate(self.encoder.layers):  # deeper layers are dropped more often, the last at drop_path
+            rate = drop_path * depth / max(1, len(self.encoder.layers) - 1)
             layer.dropout = DropPath(rate)  # transformers applies it to both residual branches of a layer
 
     def layers(self) -> list[nn.Module]:
@@ -71,14 +66,14 @@ class AudioAST(nn.Module):
         """(B, 128, T) normalised LMS to (B, n_classes) logits."""
         return self.head(self.embed(x))
 
-    def _load(self, path: Path, n_frames: int) -> None:
-        """Load a file of this class, whatever number of frames it was trained on."""
-        state = read_weights(path)
+    def _load(self, source: str, n_frames: int) -> None:
+        """Load weights of this class, whatever number of frames they were trained on."""
+        state = read_weights(source)
         key = "encoder.embeddings.position_embeddings"
-        grid = self.encoder.embeddings.patch_embeddings.grid(n_frames)
-        if key in state:
-            state[key] = fit_positions(state[key], grid[0], grid[1])
-        load_all_but(self, state, "head.", path)
+        n_mel, n_time = _grid(self.encoder.embeddings, n_frames)
+        if key in state and (state[key].shape[1] - TOKENS) % n_mel == 0:
+            state[key] = fit_positions(state[key], n_mel, n_time)
+        load_all_but(self, state, "head.", source)
 
 
 class ConvStem(nn.Module):
@@ -144,6 +139,22 @@ def fit_positions(table: Tensor, n_mel: int, n_time: int) -> Tensor:
     return torch.cat([tokens, grid.flatten(2).transpose(1, 2)], dim=1)  # (1, D, mel * time) -> (1, 2 + mel * time, D)
 
 
+def _source(pretrained: bool | str, size: str) -> str | None:
+    """Where the weights come from: a path or a hub id, None for none."""
+    if pretrained == "synthetic":
+        if size != "tiny":
+            raise BirdnbError(f"pretrained=synthetic is a tiny AST: set size=tiny, not {size}, or another `pretrained`")
+        return str(shipped(SHIPPED_NAME))
+    if isinstance(pretrained, str):
+        return pretrained
+    return HUB_ID if pretrained else None
+
+
+def _is_own(source: str) -> bool:
+    """Whether the source was written by birdnb: a .safetensors file, or a run folder."""
+    return source.endswith(".safetensors") or (Path(source).expanduser() / "best.safetensors").is_file()
+
+
 def _from_scratch(size: str, n_classes: int, n_frames: int) -> ASTForAudioClassification:
     if size == "base":
         return ASTForAudioClassification(_config(n_classes, max_length=n_frames))
@@ -153,7 +164,7 @@ def _from_scratch(size: str, n_classes: int, n_frames: int) -> ASTForAudioClassi
     model = ASTForAudioClassification(config)
     embeddings = model.audio_spectrogram_transformer.embeddings
     embeddings.patch_embeddings = ConvStem(config.hidden_size)
-    n_mel, n_time = embeddings.patch_embeddings.grid(n_frames)
+    n_mel, n_time = _grid(embeddings, n_frames)
     positions = torch.randn(1, TOKENS + n_mel * n_time, config.hidden_size) * config.initializer_range
     embeddings.position_embeddings = nn.Parameter(positions)
     return model
@@ -163,33 +174,36 @@ def _config(n_classes: int, **settings: int) -> ASTConfig:
     return ASTConfig(num_labels=n_classes, attn_implementation="sdpa", **settings)
 
 
-def _from_transformers(source: str, n_classes: int) -> ASTForAudioClassification:
-    """A checkpoint from a folder or the hub with a new head for ``n_classes``; every other tensor must be there and fit."""
+def _from_transformers(source: str, n_classes: int, n_frames: int) -> ASTForAudioClassification:
+    """A checkpoint from a folder or the hub, loaded whole as it is, then given a new head and positions for ``n_frames``."""
     if is_local(source) and not (Path(source).expanduser() / "config.json").is_file():
         raise BirdnbError(f"{source} is no folder with a config.json that transformers saved: {REMEDY}")
-    options = {"ignore_mismatched_sizes": True, "output_loading_info": True, "attn_implementation": "sdpa"}
+    path = str(Path(source).expanduser()) if is_local(source) else source
     try:
-        model, report = ASTForAudioClassification.from_pretrained(str(source), num_labels=n_classes, **options)
+        model, report = ASTForAudioClassification.from_pretrained(
+            path, output_loading_info=True, attn_implementation="sdpa", dtype=torch.float32
+        )
     except Exception as error:  # the hub's client raises its own, httpx', safetensors' and plain OS errors
         raise unavailable(source, error) from error
-    wrong = {str(key[0] if isinstance(key, tuple) else key) for part in report.values() for key in part}
-    wrong = {key for key in wrong if not key.startswith("classifier.")}
+    wrong = {str(key) for part in report.values() for key in part if not str(key).startswith("classifier.")}
     if wrong or model.config.num_mel_bins != N_MELS:
-        what = (
-            f"{sorted(wrong)[0]} and {len(wrong) - 1} more tensors do not fit"
-            if wrong
-            else f"{model.config.num_mel_bins} mel bands"
-        )
+        mels = f"{model.config.num_mel_bins} mel bands"
+        what = f"{len(wrong)} tensors missing or unknown, such as {min(wrong)}" if wrong else mels
         raise BirdnbError(f"the checkpoint {source!r} is no AST for 128 mel bands ({what}): give another, or pretrained=false")
+    embeddings = model.audio_spectrogram_transformer.embeddings
+    n_mel, n_time = _grid(embeddings, n_frames)
+    embeddings.position_embeddings = nn.Parameter(fit_positions(embeddings.position_embeddings.data, n_mel, n_time))
+    model.config.num_labels, model.config.max_length = n_classes, n_frames
     model.classifier = ASTMLPHead(model.config)
-    model._init_weights(model.classifier.dense)
+    nn.init.trunc_normal_(model.classifier.dense.weight, std=model.config.initializer_range)
+    nn.init.zeros_(model.classifier.dense.bias)
     return model
 
 
-def _fit_to_frames(embeddings: nn.Module, n_frames: int) -> None:
-    """Give transformers' embeddings, made for the checkpoint's frames, positions for ``n_frames``."""
+def _grid(embeddings: nn.Module, n_frames: int) -> tuple[int, int]:
+    """Patches along mel and time for ``n_frames`` frames."""
+    if isinstance(embeddings.patch_embeddings, ConvStem):
+        return embeddings.patch_embeddings.grid(n_frames)
     config = embeddings.config
-    n_mel = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
-    n_time = (n_frames - config.patch_size) // config.time_stride + 1
-    embeddings.position_embeddings = nn.Parameter(fit_positions(embeddings.position_embeddings.data, n_mel, n_time))
-    config.max_length = n_frames
+    n_mel = (N_MELS - config.patch_size) // config.frequency_stride + 1
+    return n_mel, (n_frames - config.patch_size) // config.time_stride + 1

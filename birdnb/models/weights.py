@@ -13,7 +13,8 @@ from birdnb.files import BirdnbError, atomic_path
 SHIPPED = Path(__file__).resolve().parent.parent / "weights"
 NAMES_IN_A_FOLDER = ("model.safetensors", "best.safetensors", "pytorch_model.bin")
 REMEDY = (
-    "give a local folder as `pretrained`, fill the cache HF_HOME points to on a machine with internet, or set pretrained=false"
+    "give a local folder as `pretrained`, or fill a hub cache on a machine with internet and point HF_HOME to it, "
+    "or set pretrained=false to train from scratch"
 )
 
 
@@ -31,12 +32,8 @@ def shipped(name: str) -> Path:
 def is_local(source: str) -> bool:
     """Whether ``source`` means a file or folder here rather than a hub id such as ``owner/name``."""
     path = Path(source).expanduser()
-    return (
-        path.exists()
-        or path.is_absolute()
-        or source.startswith((".", "~"))
-        or bool(path.suffix in (".safetensors", ".bin", ".pth"))
-    )
+    looks_local = path.is_absolute() or source.startswith(".") or path.suffix in (".safetensors", ".bin", ".pth")
+    return looks_local or path.exists()
 
 
 def read_weights(source: str | Path) -> dict[str, Tensor]:
@@ -92,7 +89,7 @@ def load_all_but(model: nn.Module, state: dict[str, Tensor], new: str, source: s
 
 def unavailable(source: str, error: Exception) -> BirdnbError:
     """The error for hub weights that could not be had: what was tried and what to do."""
-    return BirdnbError(f"the pretrained weights {source!r} cannot be had ({_first_line(error)}): {REMEDY}")
+    return BirdnbError(f"the pretrained weights {source!r} could not be loaded ({_first_line(error)}): {REMEDY}")
 
 
 def _weights_file(path: Path) -> Path:
