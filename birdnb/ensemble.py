@@ -175,8 +175,8 @@ def _sessions_of(predictions: Predictions, sessions: Mapping[str, str] | pd.Seri
 
 
 def _sum_of(members: Mapping[str, Member], key: str) -> float | None:
-    values = [member.metrics.get(key) for member in members.values()]
-    return None if None in values else sum(values)
+    values = [member.metrics[key] for member in members.values() if member.metrics.get(key) is not None]
+    return sum(values) if len(values) == len(members) else None
 
 
 def _write(result: EnsembleResult, folder: Path) -> EnsembleResult:

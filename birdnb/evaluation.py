@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,7 +28,8 @@ def summarise(
     """Every metric of the study, as plain numbers for JSON (None where undefined, e.g. AUROC with a single species).
 
     ``sessions`` gives the session of each recording, in the order of the predictions: whole sessions are drawn again for
-    the 95 % percentile intervals, because recordings of one session are not independent. ``bootstrap=0`` leaves them out.
+    the 95 % percentile intervals, because recordings of one session are not independent; with a few dozen sessions they
+    are somewhat narrow (they hold the truth in about 90 % of simulated cases). ``bootstrap=0`` leaves them out.
     ``per_class`` lists the species that have recordings here.
     """
     if not len(predictions) or predictions.probabilities.shape[1] != len(labels):
@@ -35,7 +37,7 @@ def summarise(
     one = np.ones((1, len(predictions)))
     scores = {key: value[0] for key, value in _scores(predictions, one).items()}
     order = np.argsort(-predictions.probabilities, axis=1, kind="stable")[:, :5]
-    result = {
+    result: dict[str, Any] = {
         "recordings": len(predictions),
         "sessions": _session_index(predictions, sessions)[1],
         "species": int((scores["support"] > 0).sum()),
@@ -48,17 +50,17 @@ def summarise(
         "ece": expected_calibration_error(predictions),
         "log_loss": log_loss(predictions),
     }
-    per_class = {
+    per_class: dict[str, dict[str, Any]] = {
         labels[c]: {"support": int(scores["support"][c])} | {k: float(scores[k][c]) for k in ("precision", "recall", "f1")}
-        for c in np.flatnonzero(scores["support"])
+        for c in map(int, np.flatnonzero(scores["support"]))
     }
     if bootstrap:
         weights = _draws(predictions, sessions, seed, bootstrap)
         drawn = _scores(predictions, weights)
         result["accuracy_ci95"] = _accuracy_interval(drawn["accuracy"], result)
         result["f1_macro_ci95"] = _interval(np.nanmean(drawn["f1"], axis=1))
-        result["map_macro_ci95"] = _interval(_mean_average_precision(predictions, weights))
-        for c in np.flatnonzero(scores["support"]):
+        result["map_macro_ci95"] = _shifted_interval(_mean_average_precision(predictions, weights), result["map_macro"])
+        for c in map(int, np.flatnonzero(scores["support"])):
             per_class[labels[c]]["f1_ci95"] = _interval(drawn["f1"][:, c])
     return result | {"per_class": per_class}
 
@@ -75,7 +77,7 @@ def paired_bootstrap(
     if not np.array_equal(a.targets, b.targets):
         raise BirdnbError("two runs name different species for the same recording: repeat them with one set of labels")
     right_a, right_b = a.predicted == a.targets, b.predicted == b.targets
-    result = {"recordings": len(a), "only_first_right": int((right_a & ~right_b).sum())}
+    result: dict[str, Any] = {"recordings": len(a), "only_first_right": int((right_a & ~right_b).sum())}
     result["only_second_right"] = int((right_b & ~right_a).sum())
     weights = np.concatenate([np.ones((1, len(a))), _draws(a, sessions, seed, bootstrap)])  # row 0: the recordings as they are
     scores_a, scores_b = _scores(a, weights), _scores(b, weights)
@@ -219,6 +221,12 @@ def _draws(predictions: Predictions, sessions: Sequence[str] | None, seed: int, 
 
 def _interval(values: np.ndarray) -> list[float]:
     low, high = np.nanpercentile(values, [2.5, 97.5])
+    return [float(low), float(high)]
+
+
+def _shifted_interval(values: np.ndarray, measured: float) -> list[float]:
+    # a recording drawn twice ranks beside itself and lifts average precision: the draws' mean excess is taken off again
+    low, high = np.clip(np.array(_interval(values)) - (values.mean() - measured), 0, 1)
     return [float(low), float(high)]
 
 

@@ -65,7 +65,8 @@ RULES = {
     ),
     "train_validation_gap": Rule("Train-validation gap, full training", "points", 0.15, (("<", 0.15, "MET"),), "NOT MET"),
     "baseline_convergence": Rule(
-        f"Epochs until the baseline reaches {CONVERGED:.0%} validation accuracy", "epochs", 15, (("<=", 15, "MET"),), "NOT MET",
+        f"Epochs until the baseline reaches {100 * CONVERGED:g} % validation accuracy", "epochs", 15,
+        (("<=", 15, "MET"),), "NOT MET",
     ),
     "ensemble_gain": Rule(
         "Ensemble over the best single model", "points", 0.02,
@@ -90,6 +91,7 @@ def gates(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict]:
     """
     last = final_run(runs)
     test = {name: run.get("test", {}) for name, run in runs.items()}
+    tested = test.get(last) if last else None
     full, ensemble = runs.get(FULL, {}), runs.get(ENSEMBLE, {})
     measured = {
         "gate_2": (BASELINE, *_value(test.get(BASELINE), "accuracy")),
@@ -97,16 +99,16 @@ def gates(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict]:
         "train_validation_gap": (FULL, _gap(full), None),
         "baseline_convergence": (BASELINE, _convergence(runs.get(BASELINE, {})), None),
         "ensemble_gain": (ENSEMBLE, ensemble.get("gain", {}).get("difference"), ensemble.get("gain", {}).get("ci95")),
-        "accuracy_level": (last, *_value(test.get(last), "accuracy")),
-        "f1_level": (last, *_value(test.get(last), "f1_macro")),
-        "map_level": (last, *_value(test.get(last), "map_macro")),
+        "accuracy_level": (last, *_value(tested, "accuracy")),
+        "f1_level": (last, *_value(tested, "f1_macro")),
+        "map_level": (last, *_value(tested, "map_macro")),
         "epochs_level": (FULL, full.get("epochs"), None),
-        "map_publication": (last, *_value(test.get(last), "map_macro")),
-        "final": (last, *_value(test.get(last), "accuracy")),
+        "map_publication": (last, *_value(tested, "map_macro")),
+        "final": (last, *_value(tested, "accuracy")),
     }
     table = {name: _answer(RULES[name], *values) for name, values in measured.items()}
     final = table.pop("final")
-    return table | {"success_level": _success_level(last, test.get(last)), "final": final}
+    return table | {"success_level": _success_level(last, tested), "final": final}
 
 
 def final_run(runs: Mapping[str, Mapping[str, Any]]) -> str | None:

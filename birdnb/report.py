@@ -91,7 +91,7 @@ def render(report: ReportInput, metrics: dict[str, Any], figures: Mapping[str, s
 def page(text: str, folder: Path, synthetic: bool = False) -> str:
     """The Markdown as an HTML page that stands alone: style and figures (read from ``folder``) inside, wide tables scroll."""
     body = str(mistune.create_markdown(escape=True, plugins=["table"])(text))
-    links = []
+    links: list[str] = []
 
     def heading(found: re.Match[str]) -> str:
         links.append(f'<a href="#s{len(links)}">{found[1]}</a>')
@@ -103,6 +103,7 @@ def page(text: str, folder: Path, synthetic: bool = False) -> str:
 
     body = re.sub(r"<h2>(.*?)</h2>", heading, body)
     body = re.sub(r'<p><img src="([^"]+)"(.*?/>)</p>', picture, body)
+    body = re.sub(r"(\d) (%|points\b|epochs\b)", r"\1&nbsp;\2", body)
     body = body.replace("<table>", '<div class="table"><table>').replace("</table>", "</table></div>")
     if synthetic:
         body = body.replace("<p><strong>The songs", '<p class="synthetic"><strong>The songs', 1)
@@ -112,7 +113,7 @@ def page(text: str, folder: Path, synthetic: bool = False) -> str:
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{html.escape(name)}</title>\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>\n{style}</style>\n</head>\n<body>\n'
-        f"{first}</h1>\n<nav>{''.join(links)}</nav>\n{rest}\n</body>\n</html>\n"
+        f"{first}</h1>\n<nav>{' '.join(links)}</nav>\n{rest}\n</body>\n</html>\n"
     )
 
 
@@ -154,6 +155,8 @@ def _species(report: ReportInput, metrics: dict[str, Any]) -> dict[str, Any]:
         "confusions": tables.pipe_table(wrong, left=2) if len(wrong) else "",
         "calibration": tables.calibration_table(metrics),
         "temperature": run.get("temperature"),
+        "ensemble_run": run,
+        "ensemble_table": tables.ensemble_table(run) if weights else "",
         "weights": ", ".join(f"{tables.plain(tables.title(name))} {weight:.2f}" for name, weight in weights.items()),
     }
 

@@ -185,9 +185,22 @@ def calibration_table(metrics: Mapping[str, Any]) -> str:
     return pipe_table(pd.DataFrame(rows, columns=["model", "calibration error", "log loss"]))
 
 
+def ensemble_table(run: Mapping[str, Any]) -> str:
+    """Weights found on validation against equal weights, and what each gains over the best single model."""
+    rows = []
+    for name, test, gain in (
+        ("found on validation", run["test"], run["gain"]),
+        ("equal", run["equal"]["test"], run["gain_equal"]),
+    ):
+        scores = {"accuracy": percent(test["accuracy"], test.get("accuracy_ci95")), "F1-macro": score(test["f1_macro"])}
+        more = {"over the best single model": points(gain["difference"], gain["ci95"]), "verdict": verdict(gain)}
+        rows.append({"weights": name} | scores | {"mAP": score(test["map_macro"])} | more)
+    return pipe_table(pd.DataFrame(rows))
+
+
 def split_table(split: Mapping[str, Any]) -> str:
     """Recordings, sessions, recordists and species of each side."""
-    rows = [{"side": side} | counts for side, counts in split.items() if isinstance(counts, Mapping)]
+    rows = [{"side": side, **counts} for side, counts in split.items() if isinstance(counts, Mapping)]
     return pipe_table(pd.DataFrame(rows))
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from birdnb.ensemble import combine
 from birdnb.evaluation import Predictions, apply_temperature, concatenate, paired_bootstrap, summarise
 from birdnb.files import BirdnbError
 from birdnb.gates import BASELINE, CONVERGED, ENSEMBLE, FULL, final_run, gates
@@ -33,7 +34,7 @@ STEPS = (  # (what the step is, the run with it, the run without)
     ("Augmentation", FULL, BASELINE),
     ("EfficientNet-B2 instead of AST", EFFICIENTNET, FULL),
     ("Ensemble instead of the best single model", ENSEMBLE, ""),  # "": best on validation
-    ("All of it against logistic regression", ENSEMBLE, CLASSICAL),
+    ("Ensemble instead of logistic regression", ENSEMBLE, CLASSICAL),
 )
 
 
@@ -141,8 +142,8 @@ def rare_and_common(report: ReportInput, metrics: Mapping[str, Any]) -> dict[str
     train = pd.concat([table[table["side"] == "train"] for table in report.tables])["species"].value_counts()
     order = sorted(per_class, key=lambda species: (train.get(species, 0), species))
     halves = {"rare": order[: len(order) // 2], "common": order[len(order) // 2 :]}
-    if not halves["rare"]:
-        return None
+    if not halves["rare"] or train.get(order[0], 0) == train.get(order[-1], 0):
+        return None  # no species is rarer than another
     found: dict[str, Any] = {half: float(np.mean([per_class[s]["f1"] for s in those])) for half, those in halves.items()}
     return found | {"border": round(float(train.get(halves["common"][0], 0)) / len(report.tables))}
 
@@ -175,14 +176,17 @@ def _over_folds(report: ReportInput, name: str) -> dict[str, Any]:
         keys = [k for k, v in sides[0].items() if isinstance(v, float) and all(isinstance(s.get(k), float) for s in sides)]
         summary[side] = {key: float(np.mean([s[key] for s in sides])) for key in keys}
     for key, how in (("epochs", np.mean), ("best_epoch", np.mean), ("seconds", np.sum), ("temperature", np.mean)):
-        values = [result.metrics.get(key) for result in results]
-        if None not in values:
+        values = [result.metrics[key] for result in results if result.metrics.get(key) is not None]
+        if len(values) == len(results):
             summary[key] = float(how(values))
     summary |= {key: results[0].metrics.get(key) for key in ("parameters", "pretrained")}
     if "weights" in results[0].metrics:
         members = results[0].metrics["weights"]
         summary["weights"] = {m: float(np.mean([r.metrics["weights"][m] for r in results])) for m in members}
-        summary["gain"] = {"over": "best single model of each fold"} | _against_best(report, name)
+        equal = concatenate([_equal(report, result, k) for k, result in enumerate(results)])
+        summary["equal"] = {"test": summarise(equal, report.labels, report.sessions(equal), report.seed)}
+        for key, predictions in (("gain", pooled), ("gain_equal", equal)):
+            summary[key] = {"over": "best single model of each fold"} | _against_best(report, name, predictions)
         before = concatenate([apply_temperature(r.test, 1 / r.metrics["temperature"]) for r in results])
         unscaled = summarise(before, report.labels, None, bootstrap=0)
         parts = {"before": unscaled, "after": test}
@@ -190,11 +194,16 @@ def _over_folds(report: ReportInput, name: str) -> dict[str, Any]:
     return summary
 
 
-def _against_best(report: ReportInput, name: str) -> dict[str, Any]:
-    # the ensemble against the model that was best on validation, fold by fold
+def _equal(report: ReportInput, ensemble: RunResult, fold: int) -> Predictions:
+    # the plain average of an ensemble's members
+    members = [report.runs[name][fold].test.align(ensemble.test.recording_ids) for name in ensemble.config["members"]]
+    return combine(members, np.ones(len(members)))
+
+
+def _against_best(report: ReportInput, name: str, predictions: Predictions) -> dict[str, Any]:
+    # an ensemble's pooled predictions against the model that was best on validation, fold by fold
     best = [report.runs[result.metrics["gain"]["over"]][k].test for k, result in enumerate(report.runs[name])]
-    pooled = pooled_test(report, name)
-    return paired_bootstrap(pooled, concatenate(best), report.sessions(pooled), report.seed)
+    return paired_bootstrap(predictions, concatenate(best), report.sessions(predictions), report.seed)
 
 
 def _steps(report: ReportInput, runs: Mapping[str, Any]) -> list[dict[str, Any]]:
