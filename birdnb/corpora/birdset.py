@@ -81,9 +81,8 @@ def _metadata(path: Path) -> list[dict[str, Any]]:
     """Rows of a parquet file without the sound, each with its label as text, the file's name and the row's number."""
     schema = _schema(path)
     has_audio = "audio" in schema.names and pa.types.is_struct(schema.field("audio").type)
-    rows = pq.read_table(
-        path, columns=[name for name in FIELDS if name in schema.names] + ["audio.path"] * has_audio
-    ).to_pylist()
+    columns = [name for name in FIELDS if name in schema.names] + ["audio.path"] * has_audio
+    rows = pq.ParquetFile(path).read(columns=columns).to_pylist()  # pq.read_table would flatten audio.path
     names = _class_names(schema)
     for number, row in enumerate(rows):
         code = row.get("ebird_code")
