@@ -1,4 +1,4 @@
-"""What every notebook calls after its parameters: ``run = start("04", corpus=corpus, profile=profile, seed=seed, folds=folds)``."""
+"""What every notebook calls after its parameters: ``run = start("04", corpus=corpus, profile=profile, ...)``."""
 
 from __future__ import annotations
 
@@ -117,11 +117,10 @@ class Chapter:
 
     def findings(self, metrics: dict[str, Any], run: str, *gates: str) -> None:
         """Say what the step to ``run`` brought and how the gates decided, in sentences rendered from the results."""
-        lines = [
-            f"- {step['what']}: **{report_tables.points(step['difference'], step['ci95'])}** of accuracy, {report_tables.verdict(step)}."
-            for step in metrics["steps"]
-            if step["run"] == run
-        ]
+        lines = []
+        for step in (step for step in metrics["steps"] if step["run"] == run):
+            change = report_tables.points(step["difference"], step["ci95"])
+            lines.append(f"- {step['what']}: **{change}** of accuracy, {report_tables.verdict(step)}.")
         for name in gates:
             gate = metrics["gates"][name]
             unsure = ", within uncertainty" if gate["certain"] is False else ""
@@ -138,7 +137,7 @@ def start(number: str, *, corpus: str = "demo", profile: str = "laptop", seed: i
     """
     if folds == 1 or folds < 0:
         raise BirdnbError(f"folds is {folds}: give 0 for one split, or 2 and more for grouped cross-validation")
-    np.random.seed(seed)  # noqa: NPY002 - scikit-learn and timm may draw from the global state
+    np.random.seed(seed)
     torch.manual_seed(seed)
     warnings.filterwarnings("ignore", category=FutureWarning)
     plots.style()

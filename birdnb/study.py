@@ -15,8 +15,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
+from birdnb.execution import execute, tidy
 from birdnb.files import ROOT, BirdnbError, reports_dir, safe_name, write_text
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -164,57 +165,6 @@ def _execute(book: Path, parameters: dict[str, Any], report: Path, stamp: str, a
     failed.unlink()
     print(f"{name} {minutes}  {title(book)}")
     return True
-
-
-def execute(book: Path, target: Path, parameters: dict[str, Any], log: Path) -> str | None:
-    """Execute ``book`` into ``target`` by papermill; return what went wrong in one line, or None."""
-    import logging
-
-    import nbclient.exceptions
-    import papermill
-
-    logging.getLogger("papermill").setLevel(logging.ERROR)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    os.environ |= {"BIRDNB_HEADLESS": "1", "TQDM_MININTERVAL": "1"}
-    bar = {"desc": book.stem, "leave": False, "disable": not sys.stderr.isatty()}
-    try:
-        with open(log, "w", encoding="utf-8") as lines:
-            papermill.execute_notebook(book, target, parameters, kernel_name="python3", progress_bar=bar, cwd=str(NOTEBOOKS),
-                                       stdout_file=lines, stderr_file=_Tee(lines))  # fmt: skip
-    except papermill.PapermillExecutionError as error:
-        return f"cell {error.exec_count}: " + (
-            error.evalue if error.ename == "BirdnbError" else f"{error.ename}: {error.evalue}"
-        )
-    except nbclient.exceptions.DeadKernelError:
-        return "the kernel died, most often for want of memory: close other programs, or lower batch_size"
-    return None
-
-
-class _Tee:
-    """Progress bars of a headless notebook: to its log, and to the terminal where there is one."""
-
-    def __init__(self, log: TextIO) -> None:
-        self.log = log
-
-    def write(self, text: str) -> None:
-        self.log.write(text)
-        if sys.stderr.isatty():
-            sys.stderr.write(text)
-
-    def flush(self) -> None:
-        self.log.flush()
-
-
-def tidy(book: dict[str, Any]) -> dict[str, Any]:
-    """Drop what makes an executed notebook noisy: progress bars on stderr and papermill's own metadata."""
-    book["metadata"].pop("papermill", None)
-    book["metadata"].pop("widgets", None)
-    for cell in book["cells"]:
-        cell["metadata"] = {key: cell["metadata"][key] for key in ("tags",) if cell["metadata"].get(key)}
-        if cell["cell_type"] == "code":
-            cell["outputs"] = [out for out in cell["outputs"] if out.get("name") != "stderr"]
-    return book
 
 
 def test(books: list[Path]) -> int:
