@@ -37,6 +37,7 @@ CAPTIONS = {  # figures with a place of their own; any other comes before the se
     "rare_vs_common": "F1 of each species against the training recordings it has.",
     "confusion": "Confusion matrix of the final model, similar species side by side.",
     "confused_gallery": "Songs behind the commonest confusions.",
+    "embedding_map": "Test recordings as the model sees them: neighbours sound alike to it.",
     "reliability": "Reliability: how often a prediction is right, by how sure the model was.",
     "ensemble_weights": "Validation accuracy and log loss over the ensemble's weights.",
     "split_overview": "What lies on each side of the split.",
