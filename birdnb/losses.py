@@ -21,6 +21,8 @@ class FocalLoss(nn.Module):
     ``alpha`` weighs classes, (C,) or None; ``label_smoothing`` moves that share of each label evenly to all classes.
     """
 
+    alpha: Tensor | None
+
     def __init__(self, gamma: float = 2.0, alpha: Sequence[float] | Tensor | None = None, label_smoothing: float = 0.0) -> None:
         super().__init__()
         self.gamma = gamma

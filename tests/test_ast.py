@@ -99,7 +99,7 @@ def test_positions_kept_at_the_checkpoints_length():
 
 
 def test_unknown_or_missing_tensors_are_refused(checkpoint, tmp_path):
-    folder, theirs = checkpoint
+    _, theirs = checkpoint
     theirs.save_pretrained(tmp_path)
     state = load_file(tmp_path / "model.safetensors")
     lost = next(name for name in state if "layernorm_before.weight" in name)
@@ -110,7 +110,7 @@ def test_unknown_or_missing_tensors_are_refused(checkpoint, tmp_path):
 
 
 def test_damaged_checkpoints_are_refused(checkpoint, tmp_path):
-    folder, theirs = checkpoint
+    _, theirs = checkpoint
     theirs.save_pretrained(tmp_path)
     whole = (tmp_path / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])

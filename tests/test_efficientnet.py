@@ -61,7 +61,7 @@ def test_weights_of_something_else_are_refused(tmp_path):
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(BirdnbError, match="no table of tensors"):
         AudioEfficientNet(3, str(tmp_path / "list.pth"))
-    with pytest.raises(BirdnbError, match="holds none of model.safetensors"):
+    with pytest.raises(BirdnbError, match=r"holds none of model\.safetensors"):
         (tmp_path / "empty").mkdir()
         AudioEfficientNet(3, str(tmp_path / "empty"))
 

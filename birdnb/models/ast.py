@@ -8,6 +8,7 @@ Transformers See Better, https://arxiv.org/abs/2106.14881.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,8 @@ class AudioAST(nn.Module):
     hub or transformers checkpoint brings its own size. Position embeddings are cut or interpolated to n_frames; only the
     head is new. Raises BirdnbError when the weights cannot be had or do not fit.
     """
+
+    input_scale: Tensor
 
     def __init__(
         self, n_classes: int, n_frames: int, pretrained: bool | str = False, *, size: str = "tiny", drop_path: float = 0.0
@@ -162,7 +165,7 @@ def _from_scratch(size: str, n_classes: int, n_frames: int) -> ASTForAudioClassi
         raise BirdnbError(f"AST has no size {size!r}: choose tiny or base")
     config = _config(n_classes, hidden_size=192, num_hidden_layers=4, num_attention_heads=4, intermediate_size=768)
     model = ASTForAudioClassification(config)
-    embeddings = model.audio_spectrogram_transformer.embeddings
+    embeddings: Any = model.audio_spectrogram_transformer.embeddings
     embeddings.patch_embeddings = ConvStem(config.hidden_size)
     n_mel, n_time = _grid(embeddings, n_frames)
     positions = torch.randn(1, TOKENS + n_mel * n_time, config.hidden_size) * config.initializer_range
@@ -170,8 +173,8 @@ def _from_scratch(size: str, n_classes: int, n_frames: int) -> ASTForAudioClassi
     return model
 
 
-def _config(n_classes: int, **settings: int) -> ASTConfig:
-    return ASTConfig(num_labels=n_classes, attn_implementation="sdpa", **settings)
+def _config(n_classes: int, **settings: Any) -> ASTConfig:
+    return ASTConfig(**{**settings, "num_labels": n_classes, "attn_implementation": "sdpa"})
 
 
 def _from_transformers(source: str, n_classes: int, n_frames: int) -> ASTForAudioClassification:
@@ -180,17 +183,18 @@ def _from_transformers(source: str, n_classes: int, n_frames: int) -> ASTForAudi
         raise BirdnbError(f"{source} is no folder with a config.json that transformers saved: {REMEDY}")
     path = str(Path(source).expanduser()) if is_local(source) else source
     try:
-        model, report = ASTForAudioClassification.from_pretrained(
+        loaded: Any = ASTForAudioClassification.from_pretrained(
             path, output_loading_info=True, attn_implementation="sdpa", dtype=torch.float32
         )
     except Exception as error:  # the hub's client raises its own, httpx', safetensors' and plain OS errors
         raise unavailable(source, error) from error
+    model, report = loaded
     wrong = {str(key) for part in report.values() for key in part if not str(key).startswith("classifier.")}
     if wrong or model.config.num_mel_bins != N_MELS:
         mels = f"{model.config.num_mel_bins} mel bands"
         what = f"{len(wrong)} tensors missing or unknown, such as {min(wrong)}" if wrong else mels
         raise BirdnbError(f"the checkpoint {source!r} is no AST for 128 mel bands ({what}): give another, or pretrained=false")
-    embeddings = model.audio_spectrogram_transformer.embeddings
+    embeddings: Any = model.audio_spectrogram_transformer.embeddings
     n_mel, n_time = _grid(embeddings, n_frames)
     embeddings.position_embeddings = nn.Parameter(fit_positions(embeddings.position_embeddings.data, n_mel, n_time))
     model.config.num_labels, model.config.max_length = n_classes, n_frames
@@ -200,7 +204,7 @@ def _from_transformers(source: str, n_classes: int, n_frames: int) -> ASTForAudi
     return model
 
 
-def _grid(embeddings: nn.Module, n_frames: int) -> tuple[int, int]:
+def _grid(embeddings: Any, n_frames: int) -> tuple[int, int]:
     """Patches along mel and time for ``n_frames`` frames."""
     if isinstance(embeddings.patch_embeddings, ConvStem):
         return embeddings.patch_embeddings.grid(n_frames)

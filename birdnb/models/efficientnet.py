@@ -6,6 +6,8 @@ in timm's implementation, https://github.com/huggingface/pytorch-image-models.
 
 from __future__ import annotations
 
+from typing import Any
+
 import timm
 import torch
 from timm.models import adapt_input_conv
@@ -26,6 +28,8 @@ class AudioEfficientNet(nn.Module):
     Raises BirdnbError when the weights cannot be had or do not fit.
     """
 
+    backbone: Any  # timm's EfficientNet
+
     def __init__(self, n_classes: int, pretrained: bool | str = False, *, drop_path: float = 0.0) -> None:
         super().__init__()
         self.backbone = _create(pretrained, in_chans=1, num_classes=n_classes, drop_path_rate=drop_path)
@@ -33,7 +37,7 @@ class AudioEfficientNet(nn.Module):
             self._load(str(shipped(SHIPPED_NAME)))
         elif isinstance(pretrained, str) and is_local(pretrained):
             self._load(pretrained)
-        self.to(memory_format=torch.channels_last)  # a third faster on a CPU
+        self.backbone.to(memory_format=torch.channels_last)  # a third faster on a CPU
 
     @property
     def head(self) -> nn.Module:
@@ -61,7 +65,7 @@ class AudioEfficientNet(nn.Module):
         load_all_but(self.backbone, state, "classifier.", source)
 
 
-def _create(pretrained: bool | str, **settings: float) -> nn.Module:
+def _create(pretrained: bool | str, **settings: Any) -> nn.Module:
     """The network, with weights from the hub when ``pretrained`` is True or a hub id."""
     if pretrained is False or (isinstance(pretrained, str) and (pretrained == "synthetic" or is_local(pretrained))):
         return timm.create_model(ARCHITECTURE, pretrained=False, **settings)
