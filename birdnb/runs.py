@@ -85,20 +85,19 @@ def load_model(folder: Path | str) -> nn.Module:
     if not (folder / METRICS).exists():
         raise BirdnbError(f"{folder} holds no finished run: run its training (it goes on where it stopped)")
     config, labels, metrics = (read_json(folder / name) for name in (CONFIG, LABELS, METRICS))
-    if config["run"] == CLASSICAL:
-        raise BirdnbError(f"{folder} is a logistic regression: birdnb.models.classical.ClassicalModel.load reads its model.npz")
+    if not (folder / BEST).exists():
+        raise BirdnbError(f"{folder} holds no network ({BEST} is missing): load the run of a network, or train it again")
     if sha256_of(folder / BEST) != metrics["weights_sha256"]:
-        raise BirdnbError(
-            f"{folder / BEST} is damaged or of another run (its checksum is not the one in {METRICS}): train it again"
-        )
-    m = config["settings"]["model"]
-    model = build_model(m["name"], len(labels), config["n_frames"], False, size=m["size"], drop_path=m["drop_path"])
-    weights = safetensors.torch.load_file(folder / BEST)
-    shapes, own = ({k: v.shape for k, v in state.items()} for state in (weights, model.state_dict()))
-    if wrong := sorted(k for k in shapes | own if shapes.get(k) != own.get(k)):
-        raise BirdnbError(f"{folder / BEST} does not fit {m['name']} for {len(labels)} species ({wrong[0]}): train it again")
-    model.load_state_dict(weights)
-    return model.eval()
+        raise BirdnbError(f"{folder / BEST} is damaged or of another run (see weights_sha256 in {METRICS}): train it again")
+    weights, m = safetensors.torch.load_file(folder / BEST), config["settings"]["model"]
+    shapes = {name: value.shape for name, value in weights.items()}
+    # a hub checkpoint brings its own size, base as a rule; only one of yet another size is asked for again
+    for pretrained, size in ((False, m["size"]), (False, "base"), (m["pretrained"], m["size"])):
+        model = build_model(m["name"], len(labels), config["n_frames"], pretrained, size=size)
+        if {name: value.shape for name, value in model.state_dict().items()} == shapes:
+            model.load_state_dict(weights)
+            return model.eval()
+    raise BirdnbError(f"{folder / BEST} does not fit {m['name']} for {len(labels)} species: train it again")
 
 
 def run_config(data: StudyData, run: str, settings: RunSettings | None, device: torch.device, processes: int) -> dict[str, Any]:

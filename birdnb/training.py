@@ -106,7 +106,7 @@ def _train_classical(data: StudyData, folder: Path, accelerator: Accelerator) ->
     model.save(folder / "model.npz")
     seconds = time.perf_counter() - start
     found = {name: _by_recording(side, model.predict_proba(side.lms.numpy())) for name, side in clips.items()}
-    row = {"epoch": 1}
+    row: dict[str, float] = {"epoch": 1}
     for name in ("train", "val"):
         row |= {f"{name}_loss": log_loss(found[name]), f"{name}_accuracy": _accuracy(found[name])}
     row |= {"val_f1_macro": f1_macro(found["val"]), "seconds": seconds, "clips_per_second": len(clips["train"]) / seconds}

@@ -21,7 +21,7 @@ from small_study import settings, small_study
 from torch import nn
 
 from birdnb import checkpoint, fitting, options, runs, training
-from birdnb.config import AugmentSettings, RunSettings, TrainSettings, load_profile
+from birdnb.config import AugmentSettings, ModelSettings, RunSettings, TrainSettings, load_profile
 from birdnb.data import Clips
 from birdnb.evaluation import Predictions, predict
 from birdnb.features.lms import normalise
@@ -320,6 +320,18 @@ def test_the_model_of_a_run_predicts_what_the_run_did(done):
     np.testing.assert_allclose(found.probabilities, training.load_run(folder).test.probabilities, atol=1e-6)
 
 
+def test_the_model_of_a_run_that_began_with_a_checkpoint_of_another_size(tmp_path):
+    from transformers import ASTConfig, ASTForAudioClassification
+
+    size = {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    ASTForAudioClassification(ASTConfig(**size, max_length=1024, num_labels=527)).save_pretrained(tmp_path / "checkpoint")
+    model = ModelSettings(name="ast", pretrained=str(tmp_path / "checkpoint"))
+    data, run = small_study(), replace(settings(epochs=1), model=model)
+    result = training.train_run(data, "run", run, progress=False)
+    found = predict(training.load_model(result.folder), data.clips("test"), "standard")
+    np.testing.assert_allclose(found.probabilities, result.test.probabilities, atol=1e-6)
+
+
 def test_a_finished_run_is_loaded_and_a_changed_one_is_trained_from_the_start(done, monkeypatch, capsys):
     data, folder = done
     with monkeypatch.context() as patch:
@@ -413,7 +425,7 @@ def test_the_classical_reference_is_a_run_like_any_other(tmp_path):
     result = training.train_run(data, "classical_mfcc")
     assert result.metrics["test"]["accuracy"] > 0.5 and result.metrics["epochs"] == 1
     assert result.test.recording_ids == data.side("test") and (result.folder / "model.npz").exists()
-    with pytest.raises(BirdnbError, match="logistic regression"):
+    with pytest.raises(BirdnbError, match="holds no network"):
         training.load_model(result.folder)
 
 
