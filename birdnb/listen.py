@@ -38,15 +38,15 @@ def window_starts(data: StudyData, recording_id: str) -> list[float]:
     return [float(start) for start in str(starts).split(";")]
 
 
-def noise_waveform(data: StudyData, recording_id: str) -> np.ndarray | None:
-    """Waveform (clip_samples,) of the quietest stretch of a recording, the one in the noise bank; None if it has none."""
+def noise_waveform(data: StudyData, recording_id: str) -> np.ndarray:
+    """Waveform (clip_samples,) of the quietest stretch of a recording, that of the noise bank. Raises BirdnbError if none."""
     audio = data.profile.audio
     with SoundFile(_path(data, recording_id)) as sound:
         coarse = coarse_activity(sound.blocks(multiple=coarse_frame(sound.sample_rate)[1]), sound.sample_rate)
         seconds = sound.frames / sound.sample_rate
     first = find_silence(coarse, seconds, audio, find_windows(coarse, seconds, audio))
     if first is None:
-        return None
+        raise BirdnbError(f"recording {recording_id!r} has no silent stretch: choose one that `cache.noise` has")
     return recording_waveform(data, recording_id, first * audio.hop_length / audio.sample_rate, audio.clip_seconds)
 
 

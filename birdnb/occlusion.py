@@ -12,7 +12,7 @@ from birdnb.features.lms import normalise
 
 
 def occlusion(
-    model: torch.nn.Module, lms: np.ndarray, target: int, normalisation: str, *, bands: int = 16, frames: int = 24
+    model: torch.nn.Module, lms: np.ndarray, target: int, normalisation: str, *, bands: int = 24, frames: int = 32
 ) -> np.ndarray:
     """Where hiding a clip lowers the probability of class ``target``: (128, T) dB in, (128, T) percentage points out.
 

@@ -52,11 +52,13 @@ def style() -> None:
 
 
 def png_bytes(figure: Figure, dpi: float | None = None) -> bytes:
-    """A figure as a PNG of 128 colours, without date or version: a third of the usual size, and no difference to the eye."""
+    """A figure as a PNG of 256 colours, without date or version: half the usual size and less, no difference to the eye."""
     raw = io.BytesIO()
     figure.savefig(raw, format="png", dpi=dpi or figure.dpi, bbox_inches="tight", facecolor="white")
     small = io.BytesIO()
-    Image.open(raw).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    flat = Image.open(raw).convert("RGB")
+    palette = flat.quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE)
+    palette.save(small, "PNG", optimize=True)
     return small.getvalue()
 
 

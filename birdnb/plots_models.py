@@ -23,9 +23,8 @@ def confusion_figure(matrix: np.ndarray, labels: Sequence[str], order: Sequence[
 
     ``order`` arranges the species (``evaluation.similarity_order`` puts those confused with each other side by side).
     """
-    order = np.arange(len(labels)) if order is None else np.asarray(order)
-    counts = np.asarray(matrix)[np.ix_(order, order)]
-    names, n = [labels[i] for i in order], len(labels)
+    places, n = list(range(len(labels)) if order is None else order), len(labels)
+    counts, names = np.asarray(matrix)[np.ix_(places, places)], [labels[i] for i in places]
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     cell = 0.52 if n <= 15 else 0.3 if n <= 40 else 0.165  # [inches]
     margin = 1.2 + 0.085 * max(map(len, names))
@@ -79,11 +78,11 @@ def embedding_map(embeddings: np.ndarray, species: Sequence[str], method: str = 
     rest = ~names.isin(common).to_numpy()
     if rest.any():
         label = f"{names[rest].nunique()} other species"
-        ax.scatter(*points[rest].T, s=16, color="#BBBBBB", linewidths=0, label=label, zorder=1)
+        ax.scatter(points[rest, 0], points[rest, 1], s=16, color="#BBBBBB", linewidths=0, label=label, zorder=1)
     for i, name in enumerate(common):
         at = points[(names == name).to_numpy()]
         colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i // len(COLOURS) + i % 2 * 2]
-        ax.scatter(*at.T, s=42, color=colour, marker=marker, alpha=0.85, linewidths=0, label=name, zorder=2)
+        ax.scatter(at[:, 0], at[:, 1], s=42, color=colour, marker=marker, alpha=0.85, linewidths=0, label=name, zorder=2)
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handletextpad=0.2, labelspacing=0.5)
     axis = "component" if method == "pca" else "t-SNE axis"
     ax.set(xlabel=f"{axis} 1", ylabel=f"{axis} 2", xticks=[], yticks=[], title=title)

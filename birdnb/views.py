@@ -17,7 +17,7 @@ from birdnb.augment import add_noise, spec_augment
 from birdnb.data import StudyData
 from birdnb.ensemble import combine
 from birdnb.evaluation import Predictions, log_loss, top_confusions
-from birdnb.features.lms import log_mel, normalise
+from birdnb.features.lms import normalise
 from birdnb.listen import (
     blend_waveforms,
     clip_waveform,
@@ -53,13 +53,14 @@ def recording_view(data: StudyData, recording: str) -> View:
     """A recording: its waveform with the chosen windows, their LMS, the best window to hear, and what is known about it."""
     audio, row = data.profile.audio, data.table.set_index("recording_id").loc[recording]
     starts, clips = window_starts(data, recording), data.cache.load(recording)
-    layout = [["wave"] * len(clips), [str(i) for i in range(len(clips))]]
-    figure, axes = plt.subplot_mosaic(layout, figsize=(11, 5), layout="constrained")
-    waveform(recording_waveform(data, recording), audio, starts, f"{row['species']}: {recording}", axes["wave"])
+    figure = plt.figure(figsize=(11, 5), layout="constrained")
+    title = f"{row['species']}: {recording}"
+    waveform(recording_waveform(data, recording), audio, starts, title, figure.add_subplot(2, 1, 1))
     for i, lms in enumerate(clips):
-        draw_lms(axes[str(i)], lms, audio)
-        axes[str(i)].set(xlabel="time [s]", ylabel="frequency [kHz]" if i == 0 else "")
-        axes[str(i)].set_title(f"clip {i + 1}, from {starts[i]:.1f} s", color=COLOURS[i % len(COLOURS)])
+        ax = figure.add_subplot(2, len(clips), len(clips) + 1 + i)
+        draw_lms(ax, lms, audio)
+        ax.set(xlabel="time [s]", ylabel="frequency [kHz]" if i == 0 else "")
+        ax.set_title(f"clip {i + 1}, from {starts[i]:.1f} s", color=COLOURS[i % len(COLOURS)])
     known = [f"{fact.replace('_', ' ')}: {html.escape(str(row[fact]))}" for fact in FACTS if row.get(fact)]
     return View(figure, clip_waveform(data, recording), "; ".join(known) + ". You hear clip 1.")
 
@@ -89,21 +90,20 @@ def augmentation_view(
     """
     audio = data.profile.audio
     kind = data.profile.runs["phase3_ast_full"].model.normalisation
-    sound, other = clip_waveform(data, recording), clip_waveform(data, partner)
-    clip = torch.from_numpy(log_mel(sound, audio))[None]  # (1, 128, T) dB
+    sound, clip = clip_waveform(data, recording), best_clip(data, recording)
     before = normalise(clip, kind)
-    noise = None if snr_db is None or noise_from is None else noise_waveform(data, noise_from)
-    if noise is not None:
-        clip = add_noise(clip, torch.from_numpy(log_mel(noise, audio))[None], snr_db)
-        sound = mix_waveforms(sound, noise, snr_db, audio)
+    if snr_db is not None and noise_from is not None:
+        clip = add_noise(clip, torch.from_numpy(np.array(data.cache.noise(noise_from)))[None], snr_db)
+        sound = mix_waveforms(sound, noise_waveform(data, noise_from), snr_db, audio)
     after, name = normalise(clip, kind), species_of(data, recording)
     if masks:
         generator = torch.Generator().manual_seed(seed)
         after = spec_augment(after, generator, prob=1.0, freq_mask=(bands, bands), time_mask=(frames, frames))
     label = f"{share:.0%} {name}"
     if share < 1:
-        after = torch.lerp(normalise(torch.from_numpy(log_mel(other, audio))[None], kind), after, share)
-        sound, label = blend_waveforms(sound, other, share), f"{label} + {1 - share:.0%} {species_of(data, partner)}"
+        after = torch.lerp(normalise(best_clip(data, partner), kind), after, share)
+        sound = blend_waveforms(sound, clip_waveform(data, partner), share)
+        label += f" + {1 - share:.0%} {species_of(data, partner)}"
     figure = augmentation_pairs([before[0].numpy()], [after[0].numpy()], [f"{name}: {recording}"], audio)
     return View(figure, sound, f"Label of the augmented clip: {html.escape(label)}")
 
@@ -159,6 +159,11 @@ def confusion_view(data: StudyData, run: Run, recording: str) -> View:
     axes[2].set_title("what the model says (green: the truth)", fontsize=11)
     text = f"{html.escape(truth)} taken for {html.escape(taken)} with {probabilities.max():.0%}"
     return View(figure, clip_waveform(data, recording), text)
+
+
+def best_clip(data: StudyData, recording: str) -> torch.Tensor:
+    """(1, 128, T) dB: the most active clip of a recording."""
+    return torch.from_numpy(np.array(data.cache.load(recording)[:1], dtype=np.float32))
 
 
 def typical_recording(data: StudyData, species: str) -> str:
