@@ -7,6 +7,8 @@ https://arxiv.org/abs/1904.08779; mixup, Zhang et al., https://arxiv.org/abs/171
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Generator, Tensor
@@ -95,13 +97,14 @@ def inject_noise(
     ``lms_db`` (B, 128, T) and ``noise_bank`` (M, 128, T) in dB. Powers are added on the mel scale, the noise turned round in
     time by a random amount. The ratio is the mean mel power of the clip over the mean mel power of the noise added to it.
     """
-    batch = len(lms_db)
-    chosen = _uniform(batch, generator, lms_db.device) < prob  # (B,)
-    which = (_uniform(batch, generator, "cpu") * len(noise_bank)).long().clamp_max(len(noise_bank) - 1)
-    snr = snr_db[0] + (snr_db[1] - snr_db[0]) * _uniform(batch, generator, lms_db.device)  # (B,) dB
-    noise = noise_bank[which.to(noise_bank.device)].to(lms_db.device).float()
-    noise = time_shift(noise, generator)  # (B, 128, T)
-    return torch.where(chosen[:, None, None], add_noise(lms_db, noise, snr), lms_db)
+    batch, device = len(lms_db), lms_db.device
+    chosen = _uniform(batch, generator, device) < prob  # (B,)
+    which = (_uniform(batch, generator, noise_bank.device) * len(noise_bank)).long().clamp_max(len(noise_bank) - 1)
+    snr = snr_db[0] + (snr_db[1] - snr_db[0]) * _uniform(batch, generator, device)  # (B,) dB
+    noise = time_shift(noise_bank[which].to(device).float(), generator)  # (B, 128, T)
+    mixed = lms_db.float().clone()
+    mixed[chosen] = add_noise(mixed[chosen], noise[chosen], snr[chosen])
+    return mixed
 
 
 def add_noise(lms_db: Tensor, noise_db: Tensor, snr_db: Tensor | float) -> Tensor:
@@ -136,4 +139,4 @@ def _uniform(n: int, generator: Generator, device: torch.device | str) -> Tensor
 
 
 def _power(db: Tensor) -> Tensor:
-    return torch.pow(10.0, db / 10)
+    return torch.exp(db * (math.log(10) / 10))
