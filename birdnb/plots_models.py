@@ -45,6 +45,22 @@ def confusion_figure(matrix: np.ndarray, labels: Sequence[str], order: Sequence[
     return figure
 
 
+def guesses(shares: np.ndarray, targets: Sequence[int], labels: Sequence[str]) -> Axes:
+    """Draw a model's first guess for each clip: ``shares`` (N, C) probabilities, ``targets`` (N,) the true classes."""
+    shares, targets = np.asarray(shares), [int(target) for target in targets]
+    rows, said = np.arange(len(targets))[::-1], shares.argmax(axis=1)
+    ax = new_axes((10, 1.4 + 0.34 * len(targets)))
+    colours = [COLOURS[2] if guess == target else COLOURS[1] for guess, target in zip(said, targets, strict=True)]
+    ax.barh(rows, 100 * shares.max(axis=1), color=colours)
+    for row, guess, share in zip(rows, said, shares.max(axis=1), strict=True):
+        ax.text(100 * share + 1, row, labels[guess], va="center", fontsize=11)
+    ax.axvline(100 / len(labels), color=GREY, linewidth=1.2, linestyle="--")
+    ax.set_yticks(rows, [labels[target] for target in targets])
+    ax.set(xlim=(0, 100), xlabel="probability of the first guess [%] (dashed: chance)", ylabel="true species")
+    ax.set_title("First guesses (green: right, orange: wrong)")
+    return ax
+
+
 def reliability_diagram(curves: Mapping[str, pd.DataFrame], ax: Axes | None = None) -> Axes:
     """Plot accuracy against confidence, e.g. before and after temperature scaling; a perfect model lies on the diagonal.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import matplotlib.pyplot as plt
@@ -26,8 +27,11 @@ from birdnb.listen import (
     recording_waveform,
     window_starts,
 )
+from birdnb.occlusion import occlusion
 from birdnb.plots import COLOURS, augmentation_pairs, draw_lms, waveform, wrap
+from birdnb.plots_models import occlusion_map
 from birdnb.plots_results import ensemble_weights
+from birdnb.runs import load_model
 
 FACTS = ("common_name", "recordist", "date", "locality", "license", "side")
 
@@ -42,11 +46,18 @@ class View:
 
 
 class Run(Protocol):
-    """What the views need of a run (``birdnb.training.RunResult`` has it)."""
+    """What the views need of a run, an ensemble included (``birdnb.runs.RunResult`` has it)."""
 
     labels: list[str]
     val: Predictions
     test: Predictions
+
+
+class TrainedRun(Run, Protocol):
+    """... and, where its network is asked, of a run that was trained."""
+
+    folder: Path
+    config: dict
 
 
 def recording_view(data: StudyData, recording: str) -> View:
@@ -164,6 +175,59 @@ def confusion_view(data: StudyData, run: Run, recording: str) -> View:
 def best_clip(data: StudyData, recording: str) -> torch.Tensor:
     """(1, 128, T) dB: the most active clip of a recording."""
     return torch.from_numpy(np.array(data.cache.load(recording)[:1], dtype=np.float32))
+
+
+def confused_pairs(data: StudyData, run: Run, limit: int = 4) -> list[dict]:
+    """The commonest confusions for ``plots_models.confused_gallery``: of each the recording the model was surest about."""
+    pairs, place = [], {recording: i for i, recording in enumerate(run.test.recording_ids)}
+    for recordings in confused_recordings(run, limit).values():
+        i = max((place[recording] for recording in recordings), key=lambda i: run.test.probabilities[i].max())
+        truth, taken = run.labels[run.test.targets[i]], run.labels[run.test.predicted[i]]
+        lms, typical = (data.cache.load(name)[0] for name in (run.test.recording_ids[i], typical_recording(data, taken)))
+        share = float(run.test.probabilities[i].max())
+        pairs.append({"truth": truth, "predicted": taken, "probability": share, "lms": lms, "typical": typical})
+    return pairs
+
+
+def test_embeddings(data: StudyData, run: TrainedRun) -> tuple[np.ndarray, list[str]]:
+    """A network's pooled features of the test recordings (R, D), means over their clips, and their species."""
+    model, clips = load_model(run.folder), data.clips("test")
+    kind = run.config["settings"]["model"]["normalisation"]
+    with torch.no_grad():
+        parts = [model.embed(normalise(lms.float(), kind)) for lms in clips.lms.split(64)]  # type: ignore[operator]
+    features = torch.cat(parts).float()  # (N, D)
+    total = torch.zeros(len(clips.recording_ids), features.shape[1]).index_add(0, clips.recording, features)
+    mean = total / torch.bincount(clips.recording, minlength=len(total))[:, None]  # (R, D)
+    return mean.numpy(), [species_of(data, recording) for recording in clips.recording_ids]
+
+
+def listening_figures(data: StudyData, run: TrainedRun, each: int = 2) -> dict[str, Figure]:
+    """Occlusion maps of the test recordings the model was surest about, ``each`` right and wrong, a species once.
+
+    The map is that of the species the model named. Keys are ``right_1``, ``wrong_1`` and so on.
+    """
+    model, kind = load_model(run.folder), run.config["settings"]["model"]["normalisation"]
+    test, shown = run.test, set()
+    figures: dict[str, Figure] = {}
+    for i in np.argsort(-test.probabilities.max(axis=1), kind="stable"):
+        truth, said, recording = run.labels[test.targets[i]], run.labels[test.predicted[i]], test.recording_ids[i]
+        answer = "right" if truth == said else "wrong"
+        number = sum(key.startswith(answer) for key in figures) + 1
+        if number > each or (answer, truth) in shown:
+            continue
+        shown.add((answer, truth))
+        lms = data.cache.load(recording)[0]
+        title = f"Right: {truth}" if answer == "right" else f"Wrong: {truth} taken for {said}"
+        title += f", {recording} ({test.probabilities[i].max():.0%})"
+        found = occlusion(model, lms, int(test.predicted[i]), kind)
+        figures[f"{answer}_{number}"] = occlusion_map(lms, found, data.profile.audio, title)
+    return figures
+
+
+def label_text(shares: np.ndarray | torch.Tensor, labels: list[str]) -> str:
+    """A blended label (C,) in words, the larger share first: ``70% Parus major + 30% Turdus merula``."""
+    parts = sorted(((float(share), name) for share, name in zip(shares, labels, strict=True) if share > 0.005), reverse=True)
+    return " + ".join(f"{share:.0%} {name}" for share, name in parts)
 
 
 def typical_recording(data: StudyData, species: str) -> str:

@@ -18,7 +18,7 @@ import soundfile
 import torch
 from matplotlib.figure import Figure
 
-from birdnb import explore, listen, views
+from birdnb import explore, listen, plots_models, views
 from birdnb.augment import add_noise
 from birdnb.config import load_profile
 from birdnb.corpora import open_corpus
@@ -210,6 +210,56 @@ def test_confused_recordings_and_their_view(data, run):
     assert titles[0] == f"Turdus merula: {wrong}" and titles[1].startswith("for comparison, Parus major: ")
     assert [bar.get_width() for bar in view.figure.axes[2].patches] == pytest.approx([40, 60])
     assert view.text == "Turdus merula taken for Parus major with 60%"
+
+
+def test_confused_pairs_feed_the_gallery(data, run):
+    (pair,) = views.confused_pairs(data, run)
+    assert (pair["truth"], pair["predicted"]) == ("Turdus merula", "Parus major")
+    assert pair["probability"] == pytest.approx(0.6)
+    np.testing.assert_array_equal(pair["lms"], data.cache.load(data.side("test")[1])[0])
+    np.testing.assert_array_equal(pair["typical"], data.cache.load(data.side("train")[0])[0])
+    assert len(plots_models.confused_gallery([pair], data.profile.audio).axes) == 2
+
+
+def test_label_in_words():
+    assert views.label_text(torch.tensor([0.3, 0.0, 0.7]), ["a", "b", "c"]) == "70% c + 30% a"
+    assert views.label_text(np.array([0.0, 1.0]), ["a", "b"]) == "100% b"
+
+
+class Bands(torch.nn.Linear):
+    """A stand-in for a network: its features are the mean level of each mel band."""
+
+    def embed(self, x):
+        return x.mean(dim=2)  # (B, 128, T) -> (B, 128)
+
+    def forward(self, x):
+        return super().forward(self.embed(x))
+
+
+@pytest.fixture
+def trained(run, monkeypatch):
+    asked = []
+    monkeypatch.setattr(views, "load_model", lambda folder: asked.append(folder) or Bands(128, 2))
+    return SimpleNamespace(
+        **vars(run), folder="the run's", config={"settings": {"model": {"normalisation": "standard"}}}, asked=asked
+    )
+
+
+def test_embeddings_are_means_over_a_recordings_clips(data, trained):
+    embeddings, species = views.test_embeddings(data, trained)
+    assert species == ["Parus major", "Turdus merula"] and trained.asked == ["the run's"]
+    for recording, found in zip(data.side("test"), embeddings, strict=True):
+        clips = np.stack([normalise(lms, "standard") for lms in data.cache.load(recording)])
+        np.testing.assert_allclose(found, clips.mean(axis=(0, 2)), atol=1e-4)
+
+
+def test_listening_figures_show_right_and_wrong(data, trained):
+    figures = views.listening_figures(data, trained)
+    right, wrong = data.side("test")
+    assert {key: title(figure.axes[0]) for key, figure in figures.items()} == {
+        "right_1": f"Right: Parus major, {right} (90%)",
+        "wrong_1": f"Wrong: Turdus merula taken for Parus major, {wrong} (60%)",
+    }
 
 
 def test_occlusion_finds_what_a_model_listens_to():

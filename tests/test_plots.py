@@ -285,6 +285,16 @@ def test_reliability_diagram_states_the_calibration_error():
     assert not overlaps(ax.figure, [ax._left_title, *ax.get_legend().get_texts()])
 
 
+def test_guesses_are_green_when_right():
+    shares = np.array([[0.7, 0.3], [0.6, 0.4]])
+    ax = plots_models.guesses(shares, [0, 1], ["Parus major", "Turdus merula"])
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["Parus major", "Turdus merula"]
+    assert [text.get_text() for text in ax.texts] == ["Parus major", "Parus major"]
+    colours = [matplotlib.colors.to_hex(bar.get_facecolor()).upper() for bar in ax.patches]
+    assert colours == [plots.COLOURS[2], plots.COLOURS[1]]
+    assert [bar.get_width() for bar in ax.patches] == [70, 60]
+
+
 @pytest.mark.parametrize(("count", "method"), [(6, "tsne"), (40, "pca")])
 def test_embedding_map_names_what_can_be_told_apart(count, method):
     rng = np.random.default_rng(0)
