@@ -454,6 +454,14 @@ class TestSuddenDeath:
         left = {name: content for name, content in files(out).items() if "/.tmp-" not in f"/{name}"}
         assert left == files(tmp_path / "calm")
 
+    def test_what_a_killed_run_left_half_written_is_removed(self, server, tmp_path):
+        (tmp_path / "audio").mkdir()
+        for name, age in (("old", 7200), ("young", 60)):
+            (tmp_path / f"audio/.tmp-{name}.mp3").write_bytes(b"half")
+            os.utime(tmp_path / f"audio/.tmp-{name}.mp3", (time.time() - age,) * 2)
+        assert download(server, tmp_path) == 0
+        assert [path.name for path in (tmp_path / "audio").glob(".tmp-*")] == [".tmp-young.mp3"]
+
     def test_interrupted_it_says_that_it_goes_on(self, server, tmp_path):
         server.records, server.slow = [record(number) for number in range(1, 200)], 0.02
         process = subprocess.Popen(command(server, tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

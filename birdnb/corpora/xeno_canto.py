@@ -113,6 +113,7 @@ def collect(api: XenoCantoApi, queries: list[str], out: Path, keep: bool, per_pa
 
 def fetch(api: XenoCantoApi, chosen: list[dict[str, Any]], out: Path, outcome: Outcome) -> None:
     """Download what is not there yet; the tables are written every few files and at the end, whatever ends it."""
+    _sweep(out)
     failures = 0  # in a row
     try:
         for number, record in enumerate(tqdm(chosen, desc="recordings", disable=None), 1):
@@ -129,6 +130,13 @@ def fetch(api: XenoCantoApi, chosen: list[dict[str, Any]], out: Path, outcome: O
                 _save(out, outcome)
     finally:
         _save(out, outcome)
+
+
+def _sweep(out: Path) -> None:
+    """Remove what killed runs left half written; younger files may belong to a run that is under way."""
+    for path in out.rglob(".tmp-*"):
+        if time.time() - path.stat().st_mtime > 3600:
+            path.unlink(missing_ok=True)
 
 
 def _fetch_one(api: XenoCantoApi, record: dict[str, Any], out: Path, outcome: Outcome) -> None:
