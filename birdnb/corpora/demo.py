@@ -16,10 +16,10 @@ from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 from birdnb.corpora.soundscape import Recorder, Site, invent_recorder, invent_site, perform
-from birdnb.corpora.synthesis import FAMILY, Species, individual, species_for
+from birdnb.corpora.species import FAMILY, Species, individual, species_for
 from birdnb.files import BirdnbError, atomic_path, write_json, write_text
 
-VERSION = 2  # raise it when the same seed gives other samples: corpora made before are then made anew
+VERSION = 3  # raise it when the same seed gives other samples: corpora made before are then made anew
 NAMESPACE = "demo"  # of the species; pretraining uses another one
 CHOSEN = (6, 26, 24, 4, 8, 2)  # founders of six families in it: every way of singing, four families in the same range
 COLUMNS = (
@@ -77,8 +77,11 @@ def make_demo(
     """Write the demo corpus under ``root``: ``audio/*`` and, last of all, ``manifest.csv``.
 
     The same arguments give the same samples. Files that are already there are kept, so that a killed call can be repeated;
-    a finished corpus of the same recipe is left as it is. Raises BirdnbError when ``root`` holds something else.
+    a finished corpus of the same recipe is left as it is. Raises BirdnbError when ``root`` holds something else, or for more
+    species than have names.
     """
+    if not 1 <= species <= len(NAMES):
+        raise BirdnbError(f"the demo corpus has 1 to {len(NAMES)} species, not {species}")
     root = Path(root)
     recipe = {"birdnb_demo": VERSION, "seed": seed, "species": species, "recordings": recordings}
     if _prepare(root, recipe):

@@ -9,6 +9,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,8 +18,8 @@ from tqdm.auto import tqdm
 
 from birdnb.config import AudioSettings
 from birdnb.corpora import open_corpus
-from birdnb.corpora.soundscape import invent_recorder, invent_site, perform
-from birdnb.corpora.synthesis import individual, species_for
+from birdnb.corpora.soundscape import invent_clip
+from birdnb.corpora.species import species_for
 from birdnb.features.audio import AudioError, high_pass, read_audio
 from birdnb.features.lms import log_mel
 from birdnb.files import BirdnbError
@@ -89,23 +90,14 @@ def compare(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame(rows).T.rename(columns=lambda q: f"{q:.0%}").round(1)
 
 
-def synthesise_clip(namespace: str, index: int, audio: AudioSettings = FINE) -> np.ndarray:
-    """One clip (samples,) of that species with everything drawn anew: individual, site, recorder, distance."""
-    rng = np.random.default_rng([index, 1])
-    bird = individual(species_for(namespace, index), rng)
-    site, recorder = invent_site(rng), invent_recorder(rng)
-    others = [species_for(namespace, int(i)) for i in rng.integers(10**6, size=rng.choice([0, 0, 1, 2]))]
-    return perform(
-        [bird, *others], site, recorder, rng, audio.clip_seconds, audio.sample_rate, snr=rng.uniform(-2, 32)
-    ).waveform
-
-
 def _of_species(namespace: str, index: int) -> dict[str, float]:
-    clip = synthesise_clip(namespace, index)
+    rng = np.random.default_rng([index, 1])
+    others = [species_for(namespace, int(i)) for i in rng.integers(10**6, size=rng.choice([0, 0, 1, 2]))]
+    clip = invent_clip(species_for(namespace, index), rng, FINE.clip_seconds, FINE.sample_rate, others).waveform
     return song_statistics(high_pass(clip, FINE.sample_rate, FINE.high_pass_hz))
 
 
-def _of_file(path: Path) -> dict[str, float]:
+def _of_file(path: Path) -> dict[str, Any]:
     try:
         return song_statistics(read_audio(path, FINE.sample_rate, FINE.high_pass_hz, seconds=LONGEST))
     except AudioError as error:
@@ -113,7 +105,7 @@ def _of_file(path: Path) -> dict[str, float]:
 
 
 def _table(tasks: Iterable[Callable], total: int, name: str, jobs: int) -> pd.DataFrame:
-    done = Parallel(n_jobs=jobs, return_as="generator", batch_size=4)(tasks)
+    done = Parallel(n_jobs=jobs, return_as="generator", prefer="threads")(tasks)
     table = pd.DataFrame(list(tqdm(done, total=total, desc=name, unit="clip")), columns=[*MEASURES, "refused"])
     for reason in table["refused"].dropna():
         print(f"left out: {reason}", file=sys.stderr)

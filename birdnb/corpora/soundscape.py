@@ -9,7 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.fft
 
-from birdnb.corpora.synthesis import Song, Species, sing
+from birdnb.corpora.species import Species, individual
+from birdnb.corpora.synthesis import Song, sing
+
+SNR = (2.0, 38.0)  # [dB] as measured on Xeno-Canto recordings at their best moments
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Insect:
 class Site:
     """A place on a day: its noise and its echoes."""
 
-    slope: float  # [dB per octave] fall of the noise spectrum
+    slope: float  # [dB per octave] fall of the noise spectrum from 350 Hz on
     wind: float  # [dB] rumble below about 1 kHz, in gusts, relative to the rest
     leaves_hertz: float  # middle of the band that rustles with the gusts
     leaves: float  # [dB]
@@ -61,11 +64,11 @@ def invent_site(rng: np.random.Generator) -> Site:
     """Draw a recording site."""
     insects = tuple(
         Insect(rng.uniform(2500, 9000), rng.choice([0.0, rng.uniform(3, 40)]), rng.uniform(60, 500), rng.uniform(-12, 3))
-        for _ in range(rng.choice([0, 0, 1, 2]))
+        for _ in range(rng.choice([0, 0, 0, 1, 2]))
     )
     return Site(
         slope=rng.uniform(4, 12),
-        wind=rng.uniform(-25, 10),
+        wind=rng.uniform(-25, 8),
         leaves_hertz=float(np.exp(rng.uniform(np.log(700), np.log(7000)))),
         leaves=rng.uniform(-30, -6),
         rain=rng.uniform(100, 2000) if rng.random() < 0.1 else 0.0,
@@ -82,9 +85,17 @@ def invent_recorder(rng: np.random.Generator) -> Recorder:
         peak_level=rng.normal(0, 3),
         low_cut=rng.choice([20.0, 100.0, 300.0, 600.0, 1000.0]),
         high_cut=rng.choice([8000.0, 11000.0, 16000.0, 20000.0], p=[0.1, 0.15, 0.5, 0.25]),
-        hiss=rng.uniform(-45, -15),
+        hiss=rng.uniform(-40, -8),
         clips=rng.choice([0.0, 0.1]),
     )
+
+
+def invent_clip(
+    species: Species, rng: np.random.Generator, seconds: float, sample_rate: int, others: Sequence[Species] = ()
+) -> Song:
+    """A clip of a species with all the rest drawn anew: individual, site, recorder, distance and signal-to-noise ratio."""
+    birds = [individual(bird, rng) for bird in (species, *others)]
+    return perform(birds, invent_site(rng), invent_recorder(rng), rng, seconds, sample_rate, snr=rng.uniform(*SNR))
 
 
 def perform(
@@ -113,7 +124,7 @@ def background(site: Site, rng: np.random.Generator, seconds: float, sample_rate
     n = round(seconds * sample_rate)
     size = scipy.fft.next_fast_len(n, real=True)
     hertz, octaves = _axis(size, sample_rate)
-    spectrum = _white(rng, len(hertz)) * _gain(-site.slope * octaves)
+    spectrum = _white(rng, len(hertz)) * _gain(-site.slope * np.maximum(octaves, -1.5))
     if site.rain:
         spectrum += scipy.fft.rfft(_drops(site.rain, rng, size, sample_rate)) * _gain(-3 * np.abs(octaves - 1.5)) * 2
     steady = scipy.fft.irfft(spectrum, size)[:n]
@@ -139,8 +150,9 @@ def record(
     hertz, _ = _axis(size, sample_rate)
     heard = slice(int(np.searchsorted(hertz, 500.0)), None)
     scene = scipy.fft.rfft(noise, size)
-    scene += _white(rng, len(hertz)) * np.float32(10 ** (recorder.hiss / 20) * np.sqrt(np.mean(np.abs(scene) ** 2) / 2))
     noise_power = float(np.sum(np.abs(scene[heard]) ** 2)) / n
+    hiss = noise_power * n / len(scene[heard]) * 10 ** (recorder.hiss / 10)  # power of a bin
+    scene += _white(rng, len(hertz)) * np.float32(np.sqrt(hiss / 2))
     for voice in voices:
         voiced = max(int(np.count_nonzero(voice.waveform)), 1)
         spectrum = scipy.fft.rfft(voice.waveform, size) * _gain(-0.02 * voice.distance * hertz / 1000)
@@ -170,8 +182,8 @@ def _drops(rate: float, rng: np.random.Generator, n: int, sample_rate: int) -> n
 
 
 def _gusts(rng: np.random.Generator, n: int, seconds: float) -> np.ndarray:
-    """A smooth positive envelope (n,) with four knots a second."""
-    knots = np.exp(rng.normal(-0.5, 0.8, int(seconds * 4) + 3))
+    """A smooth positive envelope (n,) with three knots a second."""
+    knots = np.exp(rng.normal(-0.5, 0.8, int(seconds * 3) + 3))
     return np.interp(np.linspace(0, len(knots) - 1, n), np.arange(len(knots)), knots).astype(np.float32)
 
 
