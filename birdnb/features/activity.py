@@ -8,6 +8,8 @@ stays visible, and so does one at dawn after a windy night.
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -16,9 +18,9 @@ from scipy import fft, signal
 
 from birdnb.config import AudioSettings
 
-FRAME_SECONDS = 0.0125  # [s] about; a power of two samples
+FRAME_SECONDS = 0.007  # [s] about; a power of two samples
 LOWEST_HZ, HIGHEST_HZ = 500.0, 11025.0
-BINS_PER_BAND = 3  # about 250 Hz
+BAND_HZ = 300.0  # about
 FLOOR_QUANTILE = 0.25  # of a band over time: its noise floor
 PROMINENCE_DB = 9.5  # three times the amplitude, as Sprengel et al.
 LOUD_DB = 20.0  # prominence that counts in full: the loudest bird must not outweigh all others
@@ -39,15 +41,15 @@ class Coarse:
 
 
 def coarse_frame(sample_rate: int) -> tuple[int, int]:
-    """Samples of a coarse frame, and from one to the next: every other stretch is looked at, which costs half."""
+    """Samples of a coarse frame, and from one to the next: looking at a quarter of the recording is enough to find the song."""
     size = 2 ** round(np.log2(FRAME_SECONDS * sample_rate))
-    return size, 2 * size
+    return size, 4 * size
 
 
 def coarse_activity(blocks: Iterable[np.ndarray], sample_rate: int) -> Coarse:
     """Activity of a recording given as blocks of samples, each but the last a multiple of the coarse hop."""
     hop = coarse_frame(sample_rate)[1]
-    parts = [(_frame_activity(bands), np.median(bands, axis=1)) for bands in _chunks(blocks, sample_rate)]
+    parts = [(_frame_activity(bands), bands.mean(axis=1)) for bands in _chunks(blocks, sample_rate)]
     activity, level = (np.concatenate(part) for part in zip(*parts, strict=True)) if parts else (np.zeros(0), np.zeros(0))
     return Coarse(activity, level, hop / sample_rate)
 
@@ -102,10 +104,15 @@ def _middle_of_best(scores: np.ndarray) -> int:
 
 def _frame_activity(bands: np.ndarray) -> np.ndarray:
     """Activity (frames,) of coarse bands (frames, bands) [dB]: how far they rise above their band and their moment."""
-    floor = np.partition(bands, int(FLOOR_QUANTILE * (len(bands) - 1)), axis=0)[int(FLOOR_QUANTILE * (len(bands) - 1))]
-    above = bands - floor
-    above -= np.maximum(np.median(above, axis=1, keepdims=True), 0.0)
+    above = bands - _quantile(bands, FLOOR_QUANTILE, axis=0)
+    above -= np.maximum(_quantile(above, 0.5, axis=1), 0.0)
     return np.sqrt(np.clip(above - PROMINENCE_DB, 0.0, LOUD_DB).sum(axis=1))
+
+
+def _quantile(values: np.ndarray, share: float, axis: int) -> np.ndarray:
+    """The value that this share lies below, without interpolation; ``axis`` is kept."""
+    index = int(share * (values.shape[axis] - 1))
+    return np.take(np.partition(values, index, axis=axis), [index], axis=axis)
 
 
 def _chunks(blocks: Iterable[np.ndarray], sample_rate: int) -> Iterator[np.ndarray]:
@@ -123,18 +130,25 @@ def _chunks(blocks: Iterable[np.ndarray], sample_rate: int) -> Iterator[np.ndarr
 
 
 def _coarse_bands(samples: np.ndarray, sample_rate: int) -> np.ndarray:
+    """Coarse spectrogram (frames, bands) [dB] of a block of samples."""
     size, hop = coarse_frame(sample_rate)
     if len(samples) < size:
         samples = np.pad(samples, (0, size - len(samples)))
     frames = np.lib.stride_tricks.sliding_window_view(samples, size)[::hop]  # (frames, size), a view
+    window, bins, banks = _coarse_banks(sample_rate)
+    spectrum = fft.rfft(frames * window)[:, bins]
+    power = (spectrum.real**2 + spectrum.imag**2) @ banks
+    return 10.0 * np.log10(np.maximum(power, np.float32(1e-12)))
+
+
+@functools.cache
+def _coarse_banks(sample_rate: int) -> tuple[np.ndarray, slice, np.ndarray]:
+    """Window (size,), the bins in use, and the matrix (bins, bands) that adds them up into bands of equal width."""
+    size = coarse_frame(sample_rate)[0]
+    bin_hz = sample_rate / size
+    per_band = max(1, round(BAND_HZ / bin_hz))
+    lowest = math.ceil(LOWEST_HZ / bin_hz)
+    count = max(1, int(min(HIGHEST_HZ, 0.45 * sample_rate) / bin_hz - lowest) // per_band)
     window = signal.get_window("hann", size).astype(np.float32)
-    window /= window.sum()  # a sine of full scale gives about 0 dB
-    lowest = int(np.ceil(LOWEST_HZ * size / sample_rate))
-    count = max(1, int(min(HIGHEST_HZ, 0.45 * sample_rate) * size / sample_rate - lowest) // BINS_PER_BAND)
-    used = slice(lowest, lowest + count * BINS_PER_BAND)
-    bands = np.empty((len(frames), count), np.float32)
-    for first in range(0, len(frames), 1024):
-        spectrum = fft.rfft(frames[first : first + 1024] * window)[:, used]
-        power = spectrum.real**2 + spectrum.imag**2
-        bands[first : first + 1024] = power.reshape(len(power), count, -1).sum(axis=2)  # bins -> bands
-    return 10.0 * np.log10(np.maximum(bands, np.float32(1e-12)))
+    window /= window.sum()  # a sine of full scale gives about -6 dB
+    return window, slice(lowest, lowest + count * per_band), np.repeat(np.eye(count, dtype=np.float32), per_band, axis=0)

@@ -20,11 +20,13 @@ from scipy import signal
 
 from birdnb.files import BirdnbError
 
-BLOCK = 2**22  # samples decoded at a time, all channels together (16 MB)
+BLOCK = 2**18  # samples decoded at a time, all channels together (1 MB: stays in the processor's cache)
 KEEP = 2**25  # mono samples kept in memory (134 MB: 12 minutes at 44.1 kHz); of longer recordings the windows are decoded again
 MARGIN = 0.05  # [s] decoded around a slice, so that the filters have settled: their response is below -100 dB by then
+RUN_UP = 0.5  # [s] decoded and thrown away after a jump: an MP3 frame builds on those before it
 LOUDEST = 1e6  # a sample beyond this (full scale is 1) is broken, like NaN
 MAX_BROKEN = 1e-3  # share of broken samples set to zero; more than that and the recording is refused
+SILENT = 1e-3  # from the lowest to the highest sample (full scale is 2): nothing louder than -66 dB of full scale
 SAMPLE_RATES = (4_000, 1_000_000)  # [Hz] outside, the header is wrong or there is no song to hear
 
 
@@ -34,6 +36,13 @@ class AudioError(BirdnbError):
 
 class DecodingBrokeOff(AudioError):
     """libsndfile opened the recording but could not read it to its end; another decoder may."""
+
+
+class _Stream(soundfile.SoundFile):
+    """soundfile seeks after every read to where it is already, which makes MP3 decoders lose a little; this one does not."""
+
+    def seekable(self) -> bool:
+        return False
 
 
 class SoundFile:
@@ -90,8 +99,11 @@ class SoundFile:
         if self._kept is not None:
             return self._kept[start:stop]
         try:
-            self._file.seek(min(start, self._file.frames))
-            return _clean(_mono(self._file.read(stop - start, dtype="float32")))[0]
+            first = max(0, start - int(RUN_UP * self.sample_rate))
+            self._file.seek(min(first, self._file.frames))
+            samples = self._file.read(stop - first, dtype="float32", always_2d=True) @ _mixing(self.channels)
+            _mend(samples)
+            return samples[start - first :]
         except soundfile.LibsndfileError as error:
             raise AudioError(
                 f"cannot be decoded: not from {start / self.sample_rate:.1f} s on ({error.error_string})"
@@ -126,7 +138,7 @@ class SoundFile:
         try:
             if os.fstat(descriptor).st_size == 0:
                 raise AudioError("empty: the file has no bytes")
-            self._file = soundfile.SoundFile(descriptor, closefd=True, **raw)
+            self._file = _Stream(descriptor, closefd=True, **raw)
         except BaseException:
             _close(descriptor)
             raise
@@ -150,19 +162,33 @@ class SoundFile:
     def _blocks(self, multiple: int) -> Iterator[np.ndarray]:
         self.frames = self.broken = 0
         self.lowest, self.highest = np.inf, -np.inf
-        kept: list[np.ndarray] | None = []
         size = max(1, BLOCK // self.channels // multiple) * multiple
+        kept = np.empty(self._file.frames, np.float32) if self._file.frames <= KEEP else None
         self._file.seek(0)
-        while len(block := self._file.read(size, dtype="float32")):
-            samples, broken = _clean(_mono(block))
-            self.frames, self.broken = self.frames + len(samples), self.broken + broken
-            self.lowest, self.highest = min(self.lowest, samples.min()), max(self.highest, samples.max())
-            kept = [*kept, samples] if kept is not None and self.frames <= KEEP else None
-            yield samples
-            if len(samples) < size:
+        while True:
+            place = np.empty(size, np.float32) if kept is None else kept[self.frames : self.frames + size]
+            samples = self._next(place)
+            if not len(samples):
                 break
-        if kept:
-            self._kept = kept[0] if len(kept) == 1 else np.concatenate(kept)
+            self.frames += len(samples)
+            yield samples
+        if kept is not None:
+            self._kept = kept[: self.frames]
+
+    def _next(self, place: np.ndarray) -> np.ndarray:
+        """Decode the next samples into ``place`` and return as much of it as there were."""
+        if self.channels == 1:
+            samples = self._file.read(out=place)
+        else:
+            several = self._file.read(len(place), dtype="float32")
+            samples = np.matmul(several, _mixing(self.channels), out=place[: len(several)])  # (n, channels) -> (n,)
+        if len(samples):
+            lowest, highest = samples.min(), samples.max()
+            if not -LOUDEST <= lowest <= highest <= LOUDEST:  # NaN is neither
+                self.broken += _mend(samples)
+                lowest, highest = samples.min(), samples.max()
+            self.lowest, self.highest = min(self.lowest, lowest), max(self.highest, highest)
+        return samples
 
 
 def read_audio(
@@ -191,11 +217,9 @@ def check_sound(sound: SoundFile, shortest: float = 0.0) -> None:
         raise AudioError(f"too short: {seconds:.2f} s, at least {shortest:g} s are needed")
     if sound.broken > MAX_BROKEN * sound.frames:
         raise AudioError(f"broken samples: {sound.broken / sound.frames:.1%} are NaN, infinite or absurdly large")
-    if sound.highest - sound.lowest < 4 / 32768:
-        level = max(abs(sound.highest), abs(sound.lowest))
-        raise AudioError(
-            "silent: no sample is louder than the last bit" if level < 4 / 32768 else "constant: a level, no sound"
-        )
+    if sound.highest - sound.lowest < SILENT:
+        offset = abs(sound.highest + sound.lowest) / 2
+        raise AudioError("silent: nothing above -66 dB of full scale" if offset < SILENT else "constant: a level, but no sound")
 
 
 def high_pass(samples: np.ndarray, sample_rate: int, cutoff_hz: float) -> np.ndarray:
@@ -208,19 +232,15 @@ def _butterworth(sample_rate: int, cutoff_hz: float) -> np.ndarray:
     return signal.butter(4, cutoff_hz, "highpass", fs=sample_rate, output="sos")
 
 
-def _mono(samples: np.ndarray) -> np.ndarray:
-    if samples.ndim == 1:
-        return samples
-    return samples @ np.full(samples.shape[1], 1 / samples.shape[1], np.float32)  # (samples, channels) -> (samples,)
+def _mixing(channels: int) -> np.ndarray:
+    return np.full(channels, 1 / channels, np.float32)
 
 
-def _clean(samples: np.ndarray) -> tuple[np.ndarray, int]:
-    """Set broken samples to zero and count them; the energy tells cheaply whether there can be any."""
-    if np.dot(samples, samples) < LOUDEST:
-        return samples, 0
+def _mend(samples: np.ndarray) -> int:
+    """Set broken samples to zero, in place, and count them."""
     broken = ~(np.abs(samples) <= LOUDEST)
     samples[broken] = 0.0
-    return samples, int(broken.sum())
+    return int(broken.sum())
 
 
 def _close(descriptor: int) -> None:
