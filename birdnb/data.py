@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pandas as pd
 import torch
 from torch.utils.data import Dataset
 
+from birdnb import __version__
 from birdnb.config import AudioSettings, Profile, SplitSettings, key_of, load_profile
 from birdnb.corpora import Corpus, open_corpus
 from birdnb.corpora.manifest import audit_split, check_species, make_folds, make_split, sessions
@@ -99,8 +101,8 @@ def open_study(
 ) -> StudyData:
     """Corpus, spectrogram cache, species check, split and leakage audit; finished parts are reused.
 
-    ``fold`` is (k, K), k from 1: fold k of K grouped folds instead of the single split. The split is written as a table
-    to ``artifacts/splits/``. Species too rare for the split (for folds: with fewer than K sessions) are named in
+    ``fold`` is (k, K), k from 1: fold k of K grouped folds instead of the single split. The split is a table in
+    ``artifacts/splits/<corpus>/``. Species too rare for the split (for folds: with fewer than K sessions) are named in
     ``species_report``. Raises BirdnbError when too little is left, or a recording session is on two sides.
     """
     if fold is not None and not 1 <= fold[0] <= fold[1]:
@@ -111,12 +113,11 @@ def open_study(
     usable = found.manifest[found.manifest["recording_id"].isin(set(cache.index["recording_id"]))].reset_index(drop=True)
     rules = profile.split if fold is None else _rules_for_folds(profile.split, fold[1])
     kept, report = check_species(usable, rules)
-    side = make_split(kept, rules, seed) if fold is None else make_folds(kept, rules, seed, fold[1])[fold[0] - 1]
+    table = kept.assign(session=sessions(kept))
+    side = _sides(table, rules, seed, fold, artifacts_dir() / "splits" / found.name)
     audit_split(kept, side, rules.group_by)
-    table = kept.assign(session=sessions(kept), side=kept["recording_id"].map(side))
-    data = StudyData(found, profile, seed, cache, table, sorted(kept["species"].unique()), report, fold)
-    _write_split(data)
-    return data
+    table["side"] = table["recording_id"].map(side)
+    return StudyData(found, profile, seed, cache, table, sorted(kept["species"].unique()), report, fold)
 
 
 class AudioSpectrogramDataset(Dataset):
@@ -180,8 +181,21 @@ def _rules_for_folds(rules: SplitSettings, k: int) -> SplitSettings:
     return replace(rules, min_groups=max(rules.min_groups, k), min_recordings=max(rules.min_recordings, k))
 
 
-def _write_split(data: StudyData) -> None:
-    fold = f"-fold-{data.fold[0]}-of-{data.fold[1]}" if data.fold else ""
-    path = artifacts_dir() / "splits" / data.corpus.name / f"{data.profile.name}-seed{data.seed}{fold}.csv"
-    columns = ["recording_id", "species", "session", "side"]
-    write_text(path, data.table[columns].to_csv(index=False, lineterminator="\n"))
+def _sides(table: pd.DataFrame, rules: SplitSettings, seed: int, fold: tuple[int, int] | None, folder: Path) -> pd.Series:
+    """The side of each recording, from ``folder`` when this split was made before; else it is made and written there."""
+    columns = ["recording_id", "species", "recordist", "date", "locality"]
+    rows = pd.util.hash_pandas_object(table[columns], index=False).to_numpy().tobytes()
+    key = key_of(hashlib.sha256(rows).hexdigest(), rules, seed, fold[1] if fold else None, __version__)
+    names = [f"fold-{k}-of-{fold[1]}" for k in range(1, fold[1] + 1)] if fold else ["split"]
+    paths = [folder / f"seed{seed}-{key}" / f"{name}.csv" for name in names]
+    path = paths[fold[0] - 1 if fold else 0]
+    if not path.exists():
+        splits = make_folds(table, rules, seed, fold[1]) if fold else [make_split(table, rules, seed)]
+        for target, side in zip(paths, splits, strict=True):
+            rows = table[["recording_id", "species", "session"]].assign(side=table["recording_id"].map(side))
+            write_text(target, rows.to_csv(index=False, lineterminator="\n"))
+    written = pd.read_csv(path, dtype=str, keep_default_na=False)
+    whole = {"recording_id", "side"} <= set(written) and written["side"].isin(SIDES).all()
+    if not whole or list(written["recording_id"]) != list(table["recording_id"]):
+        raise BirdnbError(f"{path} is damaged: delete it, the split is made again")
+    return written.set_index("recording_id")["side"]

@@ -114,7 +114,13 @@ class _Loop:
         quiet = {} if progress and self.accelerator.is_main_process else {"disable": True}  # left out, TQDM_DISABLE decides
         with tqdm(total=total, initial=done, unit="batch", **quiet) as bar:
             while not self._finished():
-                self._epoch(bar)
+                try:
+                    self._epoch(bar)
+                except torch.OutOfMemoryError as error:
+                    raise BirdnbError(
+                        f"out of GPU memory with batches of {self.settings.train.batch_size} clips: lower batch_size and raise "
+                        "accumulation by the same factor"
+                    ) from error
         self.plain.load_state_dict(self.kept)
         if self.accelerator.is_main_process:
             with atomic_path(self.folder / BEST) as temporary:

@@ -80,7 +80,9 @@ def _train_network(data: StudyData, settings: RunSettings, folder: Path, progres
     bank = data.noise_bank() if settings.augment.noise else None
     shared = {"seed": data.seed, "labels": data.labels, "noise_bank": bank, "progress": progress, "accelerator": accelerator}
     history = fit(model, train, val, settings, folder, **shared)
-    on_train = predict_shared(model, train, settings, accelerator)
+    n = len(train.recording_ids)
+    some = train.of_recordings(range(0, n, max(1, n // max(len(val.recording_ids), 128))))  # enough to know the accuracy
+    on_train = predict_shared(model, some, settings, accelerator)
     found = {
         side: predict_shared(model, clips, settings, accelerator, t.test_shifts)
         for side, clips in (("val", val), ("test", test))

@@ -14,6 +14,7 @@ import soundfile
 import torch
 from torch.utils.data import DataLoader
 
+import birdnb.data
 from birdnb.config import AudioSettings, ModelSettings, Profile, RunSettings, SplitSettings
 from birdnb.data import AudioSpectrogramDataset, open_study
 from birdnb.features.lms import normalise
@@ -61,13 +62,25 @@ def test_the_study_has_what_the_cache_has(study):
     assert data.labels == ["species 0", "species 1", "species 2"] and len(data.table) == 18
     assert "broken" in set(data.cache.quarantine["recording_id"]) and "broken" not in set(data.table["recording_id"])
     assert sorted(data.side("train") + data.side("validation") + data.side("test")) == sorted(data.table["recording_id"])
-    written = pd.read_csv(artifacts / "splits" / "tones" / "tiny-seed7.csv", dtype=str)
+    (path,) = (artifacts / "splits" / "tones").glob("seed7-*/split.csv")
+    written = pd.read_csv(path, dtype=str)
     assert (
         dict(zip(written["recording_id"], written["side"], strict=True))
         == data.table.set_index("recording_id")["side"].to_dict()
     )
     with pytest.raises(BirdnbError, match="no side 'val': choose one of train, validation, test"):
         data.side("val")
+
+
+def test_a_damaged_split_is_refused(study):
+    data, artifacts = study
+    open_study(data.corpus.root, PROFILE, seed=99, progress=False)
+    (path,) = (artifacts / "splits" / "tones").glob("seed99-*/split.csv")
+    good = path.read_text()
+    for bad in (good[: len(good) // 2], good.replace(",test", ",tast"), "nothing"):
+        path.write_text(bad)
+        with pytest.raises(BirdnbError, match=r"split\.csv is damaged: delete it"):
+            open_study(data.corpus.root, PROFILE, seed=99, progress=False)
 
 
 def test_clips_are_the_cached_spectrograms_of_a_side(study):
@@ -90,9 +103,11 @@ def test_noise_comes_from_training_recordings_only(study):
     assert 0 < len(data.noise_bank()) < len(data.table)
 
 
-def test_opening_again_gives_the_same_study(study):
+def test_opening_again_gives_the_same_study(study, monkeypatch):
     data, _ = study
-    again = open_study(data.corpus.root, PROFILE, progress=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(birdnb.data, "make_split", None)  # the written one is read
+        again = open_study(data.corpus.root, PROFILE, progress=False)
     pd.testing.assert_frame_equal(again.table, data.table)
     assert again.fingerprint() == data.fingerprint()
     assert open_study(data.corpus.root, PROFILE, seed=8, progress=False).fingerprint() != data.fingerprint()
@@ -103,7 +118,7 @@ def test_folds_test_every_recording_once_and_name_the_species_too_rare_for_them(
     folds = [open_study(data.corpus.root, PROFILE, fold=(k, 4), progress=False) for k in (1, 2, 3, 4)]
     tested = [recording for fold in folds for recording in fold.side("test")]
     assert sorted(tested) == sorted(data.table["recording_id"])
-    assert (artifacts / "splits" / "tones" / "tiny-seed7-fold-4-of-4.csv").exists()
+    assert len(list((artifacts / "splits" / "tones").glob("seed7-*/fold-*-of-4.csv"))) == 4
     for fold in folds:
         assert not set(fold.table.loc[fold.table["side"] == "test", "session"]) & set(
             fold.table.loc[fold.table["side"] != "test", "session"]
