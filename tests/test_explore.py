@@ -308,6 +308,11 @@ def test_augmentation_sliders_change_the_picture(data, live):
     assert not plt.get_fignums()
 
 
+def test_without_silence_in_training_there_is_no_noise_to_slide(data, live, monkeypatch):
+    monkeypatch.setattr(type(data.cache), "noise", lambda cache, recording: None)
+    assert find(explore.explore_augmentation(data), "SNR").options == (("no noise", None),)
+
+
 def test_ensemble_slider_changes_the_accuracy(run, other, live):
     box = explore.explore_ensemble({"ast": run, "b2": other})
     find(box, "weight").value = 0.0
