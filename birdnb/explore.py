@@ -7,6 +7,7 @@ so that committed notebooks show something without a browser.
 from __future__ import annotations
 
 import html
+import math
 import os
 from collections.abc import Callable, Mapping
 
@@ -30,7 +31,7 @@ from birdnb.views import (
     recording_view,
 )
 
-SNRS_DB = [None, 30, 25, 20, 15, 10, 6, 3, 0]  # None: no noise added
+SNRS_DB = [math.inf, 30, 25, 20, 15, 10, 6, 3, 0]  # infinite: no noise added
 WIDE = widgets.Layout(width="34em")
 
 
@@ -75,13 +76,13 @@ def explore_augmentation(data: StudyData) -> widgets.VBox | Figure:
     one_each = data.table[data.table["side"] == "train"].groupby("species")["recording_id"].first()
     options = list(one_each.items())
     noise_from = next((recording for recording in data.side("train") if data.cache.noise(recording) is not None), None)
-    snrs = [("no noise" if snr is None else f"{snr} dB", snr) for snr in (SNRS_DB if noise_from else SNRS_DB[:1])]
+    snrs = [("no noise" if snr == math.inf else f"{snr} dB", snr) for snr in (SNRS_DB if noise_from else SNRS_DB[:1])]
     late = {"continuous_update": False}  # redraw when the slider is let go
     controls = {
         "recording": widgets.Dropdown(options=options, description="song of", layout=WIDE),
         "partner": widgets.Dropdown(options=options, index=len(options) - 1, description="blend with", layout=WIDE),
         "share": widgets.FloatSlider(value=1.0, min=0, max=1, step=0.05, description="lambda", **late),
-        "snr_db": widgets.SelectionSlider(options=snrs, value=10 if noise_from else None, description="SNR", **late),
+        "snr_db": widgets.SelectionSlider(options=snrs, index=5 if noise_from else 0, description="SNR", **late),
         "masks": widgets.Checkbox(value=True, description="SpecAugment"),
         "bands": widgets.IntSlider(value=15, min=1, max=40, description="mel bands", **late),
         "frames": widgets.IntSlider(value=35, min=1, max=80, description="frames", **late),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +89,7 @@ def augmentation_view(
     recording: str,
     partner: str,
     noise_from: str | None = None,
-    snr_db: float | None = None,
+    snr_db: float = math.inf,
     share: float = 1.0,
     masks: bool = False,
     bands: int = 15,
@@ -103,7 +104,7 @@ def augmentation_view(
     kind = data.profile.runs["phase3_ast_full"].model.normalisation
     sound, clip = clip_waveform(data, recording), best_clip(data, recording)
     before = normalise(clip, kind)
-    if snr_db is not None and noise_from is not None:
+    if snr_db < math.inf and noise_from is not None:
         clip = add_noise(clip, torch.from_numpy(np.array(data.cache.noise(noise_from)))[None], snr_db)
         sound = mix_waveforms(sound, noise_waveform(data, noise_from), snr_db, audio)
     after, name = normalise(clip, kind), species_of(data, recording)

@@ -299,7 +299,13 @@ def test_browse_recordings_by_species(data, live):
 def test_augmentation_sliders_change_the_picture(data, live):
     box = explore.explore_augmentation(data)
     before = shown(box)
-    for slider, value, changes_sound in (("SNR", 3, True), ("lambda", 0.5, True), ("frames", 60, False), ("draw", 4, False)):
+    for slider, value, changes_sound in (
+        ("SNR", 3, True),
+        ("SNR", np.inf, True),
+        ("lambda", 0.5, True),
+        ("frames", 60, False),
+        ("draw", 4, False),
+    ):
         find(box, slider).value = value
         after = shown(box)
         assert after[0] != before[0], slider
@@ -310,7 +316,7 @@ def test_augmentation_sliders_change_the_picture(data, live):
 
 def test_without_silence_in_training_there_is_no_noise_to_slide(data, live, monkeypatch):
     monkeypatch.setattr(type(data.cache), "noise", lambda cache, recording: None)
-    assert find(explore.explore_augmentation(data), "SNR").options == (("no noise", None),)
+    assert find(explore.explore_augmentation(data), "SNR").options == (("no noise", np.inf),)
 
 
 def test_ensemble_slider_changes_the_accuracy(run, other, live):
