@@ -60,7 +60,7 @@ def predict_shared(
     mine = clips if world == 1 else clips.of_recordings(range(rank, len(clips.recording_ids), world))
     parts = []
     if mine.recording_ids:
-        batch = max(64, 2 * settings.train.batch_size)
+        batch = max(256 if accelerator.device.type == "cuda" else 64, 2 * settings.train.batch_size)
         with autocast(accelerator.device, settings.train.precision):
             parts = [predict(model, mine, settings.model.normalisation, batch, accelerator.device, shifts)]
     return parts[0] if world == 1 else concatenate(gather_object(parts)).align(clips.recording_ids)

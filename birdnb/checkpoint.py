@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -50,6 +51,12 @@ def weights_of(model: nn.Module) -> dict[str, Tensor]:
     }
 
 
+def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
+    """Write weights atomically as safetensors."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(safetensors.torch.save(weights))  # save_file hides what the disk said
+
+
 def fit_key(settings: RunSettings, seed: int, labels: Sequence[str], *sides: Clips) -> str:
     """A key for everything that decides what a training ends with: settings, seed, labels and the clips themselves."""
     digest = hashlib.sha256()
@@ -62,8 +69,13 @@ def fit_key(settings: RunSettings, seed: int, labels: Sequence[str], *sides: Cli
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Write the state atomically: tensors, numbers, texts, lists and dictionaries."""
-    with atomic_path(path) as temporary:
-        torch.save(state, temporary)
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:  # torch's words for what the disk said
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from error
+            raise
 
 
 def load_state(path: Path, key: str, labels: Sequence[str]) -> dict[str, Any]:

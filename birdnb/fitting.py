@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import safetensors.torch
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast
@@ -24,12 +23,12 @@ from tqdm.auto import tqdm
 
 from birdnb.acceleration import autocast, make_accelerator, on_device, peak_memory_mb, predict_shared
 from birdnb.augment import Augment
-from birdnb.checkpoint import BEST, LAST, Ema, fit_key, load_state, save_state, weights_of
+from birdnb.checkpoint import BEST, LAST, Ema, fit_key, load_state, save_state, save_weights, weights_of
 from birdnb.config import AugmentSettings, RunSettings
 from birdnb.data import Clips
 from birdnb.evaluation import Predictions, confusion
 from birdnb.features.lms import normalise
-from birdnb.files import BirdnbError, atomic_path, write_text
+from birdnb.files import BirdnbError, write_text
 from birdnb.losses import build_loss
 from birdnb.models import parameter_groups
 
@@ -123,8 +122,7 @@ class _Loop:
                     ) from error
         self.plain.load_state_dict(self.kept)
         if self.accelerator.is_main_process:
-            with atomic_path(self.folder / BEST) as temporary:
-                safetensors.torch.save_file(self.kept, temporary)
+            save_weights(self.folder / BEST, self.kept)
         self.accelerator.wait_for_everyone()
         return pd.DataFrame(self.history)
 

@@ -28,7 +28,7 @@ from birdnb.checkpoint import BEST, sha256_of
 from birdnb.config import ModelSettings, RunSettings, key_of
 from birdnb.data import StudyData
 from birdnb.evaluation import Predictions
-from birdnb.files import ROOT, BirdnbError, artifacts_dir, write_json
+from birdnb.files import ROOT, BirdnbError, artifacts_dir, safe_name, write_json
 from birdnb.models import build_model
 from birdnb.models.weights import SHIPPED, is_local
 
@@ -53,7 +53,11 @@ class RunResult:
 
 
 def run_folder(data: StudyData, run: str) -> Path:
-    """``artifacts/runs/<corpus>-<profile>/<run>``, and ``fold-1-of-4`` in it for a fold."""
+    """``artifacts/runs/<corpus>-<profile>/<run>``, and ``fold-1-of-4`` in it for a fold. Raises BirdnbError for a bad name."""
+    if safe_name(run) != run:
+        raise BirdnbError(
+            f"the run name {run!r} cannot be a folder: use letters, digits, '.', '_' and '-', such as {safe_name(run)}"
+        )
     folder = artifacts_dir() / "runs" / f"{data.corpus.name}-{data.profile.name}" / run
     return folder / f"fold-{data.fold[0]}-of-{data.fold[1]}" if data.fold else folder
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -278,6 +279,14 @@ def test_a_damaged_state_is_refused(stopped, how):
         run_fit(Plain(), plain_run(epochs=4), stopped)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux' always full disk")
+@pytest.mark.parametrize("write", [checkpoint.save_state, checkpoint.save_weights])
+def test_a_full_disk_is_told_from_other_errors(monkeypatch, write):
+    monkeypatch.setattr(checkpoint, "atomic_path", lambda path: contextlib.nullcontext(Path("/dev/full")))
+    with pytest.raises(OSError, match="No space left"):
+        write(Path("x"), {"a": torch.zeros(100_000)})
+
+
 # ---- runs
 
 
@@ -444,6 +453,8 @@ def test_folds_have_folders_of_their_own():
 def test_an_unknown_run_is_named():
     with pytest.raises(BirdnbError, match=r"no run 'nonsense': choose run, classical_mfcc"):
         training.train_run(small_study(), "nonsense")
+    with pytest.raises(BirdnbError, match=r"'\.\./x' cannot be a folder"):
+        training.run_folder(small_study(), "../x")
 
 
 # ---- several processes
