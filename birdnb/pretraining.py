@@ -1,0 +1,138 @@
+"""A checkpoint learned from invented song: ``python -m birdnb.pretraining --model ast``.
+
+The network learns to tell invented species apart (``corpora.clips``), clip after clip, none heard twice. Supervised
+pretraining on synthesised data: Kataoka et al., Pre-training without Natural Images, https://arxiv.org/abs/2101.08515.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from birdnb.config import AudioSettings, AugmentSettings, ModelSettings, RunSettings, TrainSettings, load_profile
+from birdnb.files import BirdnbError, write_text
+from birdnb.model_card import cores, model_card
+from birdnb.models.weights import SHIPPED, save_weights
+from birdnb.pretraining_loop import Budget, Pretrainer, Pretraining
+
+FILES = {"ast": "ast_tiny.safetensors", "efficientnet_b2": "efficientnet_b2.safetensors"}
+
+
+def settings_for(
+    model: str, profile: str = "laptop", *, batch_size: int = 64, lr: float = 1e-3, precision: str = "auto", mixup: bool = False
+) -> tuple[RunSettings, AudioSettings]:
+    """Settings of pretraining; size and normalisation are those of the profile's first run with that model.
+
+    Raises BirdnbError when the profile has no such run.
+    """
+    found = load_profile(profile)
+    own = next((run.model for run in found.runs.values() if run.model.name == model), None)
+    if own is None:
+        raise BirdnbError(f"profile {profile} has no run with the model {model!r}: give another profile or model")
+    network = ModelSettings(model, size=own.size, normalisation=own.normalisation)
+    train = TrainSettings(
+        batch_size=batch_size, lr_backbone=lr, lr_head=lr, weight_decay=0.05, label_smoothing=0.1, precision=precision
+    )
+    return RunSettings(network, train, AugmentSettings(specaugment=True, time_shift=True, mixup=mixup)), found.audio
+
+
+def pretrain(
+    what: Pretraining, budget: Budget, out: Path, *, workers: int = 1, held_out: int = 1000, progress: bool = True
+) -> list[dict[str, Any]]:
+    """Pretrain a network, write its weights (without the head) to ``out`` and a model card beside it; returns the curve.
+
+    A killed call goes on from the state in ``artifacts/pretraining`` when it is repeated; clips and minutes may then be
+    others, the rest may not. Raises BirdnbError as ``Pretrainer`` does, and when ``out`` cannot be written.
+    """
+    pretrainer = Pretrainer(what, budget, out.stem, workers=workers, held_out=held_out)
+    rows = pretrainer.run(progress)
+    model = _without_head(pretrainer.model)
+    save_weights(out, model)
+    facts = {"what": what, "rows": rows, "held_out": held_out, "command": _command(what, budget, held_out)}
+    parameters = sum(p.numel() for p in model.parameters())
+    write_text(out.with_suffix(".md"), model_card(out, parameters=parameters, device=pretrainer.device, **facts))
+    pretrainer.forget()
+    return rows
+
+
+def _without_head(model: nn.Module) -> nn.Module:
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if child is model.head:
+                setattr(module, name, nn.Identity())
+    return model
+
+
+def _command(what: Pretraining, budget: Budget, held_out: int) -> str:
+    """The command line that gives these weights."""
+    t = what.run.train
+    words = ["python", "-m", "birdnb.pretraining", "--model", what.run.model.name, "--species", what.species]
+    words += ["--clips", budget.clips] if budget.clips else []
+    words += ["--minutes", f"{budget.seconds / 60:g}"] if budget.seconds else []
+    words += ["--batch-size", t.batch_size, "--lr", f"{t.lr_backbone:g}", "--precision", t.precision, "--seed", what.seed]
+    words += ["--held-out", held_out] + (["--mixup"] if what.run.augment.mixup else [])
+    return " ".join(map(str, words))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Pretrain from the shell; 0 when it is done, 2 after an error, 130 when interrupted."""
+    args = _parser().parse_args(argv)
+    out = args.out or SHIPPED / FILES[args.model]
+    clips = args.clips or (None if args.minutes else 300_000)
+    budget = Budget(clips, args.minutes * 60 if args.minutes else None)
+    torch.set_num_threads(args.threads or max(1, cores() - args.workers))
+    try:
+        train = {"batch_size": args.batch_size, "lr": args.lr, "precision": args.precision, "mixup": args.mixup}
+        what = Pretraining(*settings_for(args.model, args.profile, **train), args.species, args.seed)
+        rows = pretrain(what, budget, out, workers=args.workers, held_out=args.held_out)
+    except BirdnbError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on where it stopped", file=sys.stderr)
+        return 130
+    end = rows[-1]
+    print(
+        f"{end['clips']:,} clips in {end['minutes']:.1f} minutes: {end['validation_accuracy']:.1%} of held-out clips right "
+        f"(chance {1 / args.species:.2%})\n{out}"
+    )
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m birdnb.pretraining", formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        description="Learn to tell invented bird species apart and write a checkpoint for `pretrained: synthetic`, with a "
+        "model card beside it. A killed or interrupted call goes on when the same command is given again.",
+    )  # fmt: skip
+    parser.add_argument("--model", required=True, choices=list(FILES), help="network, as the profile sets it")
+    parser.add_argument("--profile", default="laptop", help="audio settings, size and normalisation are taken from it")
+    parser.add_argument("--species", type=_positive, default=2000, help="invented species to tell apart")
+    parser.add_argument("--clips", type=_positive, help="clips to learn from (300000 unless --minutes is given)")
+    parser.add_argument("--minutes", type=float, help="end by then; with --clips whichever comes first")
+    parser.add_argument("--batch-size", type=_positive, default=64, help="clips in a batch")
+    parser.add_argument("--lr", type=float, default=1e-3, help="highest learning rate")
+    parser.add_argument("--mixup", action="store_true", help="blend pairs of clips in half of the batches")
+    parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16"],
+                        help="auto is bf16 on a GPU; bf16 also pays on CPUs with AMX")  # fmt: skip
+    parser.add_argument("--held-out", type=_positive, default=1000, help="clips of other individuals, for validation")
+    parser.add_argument("--workers", type=int, default=max(1, cores() // 2), help="processes that make clips")
+    parser.add_argument("--threads", type=_positive, help="threads that train on a CPU (default: the cores left)")
+    parser.add_argument("--seed", type=int, default=7, help="of clips, weights and augmentation")
+    parser.add_argument("--out", type=Path, help="file to write (default: the shipped checkpoint)")
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not 1 or more")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
