@@ -19,7 +19,7 @@ from birdnb.corpora.soundscape import Recorder, Site, invent_recorder, invent_si
 from birdnb.corpora.species import FAMILY, Species, individual, species_for
 from birdnb.files import BirdnbError, atomic_path, write_json, write_text
 
-VERSION = 3  # raise it when the same seed gives other samples: corpora made before are then made anew
+VERSION = 4  # raise it when the same seed gives other samples: corpora made before are then made anew
 NAMESPACE = "demo"  # of the species; pretraining uses another one
 CHOSEN = (6, 26, 24, 4, 8, 2)  # founders of six families in it: every way of singing, four families in the same range
 COLUMNS = (

@@ -80,9 +80,9 @@ def invent_site(rng: np.random.Generator) -> Site:
 def invent_recorder(rng: np.random.Generator) -> Recorder:
     """Draw a recordist's equipment."""
     return Recorder(
-        tilt=rng.normal(0, 1.2),
+        tilt=rng.normal(0, 1.6),
         peak_hertz=rng.uniform(1500, 8000),
-        peak_level=rng.normal(0, 3),
+        peak_level=rng.normal(0, 4),
         low_cut=rng.choice([20.0, 100.0, 300.0, 600.0, 1000.0]),
         high_cut=rng.choice([8000.0, 11000.0, 16000.0, 20000.0], p=[0.1, 0.15, 0.5, 0.25]),
         hiss=rng.uniform(-40, -8),

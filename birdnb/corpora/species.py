@@ -188,12 +188,12 @@ def species_for(namespace: str, index: int) -> Species:
 
 def individual(species: Species, rng: np.random.Generator) -> Species:
     """One bird of the species: its own pitch, tempo, contours and share of the repertoire."""
-    pitch, tempo = 2 ** rng.normal(0, 0.06), 2 ** rng.normal(0, 0.1)
+    pitch, tempo = 2 ** rng.normal(0, 0.08), 2 ** rng.normal(0, 0.12)
     syllables = tuple(
         replace(
             s,
             seconds=s.seconds * tempo,
-            hertz=s.hertz * pitch * 2 ** rng.normal(0, 0.03),
+            hertz=s.hertz * pitch * 2 ** rng.normal(0, 0.04),
             sweep=s.sweep * rng.uniform(0.8, 1.2),
             arch=s.arch * rng.uniform(0.8, 1.2),
         )
