@@ -62,7 +62,8 @@ def test_every_file_is_what_the_plan_says(corpus: Path) -> None:
         )  # fmt: skip
         assert info.duration == pytest.approx(take.seconds, abs=0.1)
         waveform, _ = soundfile.read(corpus / "audio" / f"{take.recording_id}.{take.suffix}")
-        assert np.isfinite(waveform).all() and 0.02 < np.abs(waveform).max() <= 1.2  # lossy codecs overshoot
+        highest = 1.0 if take.suffix in ("wav", "flac") else 2.0  # MP3 and Ogg overshoot where the recording is clipped
+        assert np.isfinite(waveform).all() and 0.02 < np.abs(waveform).max() <= highest
 
 
 def test_the_default_corpus_has_every_kind_of_file() -> None:
