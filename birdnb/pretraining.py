@@ -61,9 +61,10 @@ def pretrain(
 
 
 def _without_head(model: nn.Module) -> nn.Module:
+    head = model.head
     for module in list(model.modules()):
         for name, child in module.named_children():
-            if child is model.head:
+            if child is head:
                 setattr(module, name, nn.Identity())
     return model
 
