@@ -23,11 +23,13 @@ LOWEST_HZ, HIGHEST_HZ = 500.0, 11025.0
 BAND_HZ = 300.0  # about
 FLOOR_QUANTILE = 0.25  # of a band over time: its noise floor
 PROMINENCE_DB = 9.5  # three times the amplitude, as Sprengel et al.
+NOISE_DB = 6.0  # prominence of a frame, all bands together, that noise alone reaches now and then
 LOUD_DB = 20.0  # prominence that counts in full: the loudest bird must not outweigh all others
 CHUNK = 12_000  # coarse frames (about 5 minutes) that share a noise floor
 SHORTEST_SECONDS = 0.5  # a recording shorter than this holds no song to learn from
+PLATEAU = 0.95  # windows with at least this share of the best one's activity are as good
 WORTH = 0.2  # a further window is kept with at least this share of the best one's activity
-QUIET = 0.05  # noise is taken where activity is below this share of the best window's
+QUIET = 0.15  # noise is taken where activity is below this share of the best window's
 DIGITAL_SILENCE_DB = -90.0  # [dB] per band; a gap in which nothing was recorded is not noise
 
 
@@ -57,18 +59,22 @@ def coarse_activity(blocks: Iterable[np.ndarray], sample_rate: int) -> Coarse:
 def find_windows(coarse: Coarse, seconds: float, audio: AudioSettings) -> list[int]:
     """First frames (of the recording's LMS) of the windows that hold most activity, best first; at least one.
 
-    At most ``audio.segments_per_recording``, overlapping by half at the most; a recording shorter than a clip has one, at 0.
+    At most ``audio.segments_per_recording``, overlapping by half at the most and each with activity of its own. A recording
+    shorter than a clip has one, at 0.
     """
-    starts, scores = _scores(coarse.activity, coarse.hop_seconds, seconds, audio)
-    chosen: list[int] = []
-    free = np.ones(len(starts), bool)
-    best = scores.max()
+    remaining = coarse.activity.copy()
+    frame_times = np.arange(len(remaining)) * coarse.hop_seconds
+    starts, scores = _scores(remaining, coarse.hop_seconds, seconds, audio)
+    free, best, chosen = np.ones(len(starts), bool), scores.max(), []
     while len(chosen) < audio.segments_per_recording and free.any():
         index = _middle_of_best(np.where(free, scores, -1.0))
-        if chosen and scores[index] < max(WORTH * best, 1e-9):
+        if chosen and scores[index] <= WORTH * best:
             break
         chosen.append(int(starts[index]))
         free &= np.abs(starts - starts[index]) * audio.hop_length * 2 >= audio.clip_samples
+        begin = starts[index] * audio.hop_length / audio.sample_rate
+        remaining[(frame_times >= begin) & (frame_times < begin + audio.clip_seconds)] = 0.0  # activity counts once
+        scores = _scores(remaining, coarse.hop_seconds, seconds, audio)[1]
     return chosen
 
 
@@ -80,7 +86,8 @@ def find_silence(coarse: Coarse, seconds: float, audio: AudioSettings, windows: 
     clear &= (recorded > 0.95) & (scores <= QUIET * scores.max())
     if not clear.any():
         return None
-    return int(starts[np.argmin(np.where(clear, scores, np.inf))])
+    quietest = np.flatnonzero(clear & (scores <= scores[clear].min()))
+    return int(starts[quietest[len(quietest) // 2]])
 
 
 def _scores(values: np.ndarray, hop_seconds: float, seconds: float, audio: AudioSettings) -> tuple[np.ndarray, np.ndarray]:
@@ -97,8 +104,11 @@ def _scores(values: np.ndarray, hop_seconds: float, seconds: float, audio: Audio
 def _middle_of_best(scores: np.ndarray) -> int:
     """Index in the middle of the plateau around the best score: a song shorter than the window is not left at its edge."""
     first = last = int(np.argmax(scores))
-    while last + 1 < len(scores) and scores[last + 1] >= 0.99 * scores[first]:
+    enough = PLATEAU * scores[first]
+    while last + 1 < len(scores) and scores[last + 1] >= enough:
         last += 1
+    while first > 0 and scores[first - 1] >= enough:
+        first -= 1
     return (first + last) // 2
 
 
@@ -106,7 +116,8 @@ def _frame_activity(bands: np.ndarray) -> np.ndarray:
     """Activity (frames,) of coarse bands (frames, bands) [dB]: how far they rise above their band and their moment."""
     above = bands - _quantile(bands, FLOOR_QUANTILE, axis=0)
     above -= np.maximum(_quantile(above, 0.5, axis=1), 0.0)
-    return np.sqrt(np.clip(above - PROMINENCE_DB, 0.0, LOUD_DB).sum(axis=1))
+    prominent = np.clip(above - PROMINENCE_DB, 0.0, LOUD_DB).sum(axis=1)
+    return np.sqrt(np.maximum(prominent - NOISE_DB, 0.0))
 
 
 def _quantile(values: np.ndarray, share: float, axis: int) -> np.ndarray:

@@ -153,7 +153,7 @@ class SoundFile:
                 for data in decoder:
                     self._temporary.write(data)
                 layout = {"samplerate": decoder.samplerate, "channels": decoder.channels}
-            self._temporary.flush()
+            self._temporary.seek(0)
             self._open(self._temporary, format="RAW", subtype="PCM_16", endian="LITTLE", **layout)
         except (audioread.DecodeError, AudioError, soundfile.LibsndfileError, ValueError, EOFError) as error:
             self._temporary.close()

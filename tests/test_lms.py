@@ -1,0 +1,136 @@
+"""The LMS and its normalisations, against librosa and formulas."""
+
+import librosa
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import signal
+from sound_files import noise, recording
+
+from birdnb.config import AudioSettings
+from birdnb.features.lms import FRAME_SECONDS, log_mel, mel_filters, mfcc_from_lms, normalise, pcen
+from birdnb.files import BirdnbError
+
+AUDIO = AudioSettings()
+
+
+def librosa_lms(waveform, audio=AUDIO):
+    power = librosa.feature.melspectrogram(
+        y=waveform, sr=audio.sample_rate, n_fft=audio.n_fft, hop_length=audio.hop_length, n_mels=audio.n_mels
+    )
+    return librosa.power_to_db(power, ref=1.0, amin=1e-10, top_db=None)
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.5, 3.0, 4.0, 5.0, 7.77])
+@pytest.mark.parametrize("level", [1e-4, 0.01, 1.0])
+def test_equals_librosa(seconds, level):
+    waveform = level * recording(seconds, seconds / 4, seconds / 2, level=1.0)
+    ours = log_mel(waveform, AUDIO)
+    assert ours.dtype == np.float32 and np.isfinite(ours).all()
+    np.testing.assert_allclose(ours, librosa_lms(waveform), atol=0.01)
+
+
+@pytest.mark.parametrize(
+    "audio",
+    [
+        AudioSettings(n_mels=64),
+        AudioSettings(n_mels=100, n_fft=1024, hop_length=320),
+        AudioSettings(sample_rate=32000, n_fft=1024, hop_length=500),
+        AudioSettings(n_fft=512, n_mels=128),  # some bands hold no bin at all
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Empty filters")
+def test_equals_librosa_with_other_settings(audio):
+    waveform = noise(2.0, audio.sample_rate, level=0.1)
+    np.testing.assert_allclose(log_mel(waveform, audio), librosa_lms(waveform, audio), atol=0.01)
+
+
+@pytest.mark.parametrize("seconds, frames", [(3.0, 130), (4.0, 173), (5.0, 216)])
+def test_shape_of_a_clip(seconds, frames):
+    audio = AudioSettings(clip_seconds=seconds)
+    assert log_mel(np.zeros(audio.clip_samples, np.float32), audio).shape == (128, frames) == (128, audio.n_frames)
+
+
+def test_silence_is_minus_100_db_and_a_sine_where_it_belongs():
+    np.testing.assert_allclose(log_mel(np.zeros(22050, np.float32), AUDIO), -100.0, atol=1e-4)
+    sine = np.sin(2 * np.pi * 3000 * np.arange(22050) / 22050).astype(np.float32)
+    centres = librosa.mel_frequencies(130, fmin=0, fmax=11025)[1:-1]
+    assert np.abs(centres[log_mel(sine, AUDIO)[:, 20].argmax()] - 3000) < 60
+
+
+def test_mel_filters_are_librosas():
+    np.testing.assert_array_equal(mel_filters(AUDIO), librosa.filters.mel(sr=22050, n_fft=2048, n_mels=128))
+
+
+def lms_batch(batch=3, frames=173, seed=0):
+    rng = np.random.default_rng(seed)
+    return (rng.normal(-50, 12, (batch, 128, frames)) + rng.normal(0, 10, (batch, 128, 1))).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", ["standard", "noise_floor", "pcen"])
+@pytest.mark.parametrize("frames", [130, 173])
+def test_numpy_and_torch_agree_batched_or_not(kind, frames):
+    lms = lms_batch(frames=frames)
+    expected = np.stack([normalise(one, kind) for one in lms])
+    np.testing.assert_allclose(normalise(lms, kind), expected, atol=1e-4)
+    ours = normalise(torch.from_numpy(lms), kind)
+    assert ours.dtype == torch.float32
+    np.testing.assert_allclose(ours.numpy(), expected, atol=2e-4)
+
+
+@pytest.mark.parametrize("kind", ["standard", "noise_floor", "pcen"])
+@pytest.mark.parametrize("convert", [np.asarray, torch.from_numpy])
+def test_half_precision_in_single_out_and_input_untouched(kind, convert):
+    lms = convert(lms_batch().astype(np.float16))
+    before = lms.copy() if isinstance(lms, np.ndarray) else lms.clone()
+    assert normalise(lms, kind).dtype in (np.float32, torch.float32)
+    assert (lms == before).all()
+
+
+def test_standard_has_zero_mean_and_unit_variance():
+    out = normalise(lms_batch(), "standard")
+    np.testing.assert_allclose(out.mean(axis=(1, 2)), 0, atol=1e-4)
+    np.testing.assert_allclose(out.std(axis=(1, 2)), 1, atol=1e-4)
+    assert np.isfinite(normalise(np.full((1, 128, 173), -100.0), "standard")).all()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(-30, 30), st.floats(-20, 20))
+def test_noise_floor_forgets_the_level_of_each_band(gain, tilt):
+    lms = lms_batch(1)
+    tilted = lms + gain + tilt * np.linspace(0, 1, 128, dtype=np.float32)[:, None]
+    np.testing.assert_allclose(normalise(tilted, "noise_floor"), normalise(lms, "noise_floor"), atol=1e-4)
+
+
+def test_noise_floor_by_hand():
+    lms = np.full((128, 5), -60.0, np.float32)
+    lms[3] = [-70.0, -60.0, -50.0, -60.0, 90.0]  # median -60: 0, 0, 10, 0, 40 (cut from 150)
+    out = normalise(lms, "noise_floor")
+    steps = (out[3] - out[0]) / (out[3, 4] - out[0, 4])
+    np.testing.assert_allclose(steps, [0, 0, 0.25, 0, 1], atol=1e-6)
+
+
+def test_pcen_equals_librosa():
+    power = 10.0 ** (lms_batch(2) / 10.0) * 2.0**31
+    coefficient = 0.4 / FRAME_SECONDS
+    b = (np.sqrt(1 + 4 * coefficient**2) - 1) / (2 * coefficient**2)
+    for one in power:
+        start = (
+            signal.lfilter_zi([b], [1, b - 1]) * one[:, :1]
+        )  # librosa starts at 1, whatever the level; ours at the first frame
+        expected = librosa.pcen(one, sr=22050, hop_length=512, time_constant=0.4, zi=start)
+        np.testing.assert_allclose(pcen(one), expected, rtol=2e-3, atol=2e-3)
+
+
+def test_mfcc_equals_librosa():
+    lms = lms_batch()
+    expected = np.stack([librosa.feature.mfcc(S=one, n_mfcc=40) for one in lms])
+    np.testing.assert_allclose(mfcc_from_lms(lms), expected, atol=1e-3)
+    np.testing.assert_allclose(mfcc_from_lms(torch.from_numpy(lms)).numpy(), expected, atol=2e-3)
+
+
+def test_an_unknown_normalisation_is_named():
+    with pytest.raises(BirdnbError, match="normalisation is 'loud': choose one of standard, noise_floor, pcen"):
+        normalise(lms_batch(), "loud")
