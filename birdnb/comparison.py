@@ -1,0 +1,203 @@
+"""Compare variants of a run over grouped folds: ``python -m birdnb.comparison CORPUS --folds 4 --variants pretraining``.
+
+Every variant is trained like any other run (``compare_ast_scratch``), so that finished ones are not repeated. The predictions
+of all folds and seeds are pooled; intervals and differences are over recording sessions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from birdnb import __version__
+from birdnb.acceleration import make_accelerator
+from birdnb.comparison_report import Comparison, Pooled, write_comparison
+from birdnb.config import Profile, RunSettings, load_profile, override
+from birdnb.data import StudyData, open_study
+from birdnb.evaluation import concatenate
+from birdnb.files import BirdnbError, safe_name
+from birdnb.model_card import machine
+from birdnb.report_tables import plain
+from birdnb.runs import CLASSICAL, RunResult, git_commit
+from birdnb.training import train_run
+
+PRESETS = Path(__file__).with_name("variants.yaml")
+KINSHIP = (
+    "**Synthesised songs: the figures say nothing about real birds.** Weights pretrained on invented song profit here from "
+    "kinship: the demo corpus' species are others, but the same synthesiser made them."
+)
+
+
+def load_comparison(name: str, path: Path = PRESETS) -> Comparison:
+    """A preset of ``variants.yaml``. Raises BirdnbError for one that is not there."""
+    presets = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if name not in presets:
+        raise BirdnbError(f"no comparison {name!r} in {path.name}: choose one of {', '.join(presets)}, or give --variant")
+    preset = presets[name]
+    return Comparison(name, **{**preset, "runs": tuple(preset["runs"])})
+
+
+def parse_variant(text: str) -> tuple[str, dict[str, Any]]:
+    """Read ``name: setting=value setting=value``, values being numbers, true, false or text.
+
+    Raises BirdnbError when it is written otherwise.
+    """
+    name, colon, words = text.partition(":")
+    pairs = [word.partition("=") for word in words.split()]
+    if not (name.strip() and colon) or not all(key and equals for key, equals, _ in pairs):
+        raise BirdnbError(f'--variant {text!r}: write "name: setting=value setting=value", or "name:" for the profile\'s own')
+    return name.strip(), {key: _literal(value) for key, _, value in pairs}
+
+
+def settings_of(comparison: Comparison, profile: Profile) -> dict[tuple[str, str], RunSettings]:
+    """The settings of every run and variant. Raises BirdnbError for a run or setting that is not there."""
+    for run in comparison.runs:
+        if run not in profile.runs:
+            raise BirdnbError(f"profile {profile.name} has no run {run!r}: choose from {', '.join(profile.runs)} by --runs")
+    return {
+        (run, variant): override(profile.runs[run], **changes)
+        for run in comparison.runs
+        for variant, changes in comparison.variants.items()
+    }
+
+
+def compare(
+    comparison: Comparison, corpus: str, profile: Profile, folds: int, seeds: Sequence[int] = (7,), progress: bool = True
+) -> list[Pooled]:
+    """Train every variant of every run on every fold and seed, and pool what they say; logistic regression comes first.
+
+    Finished trainings are loaded. Raises BirdnbError when settings do not exist, folds cannot be made or a training diverges.
+    """
+    settings = settings_of(comparison, profile)
+    jobs: list[tuple[str, str]] = [(CLASSICAL, CLASSICAL), *settings]
+    studies = [
+        (seed, open_study(corpus, profile, seed, (fold, folds), progress)) for seed in seeds for fold in range(1, folds + 1)
+    ]
+    results: dict[tuple[str, str], list[RunResult]] = {job: [] for job in jobs}
+    began, total = time.perf_counter(), len(studies) * len(jobs)
+    for number, (seed, data) in enumerate(studies):
+        for place, job in enumerate(jobs, 1):
+            name = CLASSICAL if job[0] == CLASSICAL else run_name(*job, seed)
+            results[job].append(train_run(data, name, settings.get(job), progress))
+            if progress:
+                done = number * len(jobs) + place
+                left = (time.perf_counter() - began) / done * (total - done) / 60
+                print(f"{done} of {total}: {name}, fold {number % folds + 1} of {folds}; about {left:.0f} minutes left")
+    return [_pool(job, results[job], [data for _, data in studies], comparison.side) for job in jobs]
+
+
+def run_name(run: str, variant: str, seed: int) -> str:
+    """Name of a compared training: ``compare_ast_scratch`` of ``phase3_ast_full``, with the seed unless it is 7."""
+    short = run.removeprefix("phase3_").removesuffix("_full")
+    return safe_name(f"compare_{short}_{variant}" + (f"_seed{seed}" if seed != 7 else "")).lower()
+
+
+def _pool(job: tuple[str, str], results: Sequence[RunResult], studies: Sequence[StudyData], side: str) -> Pooled:
+    parts, sessions, folds = [], [], []
+    for result, data in zip(results, studies, strict=True):
+        found = result.test if side == "test" else result.val
+        sessions += data.sessions(found.recording_ids)
+        folds.append(float((found.predicted == found.targets).mean()))
+        # a recording may be on the validation side of several folds, and is on the test side once a seed
+        parts.append(replace(found, recording_ids=[f"{name} {data.fold} {data.seed}" for name in found.recording_ids]))
+    minutes = sum(result.metrics["seconds"] for result in results) / 60
+    return Pooled(*job, concatenate(parts), sessions, folds, results[0].labels, minutes)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Compare from the shell; 0 when it is done, 2 after an error, 130 when interrupted."""
+    args = _parser().parse_args(argv)
+    try:
+        comparison, profile = _chosen(args), load_profile(args.profile)
+        pooled = compare(comparison, args.corpus, profile, args.folds, args.seeds)
+        words = [Path(word).name if word == args.corpus else word for word in (sys.argv[1:] if argv is None else argv)]
+        path = write_comparison(comparison, pooled, _about(pooled[0], args, shlex.join(words)))
+    except BirdnbError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from the last saved epoch", file=sys.stderr)
+        return 130
+    print(path.read_text(encoding="utf-8"))
+    print(path)
+    return 0
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return {"true": True, "false": False}.get(text.lower(), text)
+
+
+def _chosen(args: argparse.Namespace) -> Comparison:
+    """The comparison that the options ask for."""
+    given = dict(parse_variant(text) for text in args.variant)
+    if args.variants:
+        comparison = load_comparison(args.variants)
+    elif given:
+        comparison = replace(load_comparison("ablation"), variants={"recipe": {}})
+    else:
+        raise BirdnbError(
+            'nothing to compare: give --variants pretraining, --variants ablation or --variant "name: setting=value"'
+        )
+    variants = comparison.variants | given
+    unknown = sorted(set(args.only or ()) - set(variants))
+    if unknown:
+        raise BirdnbError(f"--only: no variant {unknown[0]!r}; there are {', '.join(variants)}")
+    if args.only:
+        variants = {name: changes for name, changes in variants.items() if name in (comparison.reference, *args.only)}
+    return replace(comparison, variants=variants, runs=tuple(args.runs or comparison.runs), side=args.side or comparison.side)
+
+
+def _about(any_of_them: Pooled, args: argparse.Namespace, words: str) -> str:
+    name = "demo" if args.corpus == "demo" else Path(args.corpus).resolve().name
+    n, species = len(set(any_of_them.sessions)), len(any_of_them.labels)
+    seeds = ", ".join(map(str, args.seeds))
+    text = (
+        f"Corpus {plain(name)}: {n} recording sessions judged on, {species} species. Profile {args.profile}, {args.folds} "
+        f"folds that keep sessions together, seed {seeds}.\n\n`python -m birdnb.comparison {words}` wrote this page; "
+        f"birdnb {git_commit() or __version__}, {machine(make_accelerator().device)}."
+    )
+    return f"{KINSHIP}\n\n{text}" if args.corpus == "demo" else text
+
+
+def _parser() -> argparse.ArgumentParser:
+    presets = yaml.safe_load(PRESETS.read_text(encoding="utf-8"))
+    known = "\n".join(f"  {name}: {', '.join(preset['variants'])}" for name, preset in presets.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m birdnb.comparison", formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Train variants of the profile's runs on grouped folds and write reports/<name>.md: scores with intervals\n"
+        "and paired differences. Finished trainings are not repeated; a killed one goes on.",
+        epilog=f"variants in {PRESETS.name}:\n{known}\n\n"
+        "examples:\n"
+        "  python -m birdnb.comparison data/my_birds --variants pretraining --runs phase3_ast_full \\\n"
+        '      --variant "AudioSet: pretrained=true normalisation=standard" --variant "mine: pretrained=weights.safetensors"\n'
+        '  python -m birdnb.comparison data/my_birds --variant "slow: lr_backbone=3e-4 epochs=20"\n'
+        '  python -m birdnb.comparison data/my_birds --variants ablation --only "no MixUp" PCEN --seeds 7 8',
+    )  # fmt: skip
+    parser.add_argument("corpus", metavar="CORPUS", help="demo, or the folder of a corpus")
+    parser.add_argument("--variants", choices=list(presets), help="a comparison of variants.yaml; also names the report")
+    parser.add_argument("--variant", action="append", default=[], metavar="TEXT", help='"name: setting=value ..."; repeatable')
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="only these variants (and the one they are compared with)")
+    parser.add_argument(
+        "--runs", nargs="+", metavar="RUN", help="runs of the profile to vary (default: those of the comparison)"
+    )
+    parser.add_argument("--side", choices=["validation", "test"], help="recordings to judge on (default: the comparison's)")
+    parser.add_argument("--folds", type=int, default=4, metavar="K", help="grouped folds (default 4)")
+    parser.add_argument("--profile", default="laptop", help="laptop (the default), gpu, or a YAML file")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[7], metavar="N", help="of folds and training (default 7)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
