@@ -65,7 +65,8 @@ def find_windows(coarse: Coarse, seconds: float, audio: AudioSettings) -> list[i
     remaining = coarse.activity.copy()
     frame_times = np.arange(len(remaining)) * coarse.hop_seconds
     starts, scores = _scores(remaining, coarse.hop_seconds, seconds, audio)
-    free, best, chosen = np.ones(len(starts), bool), scores.max(), []
+    free, best = np.ones(len(starts), bool), scores.max()
+    chosen: list[int] = []
     while len(chosen) < audio.segments_per_recording and free.any():
         index = _middle_of_best(np.where(free, scores, -1.0))
         if chosen and scores[index] <= WORTH * best:

@@ -161,7 +161,7 @@ def _pack(folder: Path, audio: AudioSettings, kept: list[Record], progress: bool
     packs = [packing.lms_pack(folder, audio, kept), packing.noise_pack(folder, audio, kept)]
     try:
         for pack in packs:
-            if pack.files and not pack.path.is_file():
+            if not packing.is_packed(pack):
                 packing.write_pack(pack, tqdm(pack.files, desc="packing", unit="recording", **quiet))
     except packing.DamagedError:
         return {r.recording_id for r in kept if not all(map(packing.is_intact, packing.files_of(folder, audio, r)))}

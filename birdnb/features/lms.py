@@ -15,7 +15,7 @@ from scipy import fft, signal
 from birdnb.config import AudioSettings
 from birdnb.files import BirdnbError
 
-Array = TypeVar("Array", np.ndarray, Any)  # an array or a torch tensor
+Array = TypeVar("Array", bound=Any)  # an array or a torch tensor
 FRAMES_PER_BLOCK = 32  # 256 kB of float32 at n_fft 2048: stays in the processor's cache
 BANDS_PER_PRODUCT = 32  # a quarter of the mel bands reaches a fraction of the bins: three quarters of the product are zeros
 AMIN = 1e-10  # [power] floor of the decibels: -100 dB
@@ -59,7 +59,7 @@ def normalise(lms: Array, kind: str) -> Array:
     ``standard``: zero mean, unit variance. ``noise_floor``: decibels above each band's median over time, cut to 0-40, scaled
     to about unit variance. ``pcen``: per-channel energy normalisation (Wang et al. 2017), then zero mean, unit variance.
     """
-    lms = lms.float() if _is_torch(lms) else np.asarray(lms, np.float32)
+    lms = _float32(lms)
     if kind == "standard":
         return _standardise(lms)
     if kind == "noise_floor":
@@ -81,8 +81,12 @@ def pcen(power: Array) -> Array:
 
 def mfcc_from_lms(lms: Array, n_mfcc: int = 40) -> Array:
     """Mel-frequency cepstral coefficients (..., n_mfcc, T) of an LMS (..., n_mels, T): an orthonormal DCT-II over the bands."""
-    lms = lms.float() if _is_torch(lms) else np.asarray(lms, np.float32)
+    lms = _float32(lms)
     return _like(_dct(lms.shape[-2], n_mfcc), lms) @ lms  # (n_mfcc, n_mels) @ (..., n_mels, T)
+
+
+def _float32(lms: Any) -> Any:
+    return lms.float() if _is_torch(lms) else np.asarray(lms, np.float32)
 
 
 def _standardise(lms: Array) -> Array:
@@ -93,7 +97,7 @@ def _standardise(lms: Array) -> Array:
     return (lms - mean) / (std + 1e-6)
 
 
-def _median_over_time(lms: Array) -> Array:
+def _median_over_time(lms: Any) -> Any:
     """Lower median of each band (..., n_mels, 1)."""
     if _is_torch(lms):
         return lms.median(dim=-1, keepdim=True).values

@@ -99,9 +99,14 @@ def is_intact(file: SpectrogramFile) -> bool:
     return True
 
 
-def file_bytes(file: SpectrogramFile) -> int:
-    """Size of the file [bytes]; its header takes 128."""
+def file_bytes(file: SpectrogramFile | Pack) -> int:
+    """Size of a whole file [bytes]; its header takes 128."""
     return 128 + 2 * int(np.prod(file.shape))
+
+
+def is_packed(pack: Pack) -> bool:
+    """Whether a packed file is there and as long as it should be, or not needed."""
+    return not pack.files or (pack.path.is_file() and pack.path.stat().st_size == file_bytes(pack))
 
 
 def write_pack(pack: Pack, files: Iterable[SpectrogramFile]) -> None:

@@ -56,6 +56,14 @@ class LmsCache:
         rows = [self._noise_row[name] for name in recording_ids if self._record(name).noise_checksum is not None]
         return np.asarray(self._packed_noise[np.array(rows, int)])
 
+    def __post_init__(self) -> None:
+        self._packed_noise  # noqa: B018 - mapped now: a later build, of a corpus that has changed, deletes these files
+        self.packed  # noqa: B018
+
+    def __getstate__(self) -> dict[str, object]:
+        """Another process maps the files itself: they are not copied there."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("packed", "_packed_noise")}
+
     @cached_property
     def packed(self) -> np.ndarray:
         """All spectrograms (sum of segments, n_mels, T) float16 [dB], memory-mapped, in the order of the index."""

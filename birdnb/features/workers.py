@@ -56,8 +56,9 @@ def extract_one(task: Task) -> Record:
     record = Record(task.recording_id, task.path)
     try:
         record = _look_at(record, task.source)
-        if _unchanged(task, record):
-            return dataclasses.replace(task.known, path=record.path, size=record.size, modified=record.modified)
+        known = _unchanged(task, record)
+        if known is not None:
+            return dataclasses.replace(known, path=record.path, size=record.size, modified=record.modified)
         return _extract(task, record)
     except OSError as error:
         return dataclasses.replace(record, reason=f"cannot be opened: {error.strerror or error}")
@@ -73,12 +74,14 @@ def _look_at(record: Record, source: str) -> Record:
     return dataclasses.replace(record, size=stat.st_size, modified=stat.st_mtime_ns, sha256=digest)
 
 
-def _unchanged(task: Task, record: Record) -> bool:
-    """Whether the same bytes were looked at before, and what came of it is still there."""
+def _unchanged(task: Task, record: Record) -> Record | None:
+    """What became of the same bytes before, when it is still there."""
     known = task.known
     if known is None or known.sha256 != record.sha256:
-        return False
-    return all(map(packing.is_intact, packing.files_of(task.folder, task.audio, known))) if not known.reason else True
+        return None
+    if known.reason or all(map(packing.is_intact, packing.files_of(task.folder, task.audio, known))):
+        return known
+    return None
 
 
 def _extract(task: Task, record: Record) -> Record:
@@ -93,8 +96,8 @@ def _extract(task: Task, record: Record) -> Record:
         channels=found.channels,
         noise_checksum=None if found.noise is None else 0,
     )
-    checksums = []
-    for file, lms in zip(packing.files_of(task.folder, task.audio, record), [found.lms, found.noise], strict=False):
+    checksums, arrays = [], [found.lms] if found.noise is None else [found.lms, found.noise]
+    for file, lms in zip(packing.files_of(task.folder, task.audio, record), arrays, strict=True):
         checksums.append(packing.write_array(file.path, lms.astype("float16")))
     return dataclasses.replace(record, checksum=checksums[0], noise_checksum=checksums[1] if len(checksums) > 1 else None)
 

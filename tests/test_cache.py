@@ -1,0 +1,411 @@
+"""The cache: what is in it, what is left out and why, and that it is the same after changes, damage and sudden death."""
+
+import os
+import pickle
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sound_files import corpus_of, noise, reasons, recording, write
+
+from birdnb.config import AudioSettings
+from birdnb.features import cache as cache_module
+from birdnb.features import packing
+from birdnb.features.cache import build_cache
+from birdnb.features.extract import extract
+from birdnb.files import BirdnbError
+
+AUDIO = AudioSettings()
+
+
+@pytest.fixture(autouse=True)
+def scratch(tmp_path, monkeypatch):
+    monkeypatch.setenv("BIRDNB_ARTIFACTS", str(tmp_path / "artifacts"))
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """Six recordings: 10 s with silence, short, stereo ogg, ..."""
+    root = tmp_path / "corpus"
+    write(root / "long.wav", recording(14.0, 1.0, 2.0))
+    write(root / "short.flac", recording(1.5, 0.2, 1.0))
+    write(root / "sub/stereo one.ogg", np.stack([recording(9.0, 4.0, 2.0, 32000)] * 2, axis=1), 32000)
+    for seed in range(3):
+        write(root / f"{seed}.wav", recording(6.0, seed + 0.5, 1.0, seed=seed))
+    files = {
+        "long": "long.wav",
+        "short": "short.flac",
+        "stereo": "sub/stereo one.ogg",
+        "a0": "0.wav",
+        "a1": "1.wav",
+        "a2": "2.wav",
+    }
+    return corpus_of(root, files, {"long": "b", "a1": "b"})
+
+
+def build(corpus, jobs=1):
+    return build_cache(corpus, AUDIO, jobs=jobs, progress=False)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every finished file of a cache, but the ledger, which tells times of change."""
+    files = [path for path in Path(folder).rglob("*") if path.is_file() and not path.name.startswith(".")]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files if path.name != "state.jsonl"}
+
+
+def counted(monkeypatch):
+    """Count extractions in this process (jobs=1)."""
+    calls = []
+    from birdnb.features import extract as module
+
+    real = module.extract
+    monkeypatch.setattr(module, "extract", lambda path, audio: (calls.append(Path(path).name), real(path, audio))[1])
+    return calls
+
+
+def test_what_is_in_it(corpus, tmp_path):
+    cache = build(corpus)
+    assert list(cache.index["recording_id"]) == list(corpus.manifest["recording_id"])
+    assert cache.folder.parent == tmp_path / "artifacts" / "audio_lms_cache" / "small"
+    for row in cache.index.itertuples():
+        expected = extract(corpus.root / row.path, AUDIO)
+        lms = cache.load(row.recording_id)
+        assert lms.dtype == np.float16 and lms.shape == (row.segments, 128, 173)
+        np.testing.assert_array_equal(lms, expected.lms.astype(np.float16))
+        assert [float(start) for start in row.starts.split(";")] == pytest.approx(expected.starts, abs=1e-3)
+        assert (row.sample_rate, row.channels) == (expected.sample_rate, expected.channels)
+        assert row.seconds == pytest.approx(expected.seconds, abs=1e-5)
+        noise_lms = cache.noise(row.recording_id)
+        assert (noise_lms is None) == (expected.noise is None) == (not row.noise)
+        if noise_lms is not None:
+            np.testing.assert_array_equal(noise_lms, expected.noise.astype(np.float16))
+    assert cache.index["noise"].any() and not cache.index["noise"].all()
+    pd.testing.assert_frame_equal(
+        pd.read_csv(cache.folder / "index.csv", dtype={"starts": str, "recording_id": str}), cache.index
+    )
+
+
+def test_many_at_once(corpus):
+    cache = build(corpus)
+    wanted = ["a1", "long", "short"]
+    lms, owner = cache.load_many(wanted)
+    np.testing.assert_array_equal(lms, np.concatenate([cache.load(name) for name in wanted]))
+    np.testing.assert_array_equal(owner, np.repeat([0, 1, 2], [len(cache.load(name)) for name in wanted]))
+    best, owner = cache.load_many(wanted, segments=1)
+    np.testing.assert_array_equal(best, np.stack([cache.load(name)[0] for name in wanted]))
+    np.testing.assert_array_equal(owner, [0, 1, 2])
+    assert isinstance(cache.packed, np.memmap)
+    with_noise = [name for name in wanted if cache.noise(name) is not None]
+    np.testing.assert_array_equal(cache.noise_bank(wanted), np.stack([cache.noise(name) for name in with_noise]))
+    assert cache.noise_bank([]).shape == (0, 128, 173) and cache.load_many([])[0].shape == (0, 128, 173)
+    for ask in (cache.load, cache.noise, lambda name: cache.load_many([name])):
+        with pytest.raises(BirdnbError, match=r"'gone' is not in the cache: see .*quarantine\.csv"):
+            ask("gone")
+
+
+def test_another_process_maps_the_files_itself(corpus):
+    cache = build(corpus)
+    pickled = pickle.dumps(cache)
+    assert len(pickled) < 20_000
+    np.testing.assert_array_equal(pickle.loads(pickled).load_many(["long"])[0], cache.load("long"))
+
+
+def test_nothing_is_done_twice(corpus, monkeypatch):
+    calls = counted(monkeypatch)
+    folder = build(corpus).folder
+    assert len(calls) == 6
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    build(corpus)
+    assert len(calls) == 6 and {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_a_finished_cache_opens_where_nothing_may_be_written(corpus):
+    folder = build(corpus).folder
+    paths = [folder, *folder.rglob("*")]
+    for path in paths:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    try:
+        assert len(build(corpus).load("long")) > 0
+    finally:
+        for path in paths:
+            path.chmod(0o755)
+
+
+def test_settings_have_caches_of_their_own(corpus):
+    longer = build_cache(corpus, AudioSettings(clip_seconds=5.0), jobs=1, progress=False)
+    assert longer.folder != build(corpus).folder and longer.load("long").shape[1:] == (128, 216)
+
+
+def test_changed_and_added_recordings_only(corpus, monkeypatch):
+    before = build(corpus)
+    calls = counted(monkeypatch)
+    write(corpus.root / "1.wav", recording(6.0, 3.0, 1.0, seed=9))
+    os.utime(corpus.root / "2.wav")  # touched, but the same
+    write(corpus.root / "new.wav", recording(5.0, 1.0, 1.0, seed=10))
+    manifest = pd.concat(
+        [corpus.manifest, corpus.manifest.tail(1).assign(recording_id="new", path="new.wav")], ignore_index=True
+    )
+    object.__setattr__(corpus, "manifest", manifest)
+    after = build(corpus)
+    assert sorted(calls) == ["1.wav", "new.wav"]
+    assert len(after.load_many(["new"])[0]) == 1
+    assert not np.array_equal(after.load("a1"), before.load_many(["a1"])[0])
+    np.testing.assert_array_equal(after.load_many(["a2", "long"])[0], before.load_many(["a2", "long"])[0])
+    assert len(list((after.folder / "packed").glob("*.npy"))) == 2  # the old ones are gone
+
+
+def test_a_recording_that_vanishes_is_reported_and_comes_back(corpus):
+    build(corpus)
+    moved = (corpus.root / "1.wav").rename(corpus.root / "aside")
+    gone = build(corpus)
+    assert dict(zip(gone.quarantine["recording_id"], gone.quarantine["reason"], strict=True)) == {
+        "a1": "cannot be opened: No such file or directory"
+    }
+    moved.rename(corpus.root / "1.wav")
+    assert "a1" in set(build(corpus).index["recording_id"])
+
+
+@pytest.mark.parametrize("harm", ["cut", "flipped", "emptied", "deleted", "pickled"])
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_damaged_spectrogram_is_made_again(corpus, harm, packed, monkeypatch):
+    cache = build(corpus)
+    sound, path = contents(cache.folder), cache.folder / "long.npy"
+    time.sleep(0.01)
+    if harm == "cut":
+        os.truncate(path, 5000)
+    elif harm == "flipped":
+        data = bytearray(path.read_bytes())
+        data[-1000] ^= 0xFF
+        path.write_bytes(data)
+    elif harm == "emptied":
+        os.truncate(path, 0)
+    elif harm == "deleted":
+        path.unlink()
+    else:
+        np.save(path, np.array([{"code": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(BirdnbError, match=r"long\.npy is missing or damaged: run again"):
+        cache.load("long")
+    if not packed:
+        shutil.rmtree(cache.folder / "packed")
+    calls = counted(monkeypatch)
+    assert contents(build(corpus).folder) == sound and calls == ["long.wav"]
+
+
+def test_damaged_tables_ledger_and_packs_are_made_again(corpus):
+    folder = build(corpus).folder
+    sound = contents(folder)
+    (folder / "index.csv").write_text("nonsense")
+    (folder / "quarantine.csv").unlink()
+    (folder / "state.jsonl").write_text((folder / "state.jsonl").read_text()[:-40] + "\n{broken\n[]\n\x00\n")
+    next((folder / "packed").glob("*-noise.npy")).unlink()
+    assert contents(build(corpus).folder) == sound
+
+
+def test_a_damaged_pack_is_made_again(corpus):
+    cache = build(corpus)
+    pack = next(path for path in (cache.folder / "packed").glob("*.npy") if "noise" not in path.name)
+    sound = pack.read_bytes()
+    os.truncate(pack, 1000)
+    again = build(corpus)
+    assert pack.read_bytes() == sound and len(again.packed)
+
+
+def test_doubles_and_label_conflicts(corpus):
+    for copy, source in [("copy", "0.wav"), ("other name", "0.wav"), ("conflict", "2.wav")]:
+        shutil.copy(corpus.root / source, corpus.root / f"{copy}.wav")
+    extra = corpus_of(
+        corpus.root, {"copy": "copy.wav", "other name": "other name.wav", "conflict": "conflict.wav"}, {"conflict": "z"}
+    )
+    object.__setattr__(corpus, "manifest", pd.concat([corpus.manifest, extra.manifest], ignore_index=True))
+    cache = build(corpus)
+    told = dict(zip(cache.quarantine["recording_id"], cache.quarantine["reason"], strict=True))
+    assert told == {
+        "copy": "duplicate: the same bytes as a0",
+        "other name": "duplicate: the same bytes as a0",
+        "a2": "label conflict: the same bytes as conflict (z)",
+        "conflict": "label conflict: the same bytes as a2 (a)",
+    }
+    assert set(cache.index["recording_id"]) == {"long", "short", "stereo", "a0", "a1"}
+    (corpus.root / "conflict.wav").unlink()  # the remaining one is trusted again
+    assert reasons(build(corpus).quarantine) == {"copy": "duplicate", "other name": "duplicate", "conflict": "cannot be opened"}
+
+
+def test_what_the_corpus_left_out_is_carried_over(corpus):
+    corpus.left_out.loc[0] = ["x", "x.wav", "", "no species"]
+    assert build(corpus).quarantine.values.tolist() == [["x", "x.wav", "", "no species"]]
+
+
+@pytest.mark.parametrize("bad", ["../../x", "/etc/x", "..", ".hidden", "a/b", "a\\b", "", " ", "a\nb", "x" * 300, "nul\0"])
+def test_an_unsafe_recording_id_writes_nothing(corpus, bad, tmp_path):
+    corpus.manifest.loc[0, "recording_id"] = bad
+    cache = build(corpus)
+    assert reasons(cache.quarantine) == {bad: "unsafe recording_id"} and len(cache.index) == 5
+    assert {path.parent for path in tmp_path.rglob("*.npy")} <= {cache.folder, cache.folder / "noise", cache.folder / "packed"}
+
+
+def test_a_corpus_of_which_nothing_survives_stops_with_a_summary(tmp_path):
+    (tmp_path / "a.wav").write_text("text")
+    (tmp_path / "b.wav").touch()
+    write(tmp_path / "c.wav", noise(0.1))
+    corpus = corpus_of(tmp_path, {"a": "a.wav", "b": "b.wav", "c": "c.wav", "d": "d.wav"})
+    with pytest.raises(BirdnbError, match="no recording of corpus 'small' can be used") as error:
+        build(corpus)
+    for part in ("1 x cannot be decoded", "1 x empty", "1 x too short", "1 x cannot be opened"):
+        assert part in str(error.value)
+
+
+def full(*_args, **_kwargs):
+    raise OSError(28, "No space left on device")
+
+
+def test_a_full_disk_is_told_and_does_not_count_against_the_recording(corpus, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(packing.np.lib.format, "write_array_header_1_0", full)
+        with pytest.raises(BirdnbError, match="no space left on the disk"):
+            build(corpus)
+    cache = build(corpus)
+    assert len(cache.index) == 6 and cache.quarantine.empty
+
+
+def test_a_full_disk_while_the_ledger_grows(corpus, monkeypatch):
+    class Full:
+        write = staticmethod(full)
+        close = staticmethod(lambda: None)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("birdnb.features.ledger.open", lambda *_a, **_k: Full(), raising=False)
+        with pytest.raises(BirdnbError, match=r"state\.jsonl"):
+            build(corpus)
+    assert len(build(corpus).index) == 6
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_device_really_is_told(corpus, tmp_path):
+    folder = build(corpus).folder
+    (folder / "state.jsonl").unlink()
+    (folder / "state.jsonl").symlink_to("/dev/full")
+    with pytest.raises(BirdnbError, match=r"state\.jsonl"):
+        build(corpus)
+
+
+def test_a_folder_that_may_not_be_written_is_told(corpus, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("BIRDNB_ARTIFACTS", str(tmp_path / "file"))
+    with pytest.raises(BirdnbError, match="file"):
+        build(corpus)
+
+
+def test_left_overs_of_killed_builds_are_swept(corpus):
+    folder = build(corpus).folder
+    old, young = folder / "noise" / ".tmp-old.npy", folder / ".tmp-young.npy"
+    old.touch(), young.touch()
+    os.utime(old, (time.time() - 2 * cache_module.STALE_SECONDS,) * 2)
+    build(corpus)
+    assert not old.exists() and young.exists()
+
+
+def test_reading_a_finished_cache_imports_no_audio_library(corpus, tmp_path):
+    build(corpus)
+    code = f"""
+import sys
+import pandas as pd
+from pathlib import Path
+from types import SimpleNamespace
+from birdnb.config import AudioSettings
+from birdnb.features.cache import build_cache
+manifest = pd.read_csv({str(tmp_path / "manifest.csv")!r}, dtype=str, keep_default_na=False)
+left_out = pd.DataFrame(columns=["recording_id", "path", "species", "reason"])
+corpus = SimpleNamespace(name="small", root=Path({str(corpus.root)!r}), manifest=manifest, left_out=left_out)
+cache = build_cache(corpus, AudioSettings())
+cache.load_many(["long", "a0"]); cache.noise_bank(["long"]); cache.load("long")
+print(sorted(set(sys.modules) & {{"librosa", "soundfile", "soxr", "torchaudio", "audioread", "numba"}}))
+"""
+    corpus.manifest.to_csv(tmp_path / "manifest.csv", index=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]" and "spectrograms" not in done.stderr  # and no bar when there is nothing to do
+
+
+BUILD = """
+import sys
+import pandas as pd
+from pathlib import Path
+from types import SimpleNamespace
+from birdnb.config import AudioSettings
+from birdnb.features.cache import build_cache
+root = Path(sys.argv[1])
+manifest = pd.read_csv(root / "manifest.csv", dtype=str, keep_default_na=False)
+left_out = pd.DataFrame(columns=["recording_id", "path", "species", "reason"])
+corpus = SimpleNamespace(name="many", root=root, manifest=manifest, left_out=left_out)
+cache = build_cache(corpus, AudioSettings(), jobs=int(sys.argv[2]))
+print(len(cache.index))
+"""
+
+
+@pytest.fixture
+def many(tmp_path):
+    """Forty short recordings, some of them bad."""
+    root = tmp_path / "many"
+    for number in range(40):
+        write(
+            root / f"{number}.wav", recording(5.0 + number % 3, 0.1 * number, 1.0, seed=number) if number % 10 else noise(0.1)
+        )
+    corpus = corpus_of(root, {f"r{number:02d}": f"{number}.wav" for number in range(40)})
+    corpus.manifest.to_csv(root / "manifest.csv", index=False)
+    return root
+
+
+def start(root: Path, artifacts: Path, jobs: int) -> subprocess.Popen:
+    environment = {**os.environ, "BIRDNB_ARTIFACTS": str(artifacts)}
+    return subprocess.Popen(
+        [sys.executable, "-c", BUILD, str(root), str(jobs)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process: subprocess.Popen) -> str:
+    out, error = process.communicate(timeout=120)
+    assert process.returncode == 0, error
+    return out.strip()
+
+
+def test_killed_at_random_it_ends_the_same(many, tmp_path):
+    """In this process or over workers, which live on for a moment. BIRDNB_TEST_KILLS (3) says how often it is killed."""
+    finish(start(many, tmp_path / "undisturbed", jobs=2))
+    undisturbed = next((tmp_path / "undisturbed/audio_lms_cache/many").iterdir())
+    progress, rng = [0], random.Random(7)
+    for kill in range(int(os.environ.get("BIRDNB_TEST_KILLS", "3"))):
+        process = start(many, tmp_path / "killed", jobs=1 + kill % 2)
+        wait_for_progress(process, tmp_path / "killed", progress[-1])
+        time.sleep(rng.uniform(0.0, 0.15))
+        process.kill()
+        process.communicate()
+        progress.append(len(list((tmp_path / "killed").rglob("r*.npy"))))
+    assert finish(start(many, tmp_path / "killed", jobs=1)) == "36"
+    killed = next((tmp_path / "killed/audio_lms_cache/many").iterdir())
+    assert progress[1] < len(list(undisturbed.rglob("r*.npy"))) and progress == sorted(progress)
+    assert contents(killed) == contents(undisturbed)
+
+
+def wait_for_progress(process: subprocess.Popen, artifacts: Path, files: int) -> None:
+    """Wait until a process has written more spectrograms than there were, or has ended."""
+    while process.poll() is None and len(list(artifacts.rglob("r*.npy"))) <= files:
+        time.sleep(0.005)
+
+
+def test_two_at_once_do_no_harm(many, tmp_path):
+    both = [start(many, tmp_path / "both", jobs) for jobs in (1, 2)]
+    assert [finish(process) for process in both] == ["36", "36"]
+    finish(start(many, tmp_path / "one", 1))
+    both_folder, one = (next((tmp_path / name / "audio_lms_cache/many").iterdir()) for name in ("both", "one"))
+    assert contents(both_folder) == contents(one)
