@@ -19,7 +19,7 @@ from birdnb.runs import CLASSICAL
 READING = (
     "Judged on the {side} recordings of all folds together; brackets hold 95 % intervals from drawing recording sessions "
     "again. Differences are paired, from *{reference}*: the same sessions are drawn for both. An interval that holds zero "
-    "means that these recordings cannot tell. Logistic regression on MFCC statistics (classical_mfcc) is there for comparison."
+    "means that these recordings cannot tell. Logistic regression on MFCC statistics is there for comparison."
 )
 
 
@@ -57,7 +57,12 @@ def comparison_rows(comparison: Comparison, pooled: Sequence[Pooled], run: str) 
     reference = next(p for p in chosen if p.variant == comparison.reference)
     rows = []
     for one in chosen:
-        row = {"name": one.variant, "minutes": one.minutes, "folds": one.folds, "paired": None}
+        row = {
+            "name": title(CLASSICAL) if one.run == CLASSICAL else one.variant,
+            "minutes": one.minutes,
+            "folds": one.folds,
+            "paired": None,
+        }
         row["scores"] = summarise(one.predictions, one.labels, one.sessions)
         if one is not reference:
             row["paired"] = paired_bootstrap(one.predictions, reference.predictions, one.sessions)
@@ -97,7 +102,7 @@ def _table(rows: Sequence[dict[str, Any]], reference: str) -> pd.DataFrame:
             "accuracy of each fold [%]": ", ".join(f"{100 * fold:.1f}" for fold in row["folds"]),
             f"accuracy over {plain(reference)}": points(paired.get("difference"), paired.get("ci95")),
             "p": f"{paired['p']:.3f}" if paired else NONE,
-            f"F1 over {plain(reference)}": f"{paired['f1_difference']:+.3f}" if paired else NONE,
+            f"F1 over {plain(reference)}": f"{paired['f1_difference']:+.3f}".replace("-", "−") if paired else NONE,
             "training": duration(60 * row["minutes"]),
         })  # fmt: skip
     return pd.DataFrame(table)
