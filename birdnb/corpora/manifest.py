@@ -130,11 +130,11 @@ def audit_split(manifest: pd.DataFrame, side: pd.Series, group_by: str = "sessio
     table["session"], table["recordist"] = sessions(manifest), groups(manifest, "recordist")
     table["group"] = groups(manifest, group_by)
     for what, name in (("path", "file"), ("group", group_by)):
-        sides = table.groupby(what)["side"].unique()
-        leaks = sides[sides.map(len) > 1]
-        if len(leaks):
-            where = " and ".join(sorted(leaks.iloc[0]))
-            raise BirdnbError(f"leakage: the {name} {leaks.index[0]!r} is in {where} ({len(leaks)} such): make the split again")
+        numbers = table[[what, "side"]].drop_duplicates().value_counts(what, sort=False)
+        leaks = sorted(numbers.index[numbers > 1])
+        if leaks:
+            where = " and ".join(sorted(table.loc[table[what] == leaks[0], "side"].unique()))
+            raise BirdnbError(f"leakage: the {name} {leaks[0]!r} is in {where} ({len(leaks)} such): make the split again")
     counts = table.groupby("side").agg(
         recordings=("recording_id", "size"), sessions=("session", "nunique"),
         recordists=("recordist", "nunique"), species=("species", "nunique"),

@@ -1,23 +1,27 @@
-"""Share groups of recordings out so that each part gets its share of every species: scikit-learn's folds, then single moves."""
+"""Share groups of recordings out so that each part gets its share of every species: a first deal, then single moves."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-from sklearn.model_selection import StratifiedGroupKFold
 
 from birdnb.files import BirdnbError
+
+MANY = 3000  # groups; the folds of scikit-learn take a second for so many, and the time grows with their number
+TRIES = 150_000  # moves tried at most, some seconds
+BETTER = 1e-9  # less is rounding
+
+Badness = tuple[int, int, int, float]  # empty parts; species not in part 0; species not in another; distance from the shares
 
 
 def share_out(species: np.ndarray, group: np.ndarray, shares: Sequence[float], rng: np.random.Generator) -> np.ndarray:
     """Give each recording a part so that no group is in two parts and each part has its share of each species.
 
-    Several shuffles of StratifiedGroupKFold are tried, their folds dealt out to the parts; the best one is then improved by
-    moving one group at a time while that helps. Better means, in this order: every species in part 0; every species in every
-    part; proportions nearest to ``shares``, of a species' recordings and of its groups alike (a test side of 24 recordings by
-    2 recordists would say little).
+    Several first deals are made (``_candidates``); the best two are improved by moving one group at a time while that helps.
+    Better means, in this order: every species in part 0; every species in every part; proportions nearest to ``shares``, of a
+    species' recordings and of its groups alike (a test side of 24 recordings by 2 recordists would say little).
 
     species, group : np.ndarray [shape=(n,)], labels
     shares : share of each part, adding up to 1
@@ -29,31 +33,67 @@ def share_out(species: np.ndarray, group: np.ndarray, shares: Sequence[float], r
     if len(group_names) < len(shares):
         raise BirdnbError(f"{len(group_names)} groups of recordings cannot be shared out to {len(shares)} parts: "
                           "add recordings of other recordists, dates or places")  # fmt: skip
-    counts = np.zeros((len(group_names), len(names)), dtype=np.int64)  # (groups, species)
-    np.add.at(counts, (group_of, class_of), 1)
-    counts = np.hstack([counts, counts > 0])  # (groups, 2 species): recordings, then whether the group has the species at all
-    rounds = 5 if len(group_names) < 2000 else 2  # a second or so for 5,000 groups of 90 species
-    candidates = [c for _ in range(rounds) for c in _candidates(class_of, group_of, shares, rng)]
-    candidates.sort(key=lambda part_of: _badness(_totals(counts, part_of, len(shares)), shares))
-    improved = [_improve(part_of, counts, shares, rng) for part_of in candidates[:2]]
-    return min(improved, key=lambda pair: pair[0])[1][group_of]
+    contents = _contents(class_of, group_of, len(names))
+    found = [_Parts(part_of, contents, len(names), shares) for part_of in _candidates(class_of, group_of, shares, rng)]
+    found.sort(key=lambda parts: parts.badness)
+    for parts in found[:2]:
+        _improve(parts, rng)
+    return np.array(min(found[:2], key=lambda parts: parts.badness).part_of)[group_of]
+
+
+def _contents(class_of: np.ndarray, group_of: np.ndarray, n_species: int) -> list[list[tuple[int, int]]]:
+    """For each group, its species (numbers) with the number of recordings."""
+    contents: list[list[tuple[int, int]]] = [[] for _ in range(group_of.max() + 1)]
+    pairs, counts = np.unique(group_of * n_species + class_of, return_counts=True)
+    for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
+        contents[pair // n_species].append((pair % n_species, count))
+    return contents
 
 
 def _candidates(
     class_of: np.ndarray, group_of: np.ndarray, shares: Sequence[float], rng: np.random.Generator
-) -> list[np.ndarray]:
-    """A few ways to deal the folds of one shuffle out to the parts, each an array (groups,) of part numbers."""
+) -> Iterator[np.ndarray]:
+    """First deals, each an array (groups,) of part numbers: of StratifiedGroupKFold's folds, or of the groups one by one."""
+    if group_of.max() >= MANY:
+        yield from (_dealt(class_of, group_of, shares, rng) for _ in range(2))
+        return
     folds_per_part = _fold_counts(shares)
-    n_folds = min(sum(folds_per_part), int(np.bincount(class_of).max()), int(group_of.max()) + 1)
+    dealt = np.repeat(np.arange(len(shares)), folds_per_part)  # (folds,): the part of each fold
+    for _ in range(5 if group_of.max() < 2000 else 2):
+        fold_of = _folds(class_of, group_of, sum(folds_per_part), rng)
+        yield from (rng.permutation(dealt)[fold_of] for _ in range(8))
+
+
+def _folds(class_of: np.ndarray, group_of: np.ndarray, n_folds: int, rng: np.random.Generator) -> np.ndarray:
+    """The fold of each group (groups,) in one shuffle of scikit-learn's StratifiedGroupKFold."""
+    from sklearn.model_selection import StratifiedGroupKFold  # takes a second to import, and a split is made only once
+
     fold_of = np.zeros(group_of.max() + 1, dtype=np.int64)
+    n_folds = min(n_folds, int(np.bincount(class_of).max()), len(fold_of))
     if n_folds >= 2:
         folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=int(rng.integers(2**31)))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="The least populated class")  # rare species: the score sees to them
             for number, (_, rows) in enumerate(folds.split(class_of, class_of, group_of)):
                 fold_of[group_of[rows]] = number
-    dealt = np.repeat(np.arange(len(shares)), folds_per_part)  # (folds,): the part of each fold
-    return [rng.permutation(dealt)[fold_of] for _ in range(8)]
+    return fold_of
+
+
+def _dealt(class_of: np.ndarray, group_of: np.ndarray, shares: Sequence[float], rng: np.random.Generator) -> np.ndarray:
+    """Deal the groups out like cards, those of a species one after the other, larger ones first, the order else random.
+
+    A group counts for the rarest of its species.
+    """
+    rarity = np.argsort(np.argsort(np.bincount(class_of), kind="stable"), kind="stable")  # (species,): 0 for the rarest
+    size = np.bincount(group_of)
+    rarest = np.full(len(size), len(rarity))
+    np.minimum.at(rarest, group_of, rarity[class_of])
+    order = np.lexsort((rng.random(len(size)), -size, rarest))
+    ends = np.cumsum(shares)[:-1]
+    places = (np.arange(len(size)) * 0.6180339887498949 + rng.random()) % 1.0  # golden ratio: even over any stretch of groups
+    part_of = np.empty(len(size), dtype=np.int64)
+    part_of[order] = np.searchsorted(ends, places, side="right")
+    return part_of
 
 
 def _fold_counts(shares: Sequence[float]) -> list[int]:
@@ -66,49 +106,78 @@ def _fold_counts(shares: Sequence[float]) -> list[int]:
     return parts.tolist()
 
 
-def _totals(counts: np.ndarray, part_of: np.ndarray, n_parts: int) -> np.ndarray:
-    totals = np.zeros((n_parts, counts.shape[1]), dtype=np.int64)  # (parts, 2 species)
-    np.add.at(totals, part_of, counts)
-    return totals
+class _Parts:
+    """Groups shared out to parts, and how bad that is; a move costs the same whatever the number of groups and species."""
+
+    def __init__(
+        self, part_of: np.ndarray, contents: list[list[tuple[int, int]]], n_species: int, shares: Sequence[float]
+    ) -> None:
+        self.part_of, self.contents, self.shares = [-1] * len(part_of), contents, shares
+        self.totals = [[0] * (2 * n_species) for _ in shares]  # per part: recordings of each species, then groups that have it
+        self.sizes = [[0, 0] for _ in shares]  # per part: sums of both
+        pairs = [pair for content in contents for pair in content]
+        self.whole = [0] * (2 * n_species)
+        for name, count in pairs:
+            self.whole[name] += count
+            self.whole[n_species + name] += 1
+        self.sum = [sum(count for _, count in pairs), len(pairs)]
+        self.n_species, self.missing = n_species, [n_species] * len(shares)
+        self.apart = 2.0 * n_species * sum(shares)
+        for group, part in enumerate(part_of.tolist()):
+            self._add(group, part, 1)
+        self.badness = self._badness()
+
+    def move(self, group: int, part: int) -> None:
+        """Put a group into another part."""
+        self._add(group, self.part_of[group], -1)
+        self._add(group, part, 1)
+        self.badness = self._badness()
+
+    def _add(self, group: int, part: int, sign: int) -> None:
+        totals, whole, wanted, apart = self.totals[part], self.whole, self.shares[part], 0.0
+        for name, count in self.contents[group]:
+            for column, change in ((name, sign * count), (self.n_species + name, sign)):
+                before, after = totals[column], totals[column] + change
+                totals[column] = after
+                apart += abs(after / whole[column] - wanted) - abs(before / whole[column] - wanted)
+            self.missing[part] += (totals[name] == 0) - (totals[name] == sign * count)
+            self.sizes[part][0] += sign * count
+            self.sizes[part][1] += sign
+        self.apart += apart
+        self.part_of[group] = part
+
+    def _badness(self) -> Badness:
+        overall = sum(
+            abs(size[i] / self.sum[i] - share) for size, share in zip(self.sizes, self.shares, strict=True) for i in (0, 1)
+        )
+        empty = sum(size[1] == 0 for size in self.sizes)
+        return empty, self.missing[0], sum(self.missing[1:]), self.apart / (2 * self.n_species) + overall
 
 
-def _badness(totals: np.ndarray, shares: Sequence[float]) -> float:
-    """Lower is better; totals (parts, 2 species): recordings and groups of each species."""
-    wanted = np.asarray(shares)[:, None]
-    n_species = totals.shape[1] // 2
-    missing = totals[:, :n_species] == 0
-    by_species = np.abs(totals / totals.sum(axis=0) - wanted).sum() / totals.shape[1]  # at most 2
-    sizes = totals.reshape(len(shares), 2, n_species).sum(axis=2)  # (parts, 2)
-    overall = np.abs(sizes / sizes.sum(axis=0) - wanted).sum()  # at most 4
-    empty = missing.all(axis=1).sum()
-    return 1e9 * empty + 1e6 * missing[0].sum() + 1e3 * missing[1:].sum() + by_species + overall
-
-
-def _improve(
-    part_of: np.ndarray, counts: np.ndarray, shares: Sequence[float], rng: np.random.Generator
-) -> tuple[float, np.ndarray]:
-    """Move single groups to another part and exchange pairs as long as that helps; returns the badness and the parts."""
-    part_of, totals = part_of.copy(), _totals(counts, part_of, len(shares))
-    now, n_groups = _badness(totals, shares), len(part_of)
+def _improve(parts: _Parts, rng: np.random.Generator) -> None:
+    """Move single groups to another part and exchange pairs as long as that helps, and no longer than some seconds."""
+    n_groups, n_parts, tries = len(parts.part_of), len(parts.shares), 0
     for _ in range(5):
-        before = now
-        moves = [(group, part) for group in rng.permutation(n_groups) for part in range(len(shares))]
-        for group, part in moves:
-            if part != part_of[group]:
-                moved = totals.copy()
-                moved[part_of[group]] -= counts[group]
-                moved[part] += counts[group]
-                badness = _badness(moved, shares)
-                if badness < now:
-                    part_of[group], totals, now = part, moved, badness
-        for one, other in rng.integers(n_groups, size=(min(n_groups, 200), 2)):
-            if part_of[one] != part_of[other]:
-                moved = totals.copy()
-                moved[part_of[one]] += counts[other] - counts[one]
-                moved[part_of[other]] += counts[one] - counts[other]
-                badness = _badness(moved, shares)
-                if badness < now:
-                    part_of[[one, other]], totals, now = part_of[[other, one]], moved, badness
-        if now >= before:
+        before = parts.badness
+        for group in rng.permutation(n_groups).tolist():
+            for part in range(n_parts):
+                tries += _try(parts, [(group, part)])
+            if tries > TRIES:
+                return
+        for one, other in rng.integers(n_groups, size=(min(n_groups, 200), 2)).tolist():
+            _try(parts, [(one, parts.part_of[other]), (other, parts.part_of[one])])
+        if parts.badness >= before:
             break
-    return now, part_of
+
+
+def _try(parts: _Parts, moves: list[tuple[int, int]]) -> bool:
+    """Make these moves of groups, and undo them unless that was better; returns whether there was anything to move."""
+    before, places = parts.badness, [parts.part_of[group] for group, _ in moves]
+    if all(place == part for place, (_, part) in zip(places, moves, strict=True)):
+        return False
+    for group, part in moves:
+        parts.move(group, part)
+    if not (*parts.badness[:3], parts.badness[3] + BETTER) < before:
+        for (group, _), place in zip(moves, places, strict=True):
+            parts.move(group, place)
+    return True
