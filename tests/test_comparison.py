@@ -85,7 +85,12 @@ def test_the_command_writes_a_report(tmp_path, monkeypatch) -> None:
     assert comparison.main(options) == 0
     text = (tmp_path / "reports" / "ablation.md").read_text()
     assert "`mixup: False`" in text and "`lr_head: 0.01`" in text
-    assert "| recipe |" in text and "| fast |" in text and "| Logistic regression" in text and "validation recordings" in text
+    assert (
+        "| recipe |" in text
+        and "| fast |" in text
+        and "| MFCC statistics + logistic regression |" in text
+        and "validation recordings" in text
+    )
     assert "some/where" not in text and "Corpus birds" in text
     assert (tmp_path / "reports" / "figures" / "ablation_run.png").stat().st_size > 5000
 
