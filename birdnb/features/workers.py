@@ -20,6 +20,7 @@ from birdnb.features.ledger import Record
 from birdnb.files import BirdnbError
 
 PATIENCE = 60.0  # [s] a worker may take for a recording before it is taken for hanging, and ...
+IDLE_SECONDS = 10  # workers end when they have nothing to do for so long, also when the process they work for was killed
 SLOWEST = 1e5  # [bytes/s] ... more for a large file: 15 hours of MP3 get more than an hour
 
 
@@ -123,7 +124,7 @@ def _in_processes(tasks: list[Task], jobs: int) -> Iterator[Record]:
 
 
 def _pool(tasks: list[tuple[int, Task]], jobs: int, busy: str) -> Iterator[tuple[int, Record]]:
-    with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
+    with joblib.parallel_config(backend="loky", inner_max_num_threads=1, idle_worker_timeout=IDLE_SECONDS):
         run = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
         yield from run(joblib.delayed(_marked)(number, task, busy) for number, task in tasks)
 
