@@ -46,6 +46,7 @@ def main(argv: list[str] | None = None) -> int:
             return test(books)
         if options.bless:
             return bless(books)
+        os.environ |= {"BIRDNB_DASK": options.dask} if options.dask else {}  # read in features/workers.py
         parameters = {"corpus": corpus_argument(options.corpus), "profile": options.profile,
                       "seed": options.seed, "folds": options.folds}  # fmt: skip
         return run(books, parameters, papermill_parameters(extra), again=options.again)
@@ -69,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         "--folds", type=int, default=0, metavar="K", help="grouped K-fold cross-validation instead of one split"
     )
     parser.add_argument("--only", nargs="+", metavar="NN", help="only these notebooks, by number: --only 01 04")
+    parser.add_argument("--dask", metavar="ADDRESS", help="compute spectrograms on a Dask cluster: --dask tcp://host:8786")
     parser.add_argument("--again", action="store_true", help="execute notebooks even when they are up to date")
     parser.add_argument("--setup", action="store_true", help="only prepare the environment (run_all.sh does that)")
     parser.add_argument("--lab", action="store_true", help="open JupyterLab on the notebooks")

@@ -10,7 +10,7 @@ import sys
 from typing import Any, TypeVar
 
 import numpy as np
-from scipy import fft, signal
+from scipy import fft
 
 from birdnb.config import AudioSettings
 from birdnb.files import BirdnbError
@@ -123,6 +123,8 @@ def _dct(n_mels: int, n_mfcc: int) -> np.ndarray:
 
 @functools.cache
 def _window(n_fft: int) -> np.ndarray:
+    from scipy import signal  # takes half a second to import: only extraction needs it
+
     return signal.get_window("hann", n_fft, fftbins=True).astype(np.float32)
 
 

@@ -1,9 +1,13 @@
-"""Extraction over the cores, each recording on its own: one that kills its worker is refused, all others go on."""
+"""Extraction over the cores, each recording on its own: one that kills its worker is refused, all others go on.
+
+With the environment variable BIRDNB_DASK, the address of a scheduler, it goes over a Dask cluster instead (``cluster.py``).
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -15,7 +19,7 @@ from joblib.externals import loky
 from tqdm.auto import tqdm
 
 from birdnb.config import AudioSettings
-from birdnb.features import packing
+from birdnb.features import cluster, packing
 from birdnb.features.ledger import Record
 from birdnb.files import BirdnbError
 
@@ -39,12 +43,19 @@ class Task:
 def extract_all(tasks: list[Task], jobs: int | None, progress: bool = True) -> Iterator[Record]:
     """Extract recordings and yield their records as they come, in any order.
 
-    ``jobs`` worker processes, None for one a core; 1 works in this process, where nothing protects from a decoder that crashes.
+    ``jobs`` worker processes, None for the cluster at BIRDNB_DASK or else one a core; 1 works in this process, where nothing
+    protects from a decoder that crashes.
     """
     quiet = {} if progress else {"disable": True}
-    jobs = max(2, joblib.cpu_count()) if jobs is None else jobs
-    records = map(extract_one, tasks) if jobs == 1 else _in_processes(tasks, jobs)
+    records = _records(tasks, jobs, os.environ.get("BIRDNB_DASK"))
     yield from tqdm(records, total=len(tasks), desc="spectrograms", unit="recording", **quiet)
+
+
+def _records(tasks: list[Task], jobs: int | None, address: str | None) -> Iterator[Record]:
+    if jobs is None and address:
+        return _on_cluster(tasks, address)
+    jobs = max(2, joblib.cpu_count()) if jobs is None else jobs
+    return map(extract_one, tasks) if jobs == 1 else _in_processes(tasks, jobs)
 
 
 def extract_one(task: Task) -> Record:
@@ -101,6 +112,18 @@ def _extract(task: Task, record: Record) -> Record:
     for file, lms in zip(packing.files_of(task.folder, task.audio, record), arrays, strict=True):
         checksums.append(packing.write_array(file.path, lms.astype("float16")))
     return dataclasses.replace(record, checksum=checksums[0], noise_checksum=checksums[1] if len(checksums) > 1 else None)
+
+
+def _on_cluster(tasks: list[Task], address: str) -> Iterator[Record]:
+    """Over a Dask cluster. A recording that kills its workers is tried once more here, in a process of its own."""
+    tasks = [dataclasses.replace(t, source=str(Path(t.source).absolute()), folder=t.folder.absolute()) for t in tasks]
+    needed = [Path(tasks[0].source).parent, tasks[0].folder]
+    for task, record in cluster.run_on_cluster(address, _on_worker, tasks, needed):
+        yield _alone(task) if record is None else record
+
+
+def _on_worker(task: Task) -> Record:
+    return extract_one(task) if cluster.is_shared_worker() else _within_time(task)  # the limit ends the whole process
 
 
 def _in_processes(tasks: list[Task], jobs: int) -> Iterator[Record]:
