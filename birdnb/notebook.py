@@ -46,7 +46,7 @@ class Chapter:
     @cached_property
     def datasets(self) -> list[StudyData]:
         """The study's data: one for the single split, or one a fold."""
-        folds = [(k, self.folds) for k in range(1, self.folds + 1)] or [None]
+        folds: list[tuple[int, int] | None] = [(k, self.folds) for k in range(1, self.folds + 1)] or [None]
         return [open_study(self.corpus, self.profile, seed=self.seed, fold=fold) for fold in folds]
 
     @property
