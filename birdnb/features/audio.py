@@ -146,10 +146,13 @@ class SoundFile:
     def _open_fallback(self, reason: str) -> None:
         """Decode with audioread into an unnamed temporary file of 16-bit samples, and go on with that."""
         import audioread
+        from audioread.rawread import RawAudioFile
 
+        # RawAudioFile reads nothing that libsndfile cannot, and fails where it should refuse
+        backends = [backend for backend in audioread.available_backends() if backend is not RawAudioFile]
         self._temporary = tempfile.TemporaryFile(prefix="birdnb-")  # noqa: SIM115
         try:
-            with audioread.audio_open(str(self.path.resolve())) as decoder:
+            with audioread.audio_open(str(self.path.resolve()), backends) as decoder:
                 for data in decoder:
                     self._temporary.write(data)
                 layout = {"samplerate": decoder.samplerate, "channels": decoder.channels}

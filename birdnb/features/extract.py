@@ -14,7 +14,7 @@ import numpy as np
 
 from birdnb.config import AudioSettings
 from birdnb.features.activity import SHORTEST_SECONDS, coarse_activity, coarse_frame, find_silence, find_windows
-from birdnb.features.audio import DecodingBrokeOff, SoundFile, check_sound
+from birdnb.features.audio import AudioError, DecodingBrokeOff, SoundFile, check_sound
 from birdnb.features.lms import framed_log_mel, log_mel
 
 
@@ -36,6 +36,15 @@ def extract(path: Path | str, audio: AudioSettings) -> Extraction:
 
     Raises AudioError when it cannot be decoded, is shorter than half a second, silent, constant or broken.
     """
+    try:
+        return _with_fallback(path, audio)
+    except (AudioError, OSError):
+        raise
+    except Exception as error:  # one file that no library was ready for must not end the work on all others
+        raise AudioError(f"unexpected error: {type(error).__name__}: {error}") from error
+
+
+def _with_fallback(path: Path | str, audio: AudioSettings) -> Extraction:
     try:
         with SoundFile(path) as sound:
             return _extract(sound, audio)
