@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import yaml
 
 from birdnb.files import BirdnbError
+from birdnb.registry import MODELS, check
 
 PROFILES = Path(__file__).parent / "profiles"
 T = TypeVar("T")
@@ -68,14 +69,14 @@ class SplitSettings:
 class ModelSettings:
     """Which network, from which weights, on which normalisation."""
 
-    name: str = "ast"  # ast, efficientnet_b2 or mfcc
+    name: str = "ast"  # ast, efficientnet_b2, mfcc, or another of birdnb.registry.MODELS
     pretrained: bool | str = False  # false, synthetic, true (the model's hub checkpoint), a hub id, or a local folder or file
     size: str = "tiny"  # AST only: tiny (laptop) or base (the checkpoint's)
     normalisation: str = "standard"  # standard (zero mean, unit variance), noise_floor or pcen
     drop_path: float = 0.0  # stochastic depth
 
     def __post_init__(self) -> None:
-        _one_of("name", self.name, ("ast", "efficientnet_b2", "mfcc"))
+        check("model", MODELS, self.name)
         _one_of("size", self.size, ("tiny", "base"))
         _one_of("normalisation", self.normalisation, ("standard", "noise_floor", "pcen"))
 

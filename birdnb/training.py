@@ -22,6 +22,7 @@ from birdnb.files import BirdnbError, write_json, write_text
 from birdnb.fitting import best_epoch, f1_macro, fit
 from birdnb.models import build_model
 from birdnb.options import add_settings, parse_fold, settings_of
+from birdnb.registry import MODELS
 from birdnb.runs import (
     CLASSICAL,
     HISTORY,
@@ -191,9 +192,7 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument("--fold", type=parse_fold, metavar="k/K", help="fold k of K grouped folds instead of the single split")
     run = parser.add_argument_group("run")
     run.add_argument("--run", metavar="NAME", help=f"a run of the profile, {CLASSICAL}, or a new name beside --model")
-    run.add_argument(
-        "--model", metavar="NAME", help="ast, efficientnet_b2 or mfcc; a new run starts from the profile's first with it"
-    )
+    run.add_argument("--model", metavar="NAME", help=f"{', '.join(MODELS)}; a new run starts from the profile's first with it")
     run.add_argument("--again", action="store_true", help="start over even if the run is finished or was killed half-way")
     add_settings(parser)
     return parser

@@ -10,9 +10,8 @@ from typing import Any
 
 from torch import nn
 
-from birdnb.files import BirdnbError
+from birdnb.registry import MODELS, find
 
-NAMES = ("ast", "efficientnet_b2", "mfcc")
 NO_DECAY = ("position_embeddings", "cls_token", "distillation_token")
 
 
@@ -25,21 +24,8 @@ def build_model(
     file or folder; nothing is downloaded unless it asks for it. ``size`` is for AST. Raises BirdnbError for an unknown name
     and when the weights cannot be had.
     """
-    if name == "ast":
-        from birdnb.models.ast import AudioAST
-
-        return AudioAST(n_classes, n_frames, pretrained, size=size, drop_path=drop_path)
-    if name == "efficientnet_b2":
-        from birdnb.models.efficientnet import AudioEfficientNet
-
-        return AudioEfficientNet(n_classes, pretrained, drop_path=drop_path)
-    if name == "mfcc":
-        from birdnb.models.mfcc import MfccNet
-
-        if pretrained:
-            raise BirdnbError("the MFCC reference has no pretrained weights: set pretrained=false")
-        return MfccNet(n_classes)
-    raise BirdnbError(f"no model is called {name!r}: choose one of {', '.join(NAMES)}")
+    build = find("model", MODELS, name)
+    return build(n_classes, n_frames, pretrained, size=size, drop_path=drop_path)
 
 
 def parameter_groups(

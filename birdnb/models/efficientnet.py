@@ -65,6 +65,13 @@ class AudioEfficientNet(nn.Module):
         load_all_but(self.backbone, state, "classifier.", source)
 
 
+def build(
+    n_classes: int, n_frames: int, pretrained: bool | str = False, *, size: str = "", drop_path: float = 0.0
+) -> nn.Module:
+    """The network as ``build_model`` asks for it; it takes any number of frames and has one size."""
+    return AudioEfficientNet(n_classes, pretrained, drop_path=drop_path)
+
+
 def _create(pretrained: bool | str, **settings: Any) -> nn.Module:
     """The network, with weights from the hub when ``pretrained`` is True or a hub id."""
     if pretrained is False or (isinstance(pretrained, str) and (pretrained == "synthetic" or is_local(pretrained))):

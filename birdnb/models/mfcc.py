@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from birdnb.features.lms import mfcc_from_lms
+from birdnb.files import BirdnbError
 
 N_MFCC = 40
 
@@ -38,6 +39,15 @@ class MfccNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, 128, T) normalised LMS to (B, n_classes) logits."""
         return self.head(self.dropout(self.embed(x)))
+
+
+def build(
+    n_classes: int, n_frames: int, pretrained: bool | str = False, *, size: str = "", drop_path: float = 0.0
+) -> nn.Module:
+    """The network as ``build_model`` asks for it: any T, one size. Raises BirdnbError when weights are asked for."""
+    if pretrained:
+        raise BirdnbError("the MFCC reference has no pretrained weights: set pretrained=false")
+    return MfccNet(n_classes)
 
 
 def _block(channels_in: int, channels_out: int) -> nn.Sequential:

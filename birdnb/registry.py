@@ -1,0 +1,37 @@
+"""What a study can be made of by name. To add a network or an augmentation, write it and name it here (see the README).
+
+An entry is a callable, or "module:name" of one, which is imported when it is first asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from birdnb.files import BirdnbError
+
+Entry = str | Callable[..., Any]
+
+# called with (n_classes, n_frames, pretrained, size=..., drop_path=...); gives an nn.Module with head, embed and layers()
+MODELS: dict[str, Entry] = {
+    "ast": "birdnb.models.ast:AudioAST",
+    "efficientnet_b2": "birdnb.models.efficientnet:build",
+    "mfcc": "birdnb.models.mfcc:build",
+}
+
+
+def find(kind: str, entries: Mapping[str, Entry], name: str) -> Callable[..., Any]:
+    """The callable of that name; ``kind`` is for the error: "model". Raises BirdnbError for a name that is not there."""
+    check(kind, entries, name)
+    entry = entries[name]
+    if isinstance(entry, str):
+        module, _, attribute = entry.partition(":")
+        return getattr(importlib.import_module(module), attribute)
+    return entry
+
+
+def check(kind: str, entries: Mapping[str, Entry], name: str) -> None:
+    """Raise BirdnbError when no entry has that name; imports nothing."""
+    if name not in entries:
+        raise BirdnbError(f"no {kind} is called {name!r}: choose one of {', '.join(entries)}, or add it to birdnb/registry.py")
