@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from birdnb.corpora import table
 from birdnb.corpora.manifest import COLUMNS, attribution, check_manifest, groups, license_counts, read_manifest, sessions
 from birdnb.files import BirdnbError
 
@@ -252,3 +253,26 @@ def test_a_folder_that_may_not_be_entered(root):
         assert len(left_out) == 1
     finally:
         closed.chmod(0o755)
+
+
+def test_the_quick_look_at_a_path_agrees_with_the_close_one(tmp_path):
+    root = tmp_path / "corpus"
+    for folder in (root / "a/b", tmp_path / "outside"):
+        folder.mkdir(parents=True)
+        for name in ("x.wav", " y.wav", "c:d.wav"):
+            (folder / name).write_text("sound")
+    (root / "a/link.wav").symlink_to(root / "a/b/x.wav")
+    (root / "a/leak.wav").symlink_to(tmp_path / "outside/x.wav")
+    (root / "inner").symlink_to(root / "a/b")
+    (root / "outer").symlink_to(tmp_path / "outside")
+    (root / "circle").symlink_to(root / "circle")
+    folders: dict[str, str] = {}
+    ordinary = {}
+    for path in ("a/b/none.wav", "a/b/x.wav", "a/b/ y.wav", "a/b/c:d.wav", "a/b", "a/b/", "a/b/.", "a//b/x.wav", "./a/b/x.wav",
+                 "a/../a/b/x.wav", "../outside/x.wav", "a/link.wav", "a/leak.wav", "inner/x.wav", "outer/x.wav", "circle/x.wav",
+                 str(root / "a/b/x.wav"), "", " ", "a\0/x.wav", "a/b/x\0.wav", "n" * 300 + "/x.wav", "/"):  # fmt: skip
+        if found := table._ordinary_file(path, root.resolve(), folders):
+            assert table.path_fault(path, root.resolve()) == ""
+            assert found == str((root / path).resolve())
+            ordinary[path] = found
+    assert {"a/b/x.wav", "a/b/ y.wav", "a//b/x.wav", "./a/b/x.wav", "inner/x.wav"} == set(ordinary)

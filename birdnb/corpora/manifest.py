@@ -32,7 +32,7 @@ def sessions(manifest: pd.DataFrame) -> pd.Series:
     and a recordist with any undated recording is one session altogether (nothing tells them apart). Unknown recordist: date and
     locality as far as known; where nothing is known the recording stands alone. Capitals and spaces make no difference.
     """
-    recordist, date, place = (manifest[name].map(_plain) for name in ("recordist", "date", "locality"))
+    recordist, date, place = (_plain(manifest[name]) for name in ("recordist", "date", "locality"))
     date = date.where(~date.str.fullmatch(PARTIAL_DATE), "")
     known = recordist != ""
     undated = known & (date == "").groupby(recordist).transform("any")
@@ -51,7 +51,7 @@ def groups(manifest: pd.DataFrame, group_by: str) -> pd.Series:
     if group_by == "session":
         return session
     if group_by == "recordist":
-        recordist = manifest["recordist"].map(_plain)
+        recordist = _plain(manifest["recordist"])
         return session.where(recordist == "", recordist)
     raise BirdnbError(f"group_by is {group_by!r}: choose session, recordist or recording")
 
@@ -142,9 +142,11 @@ def audit_split(manifest: pd.DataFrame, side: pd.Series, group_by: str = "sessio
     return counts.reindex(SIDES, fill_value=0).rename_axis("side").reset_index()
 
 
-def _plain(text: str) -> str:
-    """Text without differences that mean nothing: capitals, spaces, ways of writing the same letter."""
-    return re.sub(r"\s+", " ", unicodedata.normalize("NFKC", text)).strip().casefold().replace("|", "/")
+def _plain(column: pd.Series) -> pd.Series:
+    """Texts without differences that mean nothing: capitals, spaces, ways of writing the same letter."""
+    texts = column.unique()
+    plain = [re.sub(r"\s+", " ", unicodedata.normalize("NFKC", text)).strip().casefold().replace("|", "/") for text in texts]
+    return column.map(dict(zip(texts, plain, strict=True)))
 
 
 def _rare_reasons(manifest: pd.DataFrame, group: pd.Series, settings: SplitSettings) -> dict[str, str]:

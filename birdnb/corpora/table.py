@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import re
+import stat
 import unicodedata
 import warnings
 from collections.abc import Iterable, Sequence
@@ -64,9 +66,14 @@ def check_manifest(table: pd.DataFrame, root: Path | str) -> tuple[pd.DataFrame,
         if name != "path":
             table[name] = table[name].str.strip()
     real_root = Path(root).resolve()
-    rows = zip(table["recording_id"], table["path"], table["species"], strict=True)
-    reasons = [_id_fault(rid) or _label_fault(species) or path_fault(path, real_root) for rid, path, species in rows]
-    reasons = _repeats(table, reasons, real_root)
+    real, reasons = [], []
+    folders: dict[str, str] = {}
+    for recording_id, path, species in zip(table["recording_id"], table["path"], table["species"], strict=True):
+        file = _ordinary_file(path, real_root, folders)
+        reason = _id_fault(recording_id) or _label_fault(species) or ("" if file else path_fault(path, real_root))
+        real.append(file or ("" if reason else str((real_root / path).resolve())))
+        reasons.append(reason)
+    reasons = _repeats(table, reasons, real)
     refused = pd.Series([bool(reason) for reason in reasons], dtype=bool)
     left_out = table.loc[refused, REQUIRED].assign(reason=[reason for reason in reasons if reason])
     return table[~refused].reset_index(drop=True), left_out[LEFT_OUT].reset_index(drop=True)
@@ -105,13 +112,15 @@ def audio_files(folder: Path, root: Path) -> list[str]:
     """List the audio files under ``folder`` (any depth, links to folders not followed) as sorted paths relative to ``root``."""
     found = []
     for parent, _, names in os.walk(folder):
-        found += [(Path(parent) / name).relative_to(root).as_posix() for name in names if is_audio(name)]
+        inside = Path(parent).relative_to(root).as_posix()
+        found += [name if inside == "." else f"{inside}/{name}" for name in names if is_audio(name)]
     return sorted(found)
 
 
 def is_audio(name: str) -> bool:
     """Tell by its suffix whether a file is audio; half-written files (``.tmp-``) are not."""
-    return Path(name).suffix.lower() in AUDIO_SUFFIXES and not name.startswith(".tmp-")
+    dot = name.rfind(".")
+    return dot > 0 and name[dot:].lower() in AUDIO_SUFFIXES and not name.startswith(".tmp-")
 
 
 def left_out_rows(rows: Iterable[tuple[str, str, str, str]]) -> pd.DataFrame:
@@ -121,7 +130,7 @@ def left_out_rows(rows: Iterable[tuple[str, str, str, str]]) -> pd.DataFrame:
 
 def unlisted(table: pd.DataFrame, folder: Path, root: Path) -> pd.DataFrame:
     """Rows for the audio files under ``folder`` that no row of ``table`` names: nothing is passed over in silence."""
-    listed = {PurePosixPath(path).as_posix() for path in table["path"]} if "path" in table.columns else set()
+    listed = set(map(posixpath.normpath, table["path"])) if "path" in table.columns else set()
     return left_out_rows(("", path, "", "not in the table") for path in audio_files(folder, root) if path not in listed)
 
 
@@ -154,18 +163,37 @@ def _label_fault(species: str) -> str:
     return f"the label {species!r} names no species" if species.casefold() in NO_SPECIES else ""
 
 
-def _repeats(table: pd.DataFrame, reasons: list[str], real_root: Path) -> list[str]:
+def _ordinary_file(path: str, real_root: Path, folders: dict[str, str]) -> str:
+    """Real path of an ordinary file in the corpus; "" where ``path_fault`` has to look closer: links, odd paths, no such file.
+
+    ``folders`` remembers the real paths of folders: each is followed once, not once a file.
+    """
+    folder, name = posixpath.split(path)
+    if name in ("", ".", "..") or ":" in path or "\\" in path:
+        return ""
+    try:
+        if folder not in folders:
+            real = (real_root / folder).resolve()
+            inside = real.is_relative_to(real_root) and not folder.startswith("/") and ".." not in folder.split("/")
+            folders[folder] = str(real) if inside else ""
+        file = f"{folders[folder]}/{name}"
+        return file if folders[folder] and stat.S_ISREG(os.lstat(file).st_mode) else ""
+    except (OSError, ValueError, RuntimeError):
+        return ""
+
+
+def _repeats(table: pd.DataFrame, reasons: list[str], real: list[str]) -> list[str]:
     """Add reasons for ids used twice (also in other capitals) and files listed twice; the first stays if labels agree."""
     reasons = list(reasons)
     good = [row for row, reason in enumerate(reasons) if not reason]
-    real = {row: str((real_root / table["path"][row]).resolve()) for row in good}
+    ids, species = table["recording_id"].tolist(), table["species"].tolist()
     labels: dict[str, set[str]] = {}
     for row in good:
-        labels.setdefault(real[row], set()).add(table["species"][row])
+        labels.setdefault(real[row], set()).add(species[row])
     seen_ids: dict[str, str] = {}
     seen_files: dict[str, str] = {}
     for row in good:
-        recording_id, names = table["recording_id"][row], sorted(labels[real[row]])
+        recording_id, names = ids[row], sorted(labels[real[row]])
         key = unicodedata.normalize("NFKC", recording_id).casefold()
         if len(names) > 1:
             reasons[row] = f"label conflict: the same file is listed as {' and as '.join(names)}"

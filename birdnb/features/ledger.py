@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 
 from birdnb.files import BirdnbError, write_text
+
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Ledger:
 
 
 def _line(record: Record) -> str:
-    return json.dumps(dataclasses.asdict(record), ensure_ascii=False) + "\n"
+    return _encode(vars(record)) + "\n"
 
 
 def _parse(line: str) -> Record | None:

@@ -4,6 +4,8 @@ costs nothing."""
 from __future__ import annotations
 
 import hashlib
+import math
+import os
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,7 +26,7 @@ class DamagedError(Exception):
 class SpectrogramFile:
     """A float16 .npy of this shape whose data have this checksum (CRC-32)."""
 
-    path: Path
+    path: str  # text: a start makes hundreds of thousands of them
     shape: tuple[int, ...]
     checksum: int
 
@@ -41,14 +43,14 @@ class Pack:
 def lms_file(folder: Path, audio: AudioSettings, record: Record) -> SpectrogramFile:
     """``<recording_id>.npy``: (segments, n_mels, T)."""
     shape = (len(record.starts), audio.n_mels, audio.n_frames)
-    return SpectrogramFile(folder / f"{record.recording_id}.npy", shape, record.checksum)
+    return SpectrogramFile(f"{folder}/{record.recording_id}.npy", shape, record.checksum)
 
 
 def noise_file(folder: Path, audio: AudioSettings, record: Record) -> SpectrogramFile | None:
     """``noise/<recording_id>.npy``: (n_mels, T); None when the recording has no silence."""
     if record.noise_checksum is None:
         return None
-    path = folder / "noise" / f"{record.recording_id}.npy"
+    path = f"{folder}/noise/{record.recording_id}.npy"
     return SpectrogramFile(path, (audio.n_mels, audio.n_frames), record.noise_checksum)
 
 
@@ -71,7 +73,7 @@ def noise_pack(folder: Path, audio: AudioSettings, records: Iterable[Record]) ->
     return Pack(folder / "packed" / f"{_name(files)}-noise.npy", (len(files), audio.n_mels, audio.n_frames), files)
 
 
-def write_array(path: Path, array: np.ndarray) -> int:
+def write_array(path: Path | str, array: np.ndarray) -> int:
     """Write a .npy atomically; returns the checksum of its data. Raises BirdnbError when it cannot be written."""
     data = np.ascontiguousarray(array).tobytes()
     _write(path, array.shape, array.dtype, [data])
@@ -84,9 +86,9 @@ def read_array(file: SpectrogramFile) -> np.ndarray:
         with open(file.path, "rb") as opened:
             array = np.lib.format.read_array(opened, allow_pickle=False)
     except (FileNotFoundError, ValueError, EOFError) as error:
-        raise DamagedError(str(file.path)) from error
+        raise DamagedError(file.path) from error
     if array.shape != file.shape or array.dtype != np.float16 or zlib.crc32(array.tobytes()) != file.checksum:
-        raise DamagedError(str(file.path))
+        raise DamagedError(file.path)
     return array
 
 
@@ -101,7 +103,7 @@ def is_intact(file: SpectrogramFile) -> bool:
 
 def file_bytes(file: SpectrogramFile | Pack) -> int:
     """Size of a whole file [bytes]; its header takes 128."""
-    return 128 + 2 * int(np.prod(file.shape))
+    return 128 + 2 * math.prod(file.shape)
 
 
 def is_packed(pack: Pack) -> bool:
@@ -131,11 +133,11 @@ def _name(files: list[SpectrogramFile]) -> str:
     """A hash of what is in the pack and in which order, so that another content has another name."""
     digest = hashlib.sha256()
     for file in files:
-        digest.update(f"{file.path.name} {file.shape} {file.checksum}\n".encode())
+        digest.update(f"{os.path.basename(file.path)} {file.shape} {file.checksum}\n".encode())
     return digest.hexdigest()[:16]
 
 
-def _write(path: Path, shape: tuple[int, ...], dtype: np.dtype, parts: Iterable[bytes]) -> None:
+def _write(path: Path | str, shape: tuple[int, ...], dtype: np.dtype, parts: Iterable[bytes]) -> None:
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": tuple(shape)}
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
