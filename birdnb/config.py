@@ -154,8 +154,11 @@ class Profile:
     runs: dict[str, RunSettings]
 
 
-def load_profile(name: str | Path) -> Profile:
-    """Read ``birdnb/profiles/<name>.yaml`` (or the YAML file at that path); unknown keys and wrong types are errors."""
+def load_profile(name: str | Path, demo: bool = False) -> Profile:
+    """Read ``birdnb/profiles/<name>.yaml`` (or the YAML file at that path); unknown keys and wrong types are errors.
+
+    ``demo`` puts in the profile's changes for the demo corpus, which is easy and should not take long.
+    """
     path = Path(name) if str(name).endswith((".yaml", ".yml")) else PROFILES / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in PROFILES.glob("*.yaml")))
@@ -164,10 +167,14 @@ def load_profile(name: str | Path) -> Profile:
         text = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except yaml.YAMLError as error:
         raise BirdnbError(f"{path} is not valid YAML: {error}") from error
-    unknown = set(text) - {"audio", "split", "defaults", "runs"}
+    unknown = set(text) - {"audio", "split", "defaults", "runs", "demo"}
     if unknown:
-        raise BirdnbError(f"{path}: unknown section {sorted(unknown)[0]!r}; known are audio, split, defaults, runs")
-    defaults, runs = text.get("defaults") or {}, text.get("runs") or {}
+        raise BirdnbError(f"{path}: unknown section {sorted(unknown)[0]!r}; known are audio, split, defaults, runs, demo")
+    defaults, runs, changes = (text.get(section) or {} for section in ("defaults", "runs", "demo"))
+    if set(changes) - set(runs):
+        raise BirdnbError(f"{path}: demo names a run {sorted(set(changes) - set(runs))[0]!r} that runs does not have")
+    if demo:
+        runs = {run: _merge(own or {}, changes.get(run) or {}) for run, own in runs.items()}
     return Profile(
         name=path.stem,
         audio=from_dict(AudioSettings, text.get("audio") or {}, f"{path.name}: audio"),
@@ -205,13 +212,16 @@ def key_of(*settings: Any) -> str:
 
 def _run_settings(defaults: dict, own: dict, where: str) -> RunSettings:
     parts = {"model": ModelSettings, "train": TrainSettings, "augment": AugmentSettings}
-    unknown = (set(defaults) | set(own)) - set(parts)
+    merged = _merge(defaults, own)
+    unknown = set(merged) - set(parts)
     if unknown:
         raise BirdnbError(f"{where}: unknown part {sorted(unknown)[0]!r}; known are {', '.join(parts)}")
-    return RunSettings(**{
-        part: from_dict(kind, {**(defaults.get(part) or {}), **(own.get(part) or {})}, f"{where}.{part}")
-        for part, kind in parts.items()
-    })  # fmt: skip
+    return RunSettings(**{part: from_dict(kind, merged.get(part, {}), f"{where}.{part}") for part, kind in parts.items()})
+
+
+def _merge(first: dict, second: dict) -> dict:
+    """Two levels of settings, the second dictionary over the first."""
+    return {part: {**(first.get(part) or {}), **(second.get(part) or {})} for part in {**first, **second}}
 
 
 def _override_one(settings: Any, key: str, value: Any) -> Any:

@@ -107,7 +107,7 @@ def open_study(
     """
     if fold is not None and not 1 <= fold[0] <= fold[1]:
         raise BirdnbError(f"fold {fold[0]}/{fold[1]} does not exist: give k/K with k from 1 to K, such as 1/4")
-    profile = profile if isinstance(profile, Profile) else load_profile(profile)
+    profile = profile if isinstance(profile, Profile) else load_profile(profile, demo=str(corpus) == "demo")
     found = open_corpus(corpus, progress=progress)
     cache = build_cache(found, profile.audio, progress=progress)
     usable = found.manifest[found.manifest["recording_id"].isin(set(cache.index["recording_id"]))].reset_index(drop=True)

@@ -11,7 +11,7 @@ from IPython.display import Audio
 
 from birdnb.config import AudioSettings
 from birdnb.data import StudyData
-from birdnb.features.activity import coarse_activity, coarse_frame, find_silence, find_windows
+from birdnb.features.activity import SILENCE_SECONDS, coarse_activity, coarse_frame, find_silence
 from birdnb.features.audio import SoundFile, read_audio
 from birdnb.features.lms import log_mel
 from birdnb.files import BirdnbError
@@ -44,10 +44,13 @@ def noise_waveform(data: StudyData, recording_id: str) -> np.ndarray:
     with SoundFile(_path(data, recording_id)) as sound:
         coarse = coarse_activity(sound.blocks(multiple=coarse_frame(sound.sample_rate)[1]), sound.sample_rate)
         seconds = sound.frames / sound.sample_rate
-    first = find_silence(coarse, seconds, audio, find_windows(coarse, seconds, audio))
+    first = find_silence(coarse, seconds, audio)
     if first is None:
         raise BirdnbError(f"recording {recording_id!r} has no silent stretch: choose one that `cache.noise` has")
-    return recording_waveform(data, recording_id, first * audio.hop_length / audio.sample_rate, audio.clip_seconds)
+    quiet = recording_waveform(data, recording_id, first * audio.hop_length / audio.sample_rate, SILENCE_SECONDS)
+    return np.resize(
+        np.concatenate([quiet, quiet[::-1]]), audio.clip_samples
+    )  # by turns, as in the bank
 
 
 def mix_waveforms(signal: np.ndarray, noise: np.ndarray, snr_db: float, audio: AudioSettings) -> np.ndarray:

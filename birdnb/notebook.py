@@ -107,7 +107,6 @@ class Chapter:
     def save(self, figure: Figure, name: str) -> Figure:
         """Save a figure as ``figures/<name>.png`` of the report and give it back to be shown once."""
         self.figures[name] = plots.save(figure, self.report / "figures" / f"{name}.png")
-        plots.plt.close(figure)
         return figure
 
     @staticmethod
@@ -141,7 +140,7 @@ def start(number: str, *, corpus: str = "demo", profile: str = "laptop", seed: i
     torch.manual_seed(seed)
     warnings.filterwarnings("ignore", category=FutureWarning)
     plots.style()
-    chapter = Chapter(number, corpus, load_profile(profile), seed, folds)
+    chapter = Chapter(number, corpus, load_profile(profile, demo=corpus == "demo"), seed, folds)
     how = f"{folds} grouped folds" if folds else "one grouped split"
     print(f"notebook {number}: corpus {Path(corpus).name}, profile {chapter.profile.name}, seed {seed}, {how}")
     return chapter

@@ -154,7 +154,7 @@ def main(argv: list[str] | None = None) -> int:
     """Train one run from the shell; 0 when it is done, 2 after an error, 130 when interrupted."""
     args = _parser().parse_args(argv)
     try:
-        profile = load_profile(args.profile)
+        profile = load_profile(args.profile, demo=args.corpus == "demo")
         run, settings = (CLASSICAL, None) if args.run == CLASSICAL else settings_of(profile, args.run, args.model, vars(args))
         accelerator = make_accelerator()
         with accelerator.main_process_first():

@@ -106,26 +106,26 @@ def test_windows_lie_inside_and_overlap_by_half_at_most(seconds, clip, wanted, s
     assert max(ends) <= max(seconds, clip) + 1e-6
     gaps = np.diff(sorted(windows)) * 512
     assert (gaps >= audio.clip_samples / 2).all()
-    silence = find_silence(coarse, seconds, audio, windows)
+    silence = find_silence(coarse, seconds, audio)
     if silence is not None:
-        assert min(abs(silence - first) for first in windows) * 512 >= audio.clip_samples
+        assert 0 <= silence / FRAMES_PER_SECOND <= seconds - 1.0 + 1e-6
 
 
 def test_silence_is_clear_of_the_song():
     sound = recording(30.0, 2.0, 5.0)
     coarse = coarse_of(sound)
-    windows = find_windows(coarse, 30.0, AUDIO)
-    silence = find_silence(coarse, 30.0, AUDIO, windows) / FRAMES_PER_SECOND
-    assert 7.0 <= silence <= 26.0
+    silence = find_silence(coarse, 30.0, AUDIO) / FRAMES_PER_SECOND
+    assert silence <= 1.0 or silence >= 7.0
 
 
-def test_no_silence_where_song_goes_on_or_nothing_was_recorded():
-    busy = noise(20.0) + 0.3 * song(20.0)
+def test_no_silence_where_song_goes_on():
+    assert find_silence(coarse_of(noise(20.0) + 0.3 * song(20.0)), 20.0, AUDIO) is None
+
+
+def test_silence_is_never_where_nothing_was_recorded():
     gated = np.zeros(20 * 22050, np.float32)
     gated[: 5 * 22050] = recording(5.0, 1.0, 3.0)
-    for sound in (busy, gated):
-        coarse = coarse_of(sound)
-        assert find_silence(coarse, 20.0, AUDIO, find_windows(coarse, 20.0, AUDIO)) is None
+    assert find_silence(coarse_of(gated), 20.0, AUDIO) / FRAMES_PER_SECOND <= 4.0
 
 
 def test_blocks_make_no_difference():

@@ -29,7 +29,8 @@ CHUNK = 12_000  # coarse frames (about 5 minutes) that share a noise floor
 SHORTEST_SECONDS = 0.5  # a recording shorter than this holds no song to learn from
 PLATEAU = 0.95  # windows with at least this share of the best one's activity are as good
 WORTH = 0.2  # a further window is kept with at least this share of the best one's activity
-QUIET = 0.15  # noise is taken where activity is below this share of the best window's
+QUIET = 0.15  # noise is taken where activity is below this share of the busiest stretch as long
+SILENCE_SECONDS = 1.0  # of quiet make noise for a clip, turned back and forth: few recordings are quiet for longer
 DIGITAL_SILENCE_DB = -90.0  # [dB] per band; a gap in which nothing was recorded is not noise
 
 
@@ -79,25 +80,27 @@ def find_windows(coarse: Coarse, seconds: float, audio: AudioSettings) -> list[i
     return chosen
 
 
-def find_silence(coarse: Coarse, seconds: float, audio: AudioSettings, windows: list[int]) -> int | None:
-    """First frame of the quietest window, or None when no window clear of ``windows`` is really quiet."""
-    starts, scores = _scores(coarse.activity, coarse.hop_seconds, seconds, audio)
-    _, recorded = _scores(coarse.level > DIGITAL_SILENCE_DB, coarse.hop_seconds, seconds, audio)
-    clear = np.all(np.abs(starts[:, None] - np.array(windows)[None, :]) * audio.hop_length >= audio.clip_samples, axis=1)
-    clear &= (recorded > 0.95) & (scores <= QUIET * scores.max())
-    if not clear.any():
+def find_silence(coarse: Coarse, seconds: float, audio: AudioSettings) -> int | None:
+    """First frame of the quietest SILENCE_SECONDS, the pause between two songs say; None when none is really quiet."""
+    starts, scores = _scores(coarse.activity, coarse.hop_seconds, seconds, audio, SILENCE_SECONDS)
+    _, recorded = _scores(coarse.level > DIGITAL_SILENCE_DB, coarse.hop_seconds, seconds, audio, SILENCE_SECONDS)
+    quiet = (recorded > 0.95) & (scores <= QUIET * scores.max())
+    if seconds < audio.clip_seconds or scores.max() == 0 or not quiet.any():
         return None
-    quietest = np.flatnonzero(clear & (scores <= scores[clear].min()))
+    quietest = np.flatnonzero(quiet & (scores <= scores[quiet].min()))
     return int(starts[quietest[len(quietest) // 2]])
 
 
-def _scores(values: np.ndarray, hop_seconds: float, seconds: float, audio: AudioSettings) -> tuple[np.ndarray, np.ndarray]:
-    """Every possible window: its first LMS frame, and the mean of ``values`` (coarse frames,) inside it."""
-    last = max(0, int(seconds * audio.sample_rate) - audio.clip_samples) // audio.hop_length
+def _scores(
+    values: np.ndarray, hop_seconds: float, seconds: float, audio: AudioSettings, window: float | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Every possible window (of a clip, or of ``window`` seconds): its first LMS frame, and the mean of ``values`` in it."""
+    window = window or audio.clip_seconds
+    last = max(0, int((seconds - window) * audio.sample_rate)) // audio.hop_length
     starts = np.arange(0, last + 1, 2)
     total = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
     first = starts * audio.hop_length / audio.sample_rate / hop_seconds
-    length = audio.clip_seconds / hop_seconds
+    length = window / hop_seconds
     frames = np.arange(len(total))
     return starts, (np.interp(first + length, frames, total) - np.interp(first, frames, total)) / length
 

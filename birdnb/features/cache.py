@@ -34,7 +34,7 @@ from birdnb.files import BirdnbError, artifacts_dir, write_text
 if TYPE_CHECKING:
     from birdnb.corpora import Corpus
 
-VERSION = 2  # of the extraction: a change makes new caches
+VERSION = 3  # of the extraction: a change makes new caches
 INDEX = ["recording_id", "path", "segments", "seconds", "sample_rate", "channels", "sha256", "starts", "noise"]
 QUARANTINE = ["recording_id", "path", "species", "reason"]
 STALE_SECONDS = 3600  # a temporary file older than this was left by a killed process

@@ -13,7 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from birdnb.config import AudioSettings
-from birdnb.features.activity import SHORTEST_SECONDS, coarse_activity, coarse_frame, find_silence, find_windows
+from birdnb.features.activity import (
+    SHORTEST_SECONDS,
+    SILENCE_SECONDS,
+    coarse_activity,
+    coarse_frame,
+    find_silence,
+    find_windows,
+)
 from birdnb.features.audio import AudioError, DecodingBrokeOff, SoundFile, check_sound
 from birdnb.features.lms import framed_log_mel, log_mel
 
@@ -21,7 +28,7 @@ from birdnb.features.lms import framed_log_mel, log_mel
 @dataclass(frozen=True)
 class Extraction:
     """What is kept of a recording: ``lms`` (segments, n_mels, T) float32 [dB], best first; ``starts`` [s] of the windows;
-    ``noise`` (n_mels, T) of its quietest stretch, or None."""
+    ``noise`` (n_mels, T) of its quietest second, or None."""
 
     lms: np.ndarray
     noise: np.ndarray | None
@@ -58,17 +65,25 @@ def _extract(sound: SoundFile, audio: AudioSettings) -> Extraction:
     check_sound(sound, shortest=SHORTEST_SECONDS)
     seconds = sound.frames / sound.sample_rate
     windows = find_windows(coarse, seconds, audio)
-    silence = find_silence(coarse, seconds, audio, windows)
-    wanted = windows + ([] if silence is None else [silence])
+    silence = find_silence(coarse, seconds, audio)
+    last = (int(seconds * audio.sample_rate) - audio.clip_samples) // audio.hop_length  # first frame of the last window
+    wanted = windows + ([] if silence is None else [min(silence, last)])
     lms = [_repeated(sound, audio)] if seconds < audio.clip_seconds else _cut(sound, wanted, audio)
     return Extraction(
         lms=np.stack(lms[: len(windows)]),
-        noise=None if silence is None else lms[-1],
+        noise=None if silence is None else back_and_forth(lms[-1][:, silence - wanted[-1] :], audio),
         starts=[first * audio.hop_length / audio.sample_rate for first in windows],
         seconds=seconds,
         sample_rate=sound.sample_rate,
         channels=sound.channels,
     )
+
+
+def back_and_forth(lms: np.ndarray, audio: AudioSettings) -> np.ndarray:
+    """The first SILENCE_SECONDS of an LMS (n_mels, T), forwards and backwards by turns: (n_mels, n_frames)."""
+    frames = int(SILENCE_SECONDS * audio.sample_rate) // audio.hop_length
+    turn = np.concatenate([lms[:, :frames], lms[:, :frames][:, ::-1]], axis=1)
+    return np.tile(turn, (1, math.ceil(audio.n_frames / turn.shape[1])))[:, : audio.n_frames]
 
 
 def _cut(sound: SoundFile, first_frames: list[int], audio: AudioSettings) -> list[np.ndarray]:

@@ -1,8 +1,9 @@
 """The Audio Spectrogram Transformer (AST).
 
 Gong, Chung and Glass, AST: Audio Spectrogram Transformer, https://arxiv.org/abs/2104.01778, in the implementation of
-transformers. The laptop size replaces the 16 x 16 patches by a convolutional stem: Xiao et al., Early Convolutions Help
-Transformers See Better, https://arxiv.org/abs/2106.14881.
+transformers. The laptop size is made to learn from a few hundred recordings: a convolutional stem instead of 16 x 16 patches
+(Xiao et al., Early Convolutions Help Transformers See Better, https://arxiv.org/abs/2106.14881), layers that begin as
+identities, and the largest value over the patches instead of a class token.
 """
 
 from __future__ import annotations
@@ -62,7 +63,14 @@ class AudioAST(nn.Module):
         return [self.encoder.embeddings, *self.encoder.layers, self.encoder.layernorm]
 
     def embed(self, x: Tensor) -> Tensor:
-        """Pooled features before the head, the mean of the two tokens: (B, 128, T) to (B, D)."""
+        """Pooled features before the head: (B, 128, T) to (B, D).
+
+        The published AST takes the mean of its two tokens. The tiny one takes the largest value over the patches: a song is
+        anywhere in the clip, and two hundred recordings do not teach a token from scratch where to look.
+        """
+        if isinstance(self.encoder.embeddings.patch_embeddings, ConvStem):
+            hidden = self.encoder(self.input_scale * x.transpose(1, 2)).last_hidden_state  # (B, T, 128) -> (B, 2 + N, D)
+            return hidden[:, TOKENS:].amax(dim=1)  # (B, D)
         return self.encoder(self.input_scale * x.transpose(1, 2)).pooler_output  # (B, T, 128) -> (B, D)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -80,22 +88,22 @@ class AudioAST(nn.Module):
 
 
 class ConvStem(nn.Module):
-    """Patches by convolution: (B, T, 128) to (B, 8 * T / 8, D), four 3 x 3 convolutions that each halve the mel axis.
+    """Patches by convolution: (B, T, 128) to (B, 8 * T / 8, D), four 3 x 3 convolutions with max pooling.
 
-    The first three also halve time: a token is a step of 16 bands and 8 frames (186 ms at hop 512) that overlaps its
-    neighbours, where AST's 16 frames (370 ms) outlast most syllables.
+    Each halves the mel axis and the first three halve time: a token is a step of 16 bands and 8 frames (186 ms at hop 512) that
+    overlaps its neighbours, where AST's 16 frames (370 ms) outlast most syllables.
     """
 
     STRIDES = ((2, 2), (2, 2), (2, 2), (2, 1))  # (mel, time)
+    CHANNELS = (1, 16, 32, 64, 128)
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        channels = (1, width // 6, width // 3, 2 * width // 3, width)
-        blocks = []
-        for channels_in, channels_out, stride in zip(channels, channels[1:], self.STRIDES, strict=False):
-            conv = nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False)
-            blocks += [conv, nn.BatchNorm2d(channels_out), nn.GELU()]
-        self.blocks = nn.Sequential(*blocks, nn.Conv2d(width, width, 1))
+        blocks: list[nn.Module] = []
+        for channels_in, channels_out, stride in zip(self.CHANNELS, self.CHANNELS[1:], self.STRIDES, strict=False):
+            conv = nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False)
+            blocks += [conv, nn.BatchNorm2d(channels_out), nn.GELU(), nn.MaxPool2d(stride, ceil_mode=True)]
+        self.blocks = nn.Sequential(*blocks, nn.Conv2d(self.CHANNELS[-1], width, 1))
 
     def grid(self, n_frames: int) -> tuple[int, int]:
         """Tokens along mel and time for ``n_frames`` frames."""
@@ -170,6 +178,9 @@ def _from_scratch(size: str, n_classes: int, n_frames: int) -> ASTForAudioClassi
     n_mel, n_time = _grid(embeddings, n_frames)
     positions = torch.randn(1, TOKENS + n_mel * n_time, config.hidden_size) * config.initializer_range
     embeddings.position_embeddings = nn.Parameter(positions)
+    for layer in model.audio_spectrogram_transformer.layers:  # at first each layer passes on what the stem saw
+        nn.init.zeros_(layer.attention.o_proj.weight)  # Zhang et al., https://arxiv.org/abs/1901.09321
+        nn.init.zeros_(layer.mlp.fc2.weight)
     return model
 
 
