@@ -1,0 +1,93 @@
+"""Extraction: one core against librosa and against decoding alone, then all cores."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import joblib
+import soundfile
+from threadpoolctl import threadpool_limits
+from tqdm.auto import tqdm
+
+from birdnb.config import AudioSettings
+from birdnb.corpora import open_corpus
+from birdnb.features.audio import AudioError
+from birdnb.features.extract import extract
+from birdnb.features.workers import Task, extract_all
+from birdnb.files import BirdnbError
+from birdnb.measure import ROUNDS, Row, best_seconds
+from birdnb.measure.plain import plain_lms
+
+AUDIO = AudioSettings()
+COMPRESSED = {".mp3", ".ogg"}  # as recordings come from Xeno-Canto and BirdCLEF
+MOST = 200  # recordings measured
+ENOUGH = 20.0  # [s] of work for one core before several are compared with it
+
+
+def rows(corpus: str, rounds: int = ROUNDS) -> list[Row]:
+    """Seconds of sound per second, by one core and by all of them."""
+    paths, sound = _recordings(corpus)
+    took = dict.fromkeys(("birdnb", "plain", "decoding"), 0.0)
+    with threadpool_limits(1):
+        plain_lms(paths[0], AUDIO)  # librosa compiles
+        for path in tqdm(paths, desc="extraction", unit="recording"):
+            ways: dict[str, Callable[[], Any]] = {
+                "birdnb": partial(extract, path, AUDIO),
+                "plain": partial(plain_lms, path, AUDIO),
+                "decoding": partial(soundfile.read, path, dtype="float32"),
+            }
+            for name, seconds in best_seconds(ways, rounds).items():
+                took[name] += seconds
+    ours, unit = sound / took["birdnb"], "s of sound per s"
+    what = f"extraction, one core ({len(paths)} recordings, {sound / 3600:.2f} h)"
+    return [
+        Row(what, unit, ours, sound / took["plain"], "librosa", took["plain"] / took["birdnb"], "at least 2"),
+        Row("... time relative to decoding", unit, ours, sound / took["decoding"], "decoding alone",
+            took["birdnb"] / took["decoding"], "at most 1.5"),
+        *_over_cores(paths, sound, math.ceil(ENOUGH / took["birdnb"]), rounds),
+    ]  # fmt: skip
+
+
+def _recordings(corpus: str) -> tuple[list[Path], float]:
+    """MP3 and OGG recordings that can be read (others where there are none), evenly chosen, and their seconds in all."""
+    found = open_corpus(corpus)
+    paths = [found.root / path for path in found.manifest["path"]]
+    paths = [path for path in paths if path.suffix.lower() in COMPRESSED] or paths
+    usable, sound = [], 0.0
+    for path in paths[:: math.ceil(len(paths) / MOST)]:
+        try:
+            soundfile.read(path, frames=1)
+            sound += extract(path, AUDIO).seconds
+        except (AudioError, soundfile.LibsndfileError):
+            continue  # a study lists these in its quarantine
+        usable.append(path)
+    if not usable:
+        raise BirdnbError(f"none of the recordings of {corpus} can be read: give another corpus")
+    return usable, sound
+
+
+def _over_cores(paths: list[Path], sound: float, times: int, rounds: int) -> list[Row]:
+    """The cache's own extraction by one process and by one a core, of the recordings ``times`` over."""
+    cores = joblib.cpu_count()
+    if cores == 1:
+        return []
+    with tempfile.TemporaryDirectory(prefix="birdnb-") as folder:
+        tasks = [
+            Task(f"{i}-{k}", str(path), str(path), Path(folder), AUDIO) for k in range(times) for i, path in enumerate(paths)
+        ]
+        list(extract_all(tasks[: 8 * cores], cores, progress=False))  # the workers start and import
+        ways = {str(n): partial(_drain, tasks, n) for n in (1, cores)}
+        took = best_seconds(ways, rounds)
+    one, several = took["1"], took[str(cores)]
+    return [Row(f"extraction into the cache, {cores} cores", "s of sound per s", times * sound / several, times * sound / one,
+                "one core", one / several, f"at least {0.9 * cores:.1f}")]  # fmt: skip
+
+
+def _drain(tasks: list[Task], jobs: int) -> None:
+    for _ in extract_all(tasks, jobs, progress=False):
+        pass
