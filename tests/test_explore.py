@@ -118,7 +118,7 @@ def test_the_clip_heard_is_the_clip_seen(data):
 def test_the_noise_heard_is_that_of_the_bank(data):
     recording = data.side("train")[0]
     heard = log_mel(listen.noise_waveform(data, recording), data.profile.audio)
-    difference = np.abs(heard - data.cache.noise(recording).astype(np.float32))[10:, 4:-4]
+    difference = np.abs(heard - data.cache.noise(recording).astype(np.float32))[10:, 4:38]  # the second as recorded
     assert np.median(difference) < 0.1
 
 
