@@ -21,7 +21,7 @@ def plain_lms(path: Path | str, audio: AudioSettings) -> np.ndarray:
     from scipy.signal import butter, sosfilt
 
     sound, rate = librosa.load(path, sr=audio.sample_rate)
-    sound = sosfilt(butter(4, audio.high_pass_hz, "highpass", fs=rate, output="sos"), sound)
+    sound = sosfilt(butter(4, audio.high_pass_hz, "highpass", fs=rate, output="sos"), sound).astype(np.float32)
     power = librosa.feature.melspectrogram(
         y=sound, sr=rate, n_fft=audio.n_fft, hop_length=audio.hop_length, n_mels=audio.n_mels
     )
