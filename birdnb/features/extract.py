@@ -66,12 +66,13 @@ def _extract(sound: SoundFile, audio: AudioSettings) -> Extraction:
     seconds = sound.frames / sound.sample_rate
     windows = find_windows(coarse, seconds, audio)
     silence = find_silence(coarse, seconds, audio)
-    last = (int(seconds * audio.sample_rate) - audio.clip_samples) // audio.hop_length  # first frame of the last window
-    wanted = windows + ([] if silence is None else [min(silence, last)])
-    lms = [_repeated(sound, audio)] if seconds < audio.clip_seconds else _cut(sound, wanted, audio)
+    stretches = [(first, audio.n_frames) for first in windows]
+    if silence is not None:
+        stretches.append((silence, _silence_frames(audio)))
+    lms = [_repeated(sound, audio)] if seconds < audio.clip_seconds else _cut(sound, stretches, audio)
     return Extraction(
         lms=np.stack(lms[: len(windows)]),
-        noise=None if silence is None else back_and_forth(lms[-1][:, silence - wanted[-1] :], audio),
+        noise=None if silence is None else back_and_forth(lms[-1], audio),
         starts=[first * audio.hop_length / audio.sample_rate for first in windows],
         seconds=seconds,
         sample_rate=sound.sample_rate,
@@ -81,27 +82,31 @@ def _extract(sound: SoundFile, audio: AudioSettings) -> Extraction:
 
 def back_and_forth(lms: np.ndarray, audio: AudioSettings) -> np.ndarray:
     """The first SILENCE_SECONDS of an LMS (n_mels, T), forwards and backwards by turns: (n_mels, n_frames)."""
-    frames = int(SILENCE_SECONDS * audio.sample_rate) // audio.hop_length
-    turn = np.concatenate([lms[:, :frames], lms[:, :frames][:, ::-1]], axis=1)
+    lms = lms[:, : _silence_frames(audio)]
+    turn = np.concatenate([lms, lms[:, ::-1]], axis=1)
     return np.tile(turn, (1, math.ceil(audio.n_frames / turn.shape[1])))[:, : audio.n_frames]
 
 
-def _cut(sound: SoundFile, first_frames: list[int], audio: AudioSettings) -> list[np.ndarray]:
-    """LMS (n_mels, T) of the windows that start at these frames; overlapping ones share the work."""
-    stretches: list[list[int]] = []
-    for first in sorted(first_frames):
-        if stretches and first <= stretches[-1][1]:
-            stretches[-1][1] = first + audio.n_frames
+def _silence_frames(audio: AudioSettings) -> int:
+    return int(SILENCE_SECONDS * audio.sample_rate) // audio.hop_length
+
+
+def _cut(sound: SoundFile, wanted: list[tuple[int, int]], audio: AudioSettings) -> list[np.ndarray]:
+    """LMS (n_mels, frames) of stretches given as (first frame, frames); overlapping ones share the work."""
+    joined: list[list[int]] = []
+    for first, frames in sorted(wanted):
+        if joined and first <= joined[-1][1]:
+            joined[-1][1] = max(joined[-1][1], first + frames)
         else:
-            stretches.append([first, first + audio.n_frames])
+            joined.append([first, first + frames])
     half, found = audio.n_fft // 2, {}
-    for begin, end in stretches:
+    for begin, end in joined:
         start, stop = begin * audio.hop_length - half, (end - 1) * audio.hop_length + half
         lms = framed_log_mel(sound.slice(start, stop, audio.sample_rate, audio.high_pass_hz), audio)
-        for first in first_frames:
+        for first, frames in wanted:
             if begin <= first < end:
-                found[first] = lms[:, first - begin : first - begin + audio.n_frames]
-    return [found[first] for first in first_frames]
+                found[first, frames] = lms[:, first - begin : first - begin + frames]
+    return [found[stretch] for stretch in wanted]
 
 
 def _repeated(sound: SoundFile, audio: AudioSettings) -> np.ndarray:
