@@ -68,7 +68,7 @@ def check_manifest(table: pd.DataFrame, root: Path | str) -> tuple[pd.DataFrame,
     real_root = Path(root).resolve()
     real, reasons = [], []
     folders: dict[str, str] = {}
-    for recording_id, path, species in zip(table["recording_id"], table["path"], table["species"], strict=True):
+    for recording_id, path, species in zip(*(table[name].tolist() for name in REQUIRED), strict=True):
         file = _ordinary_file(path, real_root, folders)
         reason = _id_fault(recording_id) or _label_fault(species) or ("" if file else path_fault(path, real_root))
         real.append(file or ("" if reason else str((real_root / path).resolve())))

@@ -67,14 +67,14 @@ def build_cache(corpus: Corpus, audio: AudioSettings, jobs: int | None = None, p
     index = _index(kept)
     _write_csv(folder / "index.csv", index)
     _write_csv(folder / "quarantine.csv", quarantine)
-    write_ledger(folder / "state.jsonl", [records[name] for name in manifest["recording_id"]])
+    write_ledger(folder / "state.jsonl", [records[name] for name in manifest["recording_id"].tolist()])
     if not kept:
         raise BirdnbError(f"no recording of corpus {corpus.name!r} can be used: {_summary(quarantine)}")
     return LmsCache(folder, audio, index, quarantine, {record.recording_id: record for record in kept})
 
 
 def _tasks(folder: Path, audio: AudioSettings, root: Path, manifest: pd.DataFrame) -> Iterator[Task]:
-    for recording_id, path in zip(manifest["recording_id"], manifest["path"], strict=True):
+    for recording_id, path in zip(manifest["recording_id"].tolist(), manifest["path"].tolist(), strict=True):
         yield Task(recording_id, path, f"{root}/{path}", folder, audio)
 
 
@@ -133,7 +133,7 @@ def _judge(manifest: pd.DataFrame, records: dict[str, Record]) -> tuple[list[Rec
 
     Of recordings with the same bytes the first is kept; where their species differ, none can be trusted.
     """
-    species = dict(zip(manifest["recording_id"], manifest["species"], strict=True))
+    species = dict(zip(manifest["recording_id"].tolist(), manifest["species"].tolist(), strict=True))
     same: dict[str, list[str]] = {}
     for name in species:
         if not records[name].reason:

@@ -3,9 +3,9 @@ costs nothing."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
-import os
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class Pack:
 
 def lms_file(folder: Path, audio: AudioSettings, record: Record) -> SpectrogramFile:
     """``<recording_id>.npy``: (segments, n_mels, T)."""
-    shape = (len(record.starts), audio.n_mels, audio.n_frames)
+    shape = (len(record.starts), *_clip_shape(audio))
     return SpectrogramFile(f"{folder}/{record.recording_id}.npy", shape, record.checksum)
 
 
@@ -51,7 +51,7 @@ def noise_file(folder: Path, audio: AudioSettings, record: Record) -> Spectrogra
     if record.noise_checksum is None:
         return None
     path = f"{folder}/noise/{record.recording_id}.npy"
-    return SpectrogramFile(path, (audio.n_mels, audio.n_frames), record.noise_checksum)
+    return SpectrogramFile(path, _clip_shape(audio), record.noise_checksum)
 
 
 def files_of(folder: Path, audio: AudioSettings, record: Record) -> list[SpectrogramFile]:
@@ -63,14 +63,14 @@ def files_of(folder: Path, audio: AudioSettings, record: Record) -> list[Spectro
 def lms_pack(folder: Path, audio: AudioSettings, records: Iterable[Record]) -> Pack:
     """The packed spectrograms (sum of segments, n_mels, T) of these records, in their order."""
     files = [lms_file(folder, audio, record) for record in records]
-    shape = (sum(file.shape[0] for file in files), audio.n_mels, audio.n_frames)
+    shape = (sum(file.shape[0] for file in files), *_clip_shape(audio))
     return Pack(folder / "packed" / f"{_name(files)}.npy", shape, files)
 
 
 def noise_pack(folder: Path, audio: AudioSettings, records: Iterable[Record]) -> Pack:
     """The packed quiet stretches (recordings that have one, n_mels, T)."""
     files = [file for record in records if (file := noise_file(folder, audio, record))]
-    return Pack(folder / "packed" / f"{_name(files)}-noise.npy", (len(files), audio.n_mels, audio.n_frames), files)
+    return Pack(folder / "packed" / f"{_name(files)}-noise.npy", (len(files), *_clip_shape(audio)), files)
 
 
 def write_array(path: Path | str, array: np.ndarray) -> int:
@@ -129,11 +129,16 @@ def open_pack(pack: Pack) -> np.ndarray:
     return packed
 
 
+@functools.cache
+def _clip_shape(audio: AudioSettings) -> tuple[int, int]:
+    return audio.n_mels, audio.n_frames
+
+
 def _name(files: list[SpectrogramFile]) -> str:
     """A hash of what is in the pack and in which order, so that another content has another name."""
     digest = hashlib.sha256()
     for file in files:
-        digest.update(f"{os.path.basename(file.path)} {file.shape} {file.checksum}\n".encode())
+        digest.update(f"{file.path.rpartition('/')[2]} {file.shape} {file.checksum}\n".encode())
     return digest.hexdigest()[:16]
 
 
