@@ -178,7 +178,8 @@ def _from_scratch(size: str, n_classes: int, n_frames: int) -> ASTForAudioClassi
     n_mel, n_time = _grid(embeddings, n_frames)
     positions = torch.randn(1, TOKENS + n_mel * n_time, config.hidden_size) * config.initializer_range
     embeddings.position_embeddings = nn.Parameter(positions)
-    for layer in model.audio_spectrogram_transformer.layers:  # at first each layer passes on what the stem saw
+    layers: Any = model.audio_spectrogram_transformer.layers
+    for layer in layers:  # at first each layer passes on what the stem saw
         nn.init.zeros_(layer.attention.o_proj.weight)  # Zhang et al., https://arxiv.org/abs/1901.09321
         nn.init.zeros_(layer.mlp.fc2.weight)
     return model
