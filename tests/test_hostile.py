@@ -4,7 +4,6 @@ import os
 import random
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from birdnb.config import AudioSettings
 from birdnb.features.cache import build_cache
 
 AUDIO = AudioSettings()
-MUTATIONS = int(os.environ.get("BIRDNB_TEST_MUTATIONS", "300"))
+MUTATIONS = int(os.environ.get("BIRDNB_TEST_MUTATIONS", "210"))
 FORMATS = {"wav": {}, "flac": {}, "ogg": {}, "mp3": {}, "opus": {"format": "OGG", "subtype": "OPUS"}, "aiff": {}, "w64": {}}
 KINDS = {
     "broken samples",
@@ -129,7 +128,7 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
 
 
 def test_mutated_files_never_crash_hang_or_leave_half_a_file(tmp_path):
-    """BIRDNB_TEST_MUTATIONS (300) says how many; BIRDNB_TEST_SEED starts another sequence."""
+    """BIRDNB_TEST_MUTATIONS (210) says how many; BIRDNB_TEST_SEED starts another sequence."""
     rng = random.Random(int(os.environ.get("BIRDNB_TEST_SEED", "7")))
     root, files = tmp_path / "c", {"intact": "intact.wav"}
     write(root / "intact.wav", good(1))
@@ -183,8 +182,7 @@ for row in cache.quarantine.itertuples():
 def test_a_decoder_that_crashes_or_hangs_costs_its_own_recording_only(tmp_path):
     """Every Python process gets a decoder that dies of a segmentation fault, or never returns, over some files."""
     root = tmp_path / "c"
-    for number in range(8):
-        name = {2: "crash", 5: "hang"}.get(number, f"fine {number}")
+    for number, name in enumerate(["crash", "hang", "other 1", "other 2", "other 3"]):
         write(root / f"{name}.wav", recording(4.5, 1.0, 1.0, seed=number))
     sabotage = tmp_path / "sabotage"
     sabotage.mkdir()
@@ -192,7 +190,7 @@ def test_a_decoder_that_crashes_or_hangs_costs_its_own_recording_only(tmp_path):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(sabotage), *sys.path])}
     done = subprocess.run([sys.executable, "-c", BUILD, root], env=environment, capture_output=True, text=True, timeout=120)
     reason = "decoder died: it crashes, hangs or needs too much memory over this file"
-    assert done.stdout.splitlines() == ["6", f"crash {reason}", f"hang {reason}"], done.stderr
+    assert done.stdout.splitlines() == ["3", f"crash {reason}", f"hang {reason}"], done.stderr
 
 
 HOURS = """
