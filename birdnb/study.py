@@ -181,9 +181,12 @@ def test(books: list[Path]) -> int:
 
 
 def bless(books: list[Path]) -> int:
-    """Execute the committed notebooks with their defaults and rewrite them, outputs and all, and the demo's report."""
-    os.environ["TQDM_DISABLE"] = "1"
+    """Execute the committed notebooks with their defaults and rewrite them, outputs and all, and the demo's report.
+
+    They start from nothing, in a scratch artifacts folder, as in the regression lane.
+    """
     with tempfile.TemporaryDirectory(prefix="birdnb-") as scratch:
+        os.environ |= {"TQDM_DISABLE": "1", "BIRDNB_ARTIFACTS": f"{scratch}/artifacts"}
         for book in books:
             target = Path(scratch) / book.name
             error = execute(book, target, {}, Path(scratch) / "log")
