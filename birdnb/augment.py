@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from birdnb.config import AugmentSettings
 from birdnb.features.lms import normalise
+from birdnb.registry import AUGMENTATIONS, find
 
 FRAMES = 173  # frames of a 4 s clip at hop 512: the T that widths of time masks refer to
 FLOOR = 1e-10  # power of -100 dB, the lowest an LMS holds
@@ -24,7 +25,8 @@ FLOOR = 1e-10  # power of -100 dB, the lowest an LMS holds
 class Augment:
     """Turns a training batch in dB into what a model is fed: time shift and noise, normalisation, SpecAugment, MixUp.
 
-    Gain is not among them: every normalisation here takes a spectrogram's level out again.
+    Those named in ``settings.extra`` come after the noise. Gain is not among them: every normalisation here takes a
+    spectrogram's level out again. Raises BirdnbError for a name that is not there.
     """
 
     def __init__(self, settings: AugmentSettings, noise_bank: Tensor | None, n_classes: int, normalisation: str) -> None:
@@ -32,6 +34,7 @@ class Augment:
         self.noise_bank = noise_bank  # (M, 128, T) dB, or None
         self.n_classes = n_classes
         self.normalisation = normalisation
+        self.extra = [find("augmentation", AUGMENTATIONS, name) for name in settings.extra.split()]
 
     def __call__(self, lms_db: Tensor, target: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         """(B, 128, T) dB and class numbers (B,) to normalised (B, 128, T) float32 and label shares (B, C) that sum to 1."""
@@ -42,6 +45,8 @@ class Augment:
             x = time_shift(x, generator)
         if s.noise and self.noise_bank is not None and len(self.noise_bank):
             x = inject_noise(x, self.noise_bank, generator, prob=s.noise_prob, snr_db=(s.snr_db_min, s.snr_db_max))
+        for step in self.extra:
+            x = step(x, generator)
         x = normalise(x, self.normalisation)
         if s.specaugment:
             widths = {"freq_mask": (s.freq_mask_min, s.freq_mask), "time_mask": (s.time_mask_min, s.time_mask)}

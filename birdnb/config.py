@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import yaml
 
 from birdnb.files import BirdnbError
-from birdnb.registry import MODELS, check
+from birdnb.registry import AUGMENTATIONS, MODELS, check
 
 PROFILES = Path(__file__).parent / "profiles"
 T = TypeVar("T")
@@ -100,9 +100,12 @@ class AugmentSettings:
     snr_db_min: float = 3.0  # [dB]
     snr_db_max: float = 30.0  # [dB]
     time_shift: bool = False  # circular, any amount
+    extra: str = ""  # names of birdnb.registry.AUGMENTATIONS, in the order they are done, with spaces between
 
     def __post_init__(self) -> None:
         _one_of("mixup_labels", self.mixup_labels, ("mix", "union"))
+        for name in self.extra.split():
+            check("augmentation", AUGMENTATIONS, name)
 
 
 @dataclass(frozen=True)

@@ -281,7 +281,7 @@ def _generator(*seeds: int) -> Generator:
 
 
 def _is_on(a: AugmentSettings) -> bool:
-    return a.specaugment or a.mixup or a.noise or a.time_shift
+    return a.specaugment or a.mixup or a.noise or a.time_shift or bool(a.extra)
 
 
 def _postfix(seen: list[float], speed: float, history: list[dict[str, Any]]) -> str:

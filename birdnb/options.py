@@ -52,6 +52,7 @@ AUGMENT = {
     "snr_db_min": "loudest noise, signal-to-noise ratio [dB]",
     "snr_db_max": "faintest noise [dB]",
     "time_shift": "turn clips round in time by a random amount",
+    "extra": "augmentations of your own, by name, with spaces between",
 }
 GROUPS = (("model", ModelSettings, MODEL), ("training", TrainSettings, TRAIN), ("augmentation", AugmentSettings, AUGMENT))
 

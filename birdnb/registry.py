@@ -20,6 +20,9 @@ MODELS: dict[str, Entry] = {
     "mfcc": "birdnb.models.mfcc:build",
 }
 
+# called with (x, generator): clips (B, n_mels, T) float32 [dB], after time shift and noise; gives as many of the same shape
+AUGMENTATIONS: dict[str, Entry] = {}
+
 
 def find(kind: str, entries: Mapping[str, Entry], name: str) -> Callable[..., Any]:
     """The callable of that name; ``kind`` is for the error: "model". Raises BirdnbError for a name that is not there."""
@@ -34,4 +37,5 @@ def find(kind: str, entries: Mapping[str, Entry], name: str) -> Callable[..., An
 def check(kind: str, entries: Mapping[str, Entry], name: str) -> None:
     """Raise BirdnbError when no entry has that name; imports nothing."""
     if name not in entries:
-        raise BirdnbError(f"no {kind} is called {name!r}: choose one of {', '.join(entries)}, or add it to birdnb/registry.py")
+        known = f"choose one of {', '.join(entries)}, or add" if entries else "add"
+        raise BirdnbError(f"no {kind} is called {name!r}: {known} it to birdnb/registry.py")

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from birdnb.augment import Augment, add_noise, inject_noise, mix_up, spec_augment, time_shift
 from birdnb.config import AugmentSettings
 from birdnb.features.lms import normalise
+from birdnb.files import BirdnbError
+from birdnb.registry import AUGMENTATIONS
 
 EVERYTHING = AugmentSettings(specaugment=True, mixup=True, noise=True, time_shift=True)
 
@@ -187,6 +189,19 @@ def test_without_augmentation_it_only_normalises():
     assert torch.equal(x, normalise(batch.float(), "standard"))
     assert torch.equal(labels, torch.eye(3)[target])
     assert torch.equal(generator.get_state(), seeded().get_state())  # nothing was drawn
+
+
+def test_augmentations_by_name_come_in_their_order(monkeypatch):
+    monkeypatch.setitem(AUGMENTATIONS, "louder", lambda x, generator: x + 3)
+    monkeypatch.setitem(AUGMENTATIONS, "twice", lambda x, generator: 2 * x)
+    got = {}
+    for extra in ("louder twice", "twice louder"):
+        monkeypatch.setattr("birdnb.augment.normalise", lambda x, kind, extra=extra: got.setdefault(extra, x))
+        Augment(AugmentSettings(extra=extra), None, 2, "standard")(lms(3), torch.zeros(3, dtype=torch.long), seeded())
+    torch.testing.assert_close(got["louder twice"], 2 * (lms(3) + 3))
+    torch.testing.assert_close(got["twice louder"], 2 * lms(3) + 3)
+    with pytest.raises(BirdnbError, match="'quieter': choose one of louder, twice, or add it"):
+        AugmentSettings(extra="louder quieter")
 
 
 def test_the_batch_given_is_left_as_it_was():
