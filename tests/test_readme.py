@@ -1,0 +1,111 @@
+"""What the README shows is true: its examples run on a small study, its troubleshooting quotes messages that exist."""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from small_study import settings, small_study
+
+from birdnb import corpora, data, registry
+from birdnb.corpora.manifest import sessions
+from birdnb.runs import load_model
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+EXAMPLE = re.compile(r"<!-- test: (\S+) -->\n```python\n(.*?)```", re.DOTALL)
+
+
+@pytest.fixture
+def example(tmp_path, monkeypatch):
+    """A function that runs an example of the README in a folder of its own, on a small study; gives the names it made."""
+    models, augmentations, layouts = dict(registry.MODELS), dict(registry.AUGMENTATIONS), list(corpora.LAYOUTS)
+    monkeypatch.setenv("BIRDNB_ARTIFACTS", str(tmp_path / "artifacts"))
+    monkeypatch.chdir(tmp_path)
+    study = small_study()
+    study.profile = replace(study.profile, runs={"phase3_ast_full": settings(epochs=6)})
+    monkeypatch.setattr(data, "open_study", lambda corpus: study)
+
+    def run(name: str) -> dict:
+        code = dict(EXAMPLE.findall(README))[name]
+        assert len(code.splitlines()) < 30, "an example has fewer than 30 lines"
+        names: dict = {}
+        exec(compile(code, f"README.md: {name}", "exec"), names)
+        return names
+
+    yield run
+    for entries, before in ((registry.MODELS, models), (registry.AUGMENTATIONS, augmentations)):
+        entries.clear()
+        entries.update(before)
+    corpora.LAYOUTS[:] = layouts
+
+
+def test_add_a_model(example, capsys):
+    names = example("add-a-model")
+    result = names["result"]
+    assert result.config["settings"]["model"]["name"] == "time_cnn"
+    assert isinstance(load_model(result.folder), names["TimeCnn"])
+    assert result.metrics["test"]["accuracy"] > 0.6  # three species
+    assert capsys.readouterr().out.endswith("%\n")
+
+
+def test_add_a_corpus(example, tmp_path):
+    folder = tmp_path / "data" / "archive"
+    folder.mkdir(parents=True)
+    for name in ("a.wav", "b.wav", "c.wav", "not in the table.wav"):
+        soundfile.write(folder / name, np.zeros(2205), 22050)
+    rows = ["file\tlatin\tobserver\tday\tplace", "a.wav\tParus major\tA. Bird\t2020-05-01\tKew", "gone.wav\tParus major\t\t\t",
+            "b.wav\tTurdus merula\tA. Bird\t2020-05-01\tKew", "c.wav\t\tA. Bird\t2020-05-01\tKew"]  # fmt: skip
+    (folder / "recordings.tsv").write_text("\n".join(rows))
+    corpus = example("add-a-corpus")["corpus"]
+    assert corpus.layout == "our archive"
+    assert corpus.manifest[["path", "species"]].values.tolist() == [["a.wav", "Parus major"], ["b.wav", "Turdus merula"]]
+    assert sessions(corpus.manifest).nunique() == 1  # observer, day and place were understood
+    assert set(corpus.left_out["path"]) == {"gone.wav", "c.wav", "not in the table.wav"}
+
+
+def test_add_an_augmentation(example):
+    names = example("add-an-augmentation")
+    assert names["result"].config["settings"]["augment"]["extra"] == "shift_pitch"
+    x = torch.arange(128.0)[None, :, None].expand(500, 128, 7)
+    moved = x[:, 64, 0] - names["shift_pitch"](x, torch.Generator().manual_seed(0))[:, 64, 0]
+    assert set(moved.tolist()) == set(range(-4, 5))
+
+
+def test_every_example_has_a_test():
+    assert {name for name, _ in EXAMPLE.findall(README)} == {"add-a-model", "add-a-corpus", "add-an-augmentation"}
+
+
+def messages() -> list[str]:
+    """What the first column of the troubleshooting table quotes."""
+    table = README.split("## Troubleshooting")[1].split("\n## ")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    return [message for row in rows for message in re.findall(r"`([^`]+)`", row)]
+
+
+def texts() -> list[str]:
+    """Every text in the sources, with ... for what is put in; and the lines of run_all.sh."""
+    found = (ROOT / "run_all.sh").read_text(encoding="utf-8").splitlines()
+    for path in (ROOT / "birdnb").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                found.append("".join(part.value if isinstance(part, ast.Constant) else "..." for part in node.values))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return found
+
+
+def test_troubleshooting_quotes_messages_that_exist():
+    sources = texts()
+    quoted = messages()
+    assert len(quoted) >= 10
+    for message in quoted:
+        parts = [re.escape(part.strip()) for part in message.split("...") if part.strip()]
+        pattern = re.compile(".*".join(parts), re.DOTALL)
+        assert any(pattern.search(text) for text in sources), f"no message says {message!r}"
