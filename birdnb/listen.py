@@ -48,9 +48,7 @@ def noise_waveform(data: StudyData, recording_id: str) -> np.ndarray:
     if first is None:
         raise BirdnbError(f"recording {recording_id!r} has no silent stretch: choose one that `cache.noise` has")
     quiet = recording_waveform(data, recording_id, first * audio.hop_length / audio.sample_rate, SILENCE_SECONDS)
-    return np.resize(
-        np.concatenate([quiet, quiet[::-1]]), audio.clip_samples
-    )  # by turns, as in the bank
+    return np.resize(np.concatenate([quiet, quiet[::-1]]), audio.clip_samples)  # by turns, as in the bank
 
 
 def mix_waveforms(signal: np.ndarray, noise: np.ndarray, snr_db: float, audio: AudioSettings) -> np.ndarray:
