@@ -76,6 +76,7 @@ def _command(what: Pretraining, budget: Budget, held_out: int) -> str:
     words += ["--clips", budget.clips] if budget.clips else []
     words += ["--minutes", f"{budget.seconds / 60:g}"] if budget.seconds else []
     words += ["--batch-size", t.batch_size, "--lr", f"{t.lr_backbone:g}", "--precision", t.precision, "--seed", what.seed]
+    words += ["--clip-seconds", f"{what.clip_seconds:g}"]
     words += ["--held-out", held_out] + (["--mixup"] if what.run.augment.mixup else [])
     return " ".join(map(str, words))
 
@@ -89,7 +90,7 @@ def main(argv: list[str] | None = None) -> int:
     torch.set_num_threads(args.threads or max(1, cores() - args.workers))
     try:
         train = {"batch_size": args.batch_size, "lr": args.lr, "precision": args.precision, "mixup": args.mixup}
-        what = Pretraining(*settings_for(args.model, args.profile, **train), args.species, args.seed)
+        what = Pretraining(*settings_for(args.model, args.profile, **train), args.species, args.seed, args.clip_seconds)
         rows = pretrain(what, budget, out, workers=args.workers, held_out=args.held_out)
     except BirdnbError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -116,6 +117,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--species", type=_positive, default=2000, help="invented species to tell apart")
     parser.add_argument("--clips", type=_positive, help="clips to learn from (300000 unless --minutes is given)")
     parser.add_argument("--minutes", type=float, help="end by then; with --clips whichever comes first")
+    parser.add_argument("--clip-seconds", type=float, default=4.0, metavar="SECONDS",
+                        help="length of a clip; shorter ones are made and learned faster")  # fmt: skip
     parser.add_argument("--batch-size", type=_positive, default=64, help="clips in a batch")
     parser.add_argument("--lr", type=float, default=1e-3, help="highest learning rate")
     parser.add_argument("--mixup", action="store_true", help="blend pairs of clips in half of the batches")

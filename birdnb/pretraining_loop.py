@@ -39,6 +39,12 @@ class Pretraining:
     audio: AudioSettings
     species: int = 2000
     seed: int = 7
+    clip_seconds: float = 4.0
+
+    @property
+    def n_frames(self) -> int:
+        """Frames T of a clip."""
+        return 1 + round(self.clip_seconds * self.audio.sample_rate) // self.audio.hop_length
 
     @property
     def key(self) -> str:
@@ -70,7 +76,7 @@ class Pretrainer:
         self.train, self.device = what.run.train, make_accelerator().device
         torch.manual_seed(what.seed)  # for new weights
         m = what.run.model
-        self.model = build_model(m.name, what.species, what.audio.n_frames, size=m.size, drop_path=m.drop_path).to(self.device)
+        self.model = build_model(m.name, what.species, what.n_frames, size=m.size, drop_path=m.drop_path).to(self.device)
         self.optimizer = torch.optim.AdamW(
             parameter_groups(self.model, self.train.lr_backbone, self.train.lr_head, self.train.weight_decay), fused=True
         )
@@ -99,7 +105,7 @@ class Pretrainer:
     def run(self, progress: bool = True) -> list[dict[str, Any]]:
         """Learn, from the saved state on if there is one. A first Ctrl-C saves the state, then KeyboardInterrupt is raised."""
         self._resume()
-        clips = InventedClips(self.what.audio, self.what.species, self.what.seed)
+        clips = InventedClips(self.what.audio, self.what.species, self.what.seed, seconds=self.what.clip_seconds)
         held_out = dataclasses.replace(clips, side="validation")
         self.validation = hold(held_out, self.held_out, self.train.batch_size, self.workers)
         self.row = int(self.share * ROWS)

@@ -35,12 +35,13 @@ class InventedClips(Dataset):
     species: int
     seed: int
     side: str = "train"
+    seconds: float | None = None  # of a clip; None for as long as the audio settings say
 
     def __getitem__(self, i: int) -> tuple[np.ndarray, int]:
         rng = np.random.default_rng(np.random.SeedSequence([self.seed, SIDES.index(self.side), i]))
         number, audio = int(rng.integers(self.species)), self.audio
         others = [_species(int(other)) for other in rng.integers(STRANGERS, size=rng.choice([0, 0, 1, 2])) if other != number]
-        seconds = (audio.clip_samples + audio.n_fft) / audio.sample_rate  # what the outermost frames reach into
+        seconds = (self.seconds or audio.clip_seconds) + audio.n_fft / audio.sample_rate  # what the outermost frames reach into
         waveform = invent_clip(_species(number), rng, seconds, audio.sample_rate, others).waveform
         lms = framed_log_mel(high_pass(waveform, audio.sample_rate, audio.high_pass_hz), audio)
         return lms.astype(np.float16), number
