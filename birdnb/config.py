@@ -160,19 +160,11 @@ class Profile:
 def load_profile(name: str | Path, demo: bool = False) -> Profile:
     """Read ``birdnb/profiles/<name>.yaml`` (or the YAML file at that path); unknown keys and wrong types are errors.
 
-    ``demo`` puts in the profile's changes for the demo corpus, which is easy and should not take long.
+    ``demo`` puts in the profile's changes for the demo corpus, which is easy and should not take long. A profile with
+    ``base: gpu`` is that profile but for what it says itself.
     """
-    path = Path(name) if str(name).endswith((".yaml", ".yml")) else PROFILES / f"{name}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in PROFILES.glob("*.yaml")))
-        raise BirdnbError(f"no profile {str(name)!r}: choose one of {known}, or give the path of a YAML file")
-    try:
-        text = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise BirdnbError(f"{path} is not valid YAML: {error}") from error
-    unknown = set(text) - {"audio", "split", "defaults", "runs", "demo"}
-    if unknown:
-        raise BirdnbError(f"{path}: unknown section {sorted(unknown)[0]!r}; known are audio, split, defaults, runs, demo")
+    path = _profile_path(name)
+    text = _read_profile(path)
     defaults, runs, changes = (text.get(section) or {} for section in ("defaults", "runs", "demo"))
     if set(changes) - set(runs):
         raise BirdnbError(f"{path}: demo names a run {sorted(set(changes) - set(runs))[0]!r} that runs does not have")
@@ -184,6 +176,31 @@ def load_profile(name: str | Path, demo: bool = False) -> Profile:
         split=from_dict(SplitSettings, text.get("split") or {}, f"{path.name}: split"),
         runs={run: _run_settings(defaults, own or {}, f"{path.name}: {run}") for run, own in runs.items()},
     )
+
+
+def _profile_path(name: str | Path) -> Path:
+    path = Path(name) if str(name).endswith((".yaml", ".yml")) else PROFILES / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in PROFILES.glob("*.yaml")))
+        raise BirdnbError(f"no profile {str(name)!r}: choose one of {known}, or give the path of a YAML file")
+    return path
+
+
+def _read_profile(path: Path) -> dict[str, Any]:
+    """Sections of a profile, those of its base included."""
+    try:
+        text = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise BirdnbError(f"{path} is not valid YAML: {error}") from error
+    unknown = set(text) - {"base", "audio", "split", "defaults", "runs", "demo"}
+    if unknown:
+        raise BirdnbError(f"{path}: unknown section {sorted(unknown)[0]!r}; known are base, audio, split, defaults, runs, demo")
+    base = text.pop("base", None)
+    if base is None:
+        return text
+    if (PROFILES / f"{base}.yaml").resolve() == path.resolve() or not (PROFILES / f"{base}.yaml").is_file():
+        raise BirdnbError(f"{path}: base is {base!r}: name another profile that comes with birdnb")
+    return _merge(_read_profile(PROFILES / f"{base}.yaml"), text)
 
 
 def from_dict(kind: type[T], values: dict[str, Any], where: str) -> T:
@@ -223,8 +240,10 @@ def _run_settings(defaults: dict, own: dict, where: str) -> RunSettings:
 
 
 def _merge(first: dict, second: dict) -> dict:
-    """Two levels of settings, the second dictionary over the first."""
-    return {part: {**(first.get(part) or {}), **(second.get(part) or {})} for part in {**first, **second}}
+    """Settings at any depth, the second dictionary over the first."""
+    merged = {**first, **{key: value for key, value in second.items() if value is not None}}
+    shared = [key for key in merged if isinstance(first.get(key), dict) and isinstance(second.get(key), dict)]
+    return merged | {key: _merge(first[key], second[key]) for key in shared}
 
 
 def _override_one(settings: Any, key: str, value: Any) -> Any:

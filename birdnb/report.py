@@ -136,6 +136,7 @@ def _comparison(metrics: dict[str, Any]) -> dict[str, Any]:
         "reported_table": tables.reported_table(reported()),
         "gates": tables.gates_table(metrics["gates"]),
         "augmentation": augmentation,
+        "kin": [tables.title(name) for name, run in runs.items() if run.get("pretrained") == "synthetic"],
     }
 
 

@@ -225,6 +225,17 @@ def test_html_stands_alone_and_is_well_formed(written):
     assert "not audio: <html>|x" in seen.words
 
 
+def test_weights_from_the_same_synthesiser_are_named_as_kin():
+    for synthetic in (True, False):
+        datasets, runs = made_up_study(synthetic=synthetic)
+        for result in runs["phase3_ast_full"]:
+            result.metrics["pretrained"] = "synthetic"
+        report = collect(datasets, runs)
+        text = render(report, study_metrics(report), {})
+        assert ("AST + augmentation began with weights that learned from the same synthesiser" in text) == synthetic
+        assert "EfficientNet-B2 + augmentation began" not in text
+
+
 def test_real_recordings_get_no_banner_and_a_path_to_fill_in():
     datasets, runs = made_up_study(synthetic=False)
     report = collect(datasets, runs)
