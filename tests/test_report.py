@@ -22,7 +22,7 @@ from birdnb.evaluation import Predictions, paired_bootstrap, summarise
 from birdnb.files import BirdnbError
 from birdnb.gates import reported
 from birdnb.report import collect, page, progression_rows, render, step_rows, study_metrics, write_report
-from birdnb.results import TITLES, rare_and_common
+from birdnb.results import CLASSICAL, TITLES, rare_and_common
 
 SPECIES = ["Turdus <merula>", "Parus | major", "Pica *pica*", "1234", "Strix_aluco_x"]
 MARKDOWN = mistune.create_markdown(escape=True, plugins=["table"])
@@ -111,6 +111,8 @@ def _run(name, data, q, label):
         "parameters": 5_300_000,
         "pretrained": False,
     }
+    if name != CLASSICAL:
+        metrics["weights_sha256"] = "0" * 64
     config = {
         "run": name, "key": f"key of {name}", "git_commit": "abc123", "device": "cpu", "versions": {"torch": "2.11"},
         "settings": {"model": {"name": name, "size": "tiny"}, "train": {"epochs": 10}, "augment": {"mixup": "full" in name}},
@@ -326,3 +328,28 @@ class Seen(HTMLParser):
         self.words += data
         if self.cell is not None:
             self.cell += data
+
+
+COMMITTED = Path(__file__).resolve().parent.parent / "reports" / "demo-laptop"
+NAMED_BY_DATA = {"per_class", "quarantine", "weights", "licenses"}  # their keys are species, reasons, runs, licences
+
+
+def structure(value, name=""):
+    """Paths of all keys, those that the data names left out."""
+    if not isinstance(value, dict) or name in NAMED_BY_DATA:
+        return {name}
+    return {name} | {f"{name}/{path}" for key, part in value.items() for path in structure(part, key)}
+
+
+def test_the_committed_demo_report_has_the_structure_of_todays_code():
+    """When this fails, ./run_all.sh --bless writes the demo's report anew."""
+    datasets, runs = made_up_study(0)
+    report = collect(datasets, runs)
+    metrics = study_metrics(report)
+    pictures = {path.stem: f"figures/{path.name}" for path in (COMMITTED / "figures").glob("*.png")}
+    committed = (COMMITTED / "PHASE3_RESULTS.md").read_text(encoding="utf-8")
+    headings = re.compile(r"^##+ .*|^\| (?:run|model|gate|step)\b.*", re.M)
+    assert headings.findall(committed) == headings.findall(render(report, metrics, pictures))
+    assert structure(json.loads((COMMITTED / "metrics.json").read_text(encoding="utf-8"))) == structure(metrics)
+    shown = set(re.findall(r"\]\((figures/[^)]+)\)", committed))
+    assert "figures/progression.png" in shown <= set(pictures.values())
