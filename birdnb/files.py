@@ -8,12 +8,14 @@ import json
 import os
 import re
 import tempfile
+import time
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+STALE_SECONDS = 3600  # a temporary file as old as this belongs to no running process
 
 
 class BirdnbError(Exception):
@@ -60,6 +62,14 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def sweep(folder: Path | str) -> None:
+    """Delete what killed processes left half written in a folder and those below it; a running one's files are younger."""
+    for path in Path(folder).rglob(".tmp-*"):
+        with contextlib.suppress(FileNotFoundError):  # another process was quicker
+            if path.is_file() and time.time() - path.stat().st_mtime > STALE_SECONDS:
+                path.unlink()
 
 
 def write_text(path: Path | str, text: str) -> Path:

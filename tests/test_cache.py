@@ -19,7 +19,7 @@ from birdnb.features import cache as cache_module
 from birdnb.features import packing
 from birdnb.features.cache import build_cache
 from birdnb.features.extract import extract
-from birdnb.files import BirdnbError
+from birdnb.files import STALE_SECONDS, BirdnbError
 
 AUDIO = AudioSettings()
 
@@ -305,7 +305,7 @@ def test_left_overs_of_killed_builds_are_swept(corpus):
     folder = build(corpus).folder
     old, young = folder / "noise" / ".tmp-old.npy", folder / ".tmp-young.npy"
     old.touch(), young.touch()
-    os.utime(old, (time.time() - 2 * cache_module.STALE_SECONDS,) * 2)
+    os.utime(old, (time.time() - 2 * STALE_SECONDS,) * 2)
     build(corpus)
     assert not old.exists() and young.exists()
 

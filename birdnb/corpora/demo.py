@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from birdnb.corpora.soundscape import Recorder, Site, invent_recorder, invent_site, perform
 from birdnb.corpora.species import FAMILY, Species, individual, species_for
-from birdnb.files import BirdnbError, atomic_path, write_json, write_text
+from birdnb.files import BirdnbError, atomic_path, sweep, write_json, write_text
 
 VERSION = 4  # raise it when the same seed gives other samples: corpora made before are then made anew
 NAMESPACE = "demo"  # of the species; pretraining uses another one
@@ -94,6 +94,7 @@ def make_demo(
     quiet = {} if progress else {"disable": True}  # left out, TQDM_DISABLE decides
     for _ in tqdm(work, total=len(missing), desc="Demo corpus", unit="file", **quiet):
         pass
+    sweep(root)
     write_text(root / "manifest.csv", _manifest(takes))
 
 

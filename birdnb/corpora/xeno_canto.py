@@ -30,7 +30,7 @@ from birdnb.corpora.table import license_counts, read_manifest
 from birdnb.corpora.xeno_canto_api import API, Refused, Unavailable, XenoCantoApi
 from birdnb.corpora.xeno_canto_choice import Limits, audio_name, audio_url, choose, skip_row
 from birdnb.corpora.xeno_canto_dump import manifest_row, seconds_of, text_of
-from birdnb.files import BirdnbError, write_text
+from birdnb.files import BirdnbError, sweep, write_text
 
 KEEP_PAGES = 24 * 3600  # [s] a run repeated within a day does not ask again
 SAVE_EVERY = 25  # downloads between two writes of manifest.csv
@@ -113,7 +113,7 @@ def collect(api: XenoCantoApi, queries: list[str], out: Path, keep: bool, per_pa
 
 def fetch(api: XenoCantoApi, chosen: list[dict[str, Any]], out: Path, outcome: Outcome) -> None:
     """Download what is not there yet; the tables are written every few files and at the end, whatever ends it."""
-    _sweep(out)
+    sweep(out)
     failures = 0  # in a row
     try:
         for number, record in enumerate(tqdm(chosen, desc="recordings", disable=None), 1):
@@ -130,13 +130,6 @@ def fetch(api: XenoCantoApi, chosen: list[dict[str, Any]], out: Path, outcome: O
                 _save(out, outcome)
     finally:
         _save(out, outcome)
-
-
-def _sweep(out: Path) -> None:
-    """Remove what killed runs left half written; younger files may belong to a run that is under way."""
-    for path in out.rglob(".tmp-*"):
-        if time.time() - path.stat().st_mtime > 3600:
-            path.unlink(missing_ok=True)
 
 
 def _fetch_one(api: XenoCantoApi, record: dict[str, Any], out: Path, outcome: Outcome) -> None:

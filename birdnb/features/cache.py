@@ -16,7 +16,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +28,7 @@ from birdnb.features import packing
 from birdnb.features.ledger import Ledger, Record, read_ledger, write_ledger
 from birdnb.features.store import LmsCache
 from birdnb.features.workers import Task, extract_all
-from birdnb.files import BirdnbError, artifacts_dir, write_text
+from birdnb.files import BirdnbError, artifacts_dir, sweep, write_text
 
 if TYPE_CHECKING:
     from birdnb.corpora import Corpus
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
 VERSION = 3  # of the extraction: a change makes new caches
 INDEX = ["recording_id", "path", "segments", "seconds", "sample_rate", "channels", "sha256", "starts", "noise"]
 QUARANTINE = ["recording_id", "path", "species", "reason"]
-STALE_SECONDS = 3600  # a temporary file older than this was left by a killed process
 ATTEMPTS = 3  # at a file that is damaged again as soon as it is written
 
 
@@ -48,7 +46,7 @@ def build_cache(corpus: Corpus, audio: AudioSettings, jobs: int | None = None, p
     when no recording survives, or when the folder cannot be written.
     """
     folder = artifacts_dir() / "audio_lms_cache" / corpus.name / key_of(audio, VERSION)
-    _sweep(folder)
+    sweep(folder)
     safe = corpus.manifest["recording_id"].map(_is_safe)
     manifest = corpus.manifest[safe]
     records = read_ledger(folder / "state.jsonl")
@@ -200,13 +198,3 @@ def _is_safe(recording_id: str) -> bool:
     """Whether a recording_id is a plain file name: no folders, not hidden, nothing unprintable."""
     plain = recording_id.isprintable() and not set(recording_id) & set("/\\:")
     return plain and bool(recording_id.strip(" .")) and not recording_id.startswith(".") and len(recording_id.encode()) <= 200
-
-
-def _sweep(folder: Path) -> None:
-    """Delete temporary files that killed processes have left; those of a running one are younger."""
-    for path in [*folder.glob(".tmp-*"), *folder.glob("*/.tmp-*")]:
-        try:
-            if time.time() - path.stat().st_mtime > STALE_SECONDS:
-                path.unlink()
-        except FileNotFoundError:
-            continue  # another process was quicker
