@@ -15,7 +15,6 @@ import pytest
 from sound_files import corpus_of, noise, reasons, recording, write
 
 from birdnb.config import AudioSettings
-from birdnb.features import cache as cache_module
 from birdnb.features import packing
 from birdnb.features.cache import build_cache
 from birdnb.features.extract import extract
