@@ -171,7 +171,8 @@ def _execute(book: Path, parameters: dict[str, Any], report: Path, stamp: str, a
 
 def test(books: list[Path]) -> int:
     """Unit tests, then nbval in full mode on the committed notebooks against a scratch artifacts folder."""
-    status = subprocess.call([sys.executable, "-m", "pytest", "tests"], cwd=ROOT)
+    command = [sys.executable, "-m", "pytest", "tests", "--numprocesses", "auto", "--dist", "loadfile"]
+    status = subprocess.call(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"})  # a core for each process
     with tempfile.TemporaryDirectory(prefix="birdnb-") as scratch:
         environment = {**os.environ, "BIRDNB_ARTIFACTS": f"{scratch}/artifacts", "BIRDNB_REPORTS": f"{scratch}/reports",
                        "BIRDNB_HEADLESS": "1", "TQDM_DISABLE": "1"}  # fmt: skip
