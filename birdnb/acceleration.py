@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import resource
 import sys
 from datetime import timedelta
@@ -21,6 +22,17 @@ WAIT = timedelta(hours=12)  # how long a process waits for another that builds t
 def make_accelerator() -> Accelerator:
     """Accelerate's view of the machine: CPU, one GPU, or what ``accelerate launch`` started. bf16 is left to ``autocast``."""
     return Accelerator(mixed_precision="no", kwargs_handlers=[InitProcessGroupKwargs(timeout=WAIT)])
+
+
+def leave(accelerator: Accelerator) -> None:
+    """Part with the other processes: all together, and with nothing left that keeps gloo's threads alive at the exit.
+
+    A process that ends first, or one whose model still holds the group, now and then aborts the whole run when it is done.
+    """
+    accelerator.wait_for_everyone()
+    accelerator.free_memory()
+    gc.collect()
+    accelerator.end_training()
 
 
 def device_name(device: torch.device) -> str:

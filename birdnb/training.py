@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from accelerate import Accelerator
 
-from birdnb.acceleration import make_accelerator, predict_shared
+from birdnb.acceleration import leave, make_accelerator, predict_shared
 from birdnb.checkpoint import BEST, LAST, sha256_of
 from birdnb.config import Profile, RunSettings, load_profile
 from birdnb.data import Clips, StudyData, open_study
@@ -169,7 +169,7 @@ def main(argv: list[str] | None = None) -> int:
     if accelerator.is_main_process:
         print(_table(result))
         print(result.folder)
-    accelerator.end_training()
+    leave(accelerator)
     return 0
 
 

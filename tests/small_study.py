@@ -83,7 +83,7 @@ def main() -> None:
     if accelerator.is_main_process:
         answer = {"processes": accelerator.num_processes, "ids": found.recording_ids, "p": found.probabilities.tolist()}
         (Path(os.environ["BIRDNB_ARTIFACTS"]) / "shared.json").write_text(json.dumps(answer))
-    accelerator.end_training()
+    acceleration.leave(accelerator)
 
 
 if __name__ == "__main__":
