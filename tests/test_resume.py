@@ -1,6 +1,6 @@
 """Real training processes killed at random moments end with the weights and metrics of an undisturbed one, bit for bit.
 
-``BIRDNB_KILLS=20 pytest tests/test_resume.py`` kills more often than the suite does.
+``BIRDNB_TEST_KILLS=20 pytest tests/test_resume.py`` kills more often than the suite does.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pandas as pd
 from birdnb import training
 
 ROOT = Path(__file__).resolve().parent.parent
-KILLS = int(os.environ.get("BIRDNB_KILLS", "3"))
+KILLS = int(os.environ.get("BIRDNB_TEST_KILLS", "3"))
 EPOCHS = 12
 TIMES = ["seconds", "clips_per_second", "peak_memory_mb"]
 
