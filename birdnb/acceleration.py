@@ -27,7 +27,7 @@ def make_accelerator() -> Accelerator:
 def leave(accelerator: Accelerator) -> None:
     """Part with the other processes: all together, and with nothing left that keeps gloo's threads alive at the exit.
 
-    A process that ends first, or one whose model still holds the group, now and then aborts the whole run when it is done.
+    One run was seen to abort (``terminate called``) after its last line, the group still held; this is the likely cure.
     """
     accelerator.wait_for_everyone()
     accelerator.free_memory()
