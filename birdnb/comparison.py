@@ -156,6 +156,8 @@ def _chosen(args: argparse.Namespace) -> Comparison:
         raise BirdnbError(f"--only: no variant {unknown[0]!r}; there are {', '.join(variants)}")
     if args.only:
         variants = {name: changes for name, changes in variants.items() if name in (comparison.reference, *args.only)}
+    everywhere = parse_variant(f"all: {args.everywhere}")[1]
+    variants = {name: everywhere | changes for name, changes in variants.items()}
     return replace(comparison, variants=variants, runs=tuple(args.runs or comparison.runs), side=args.side or comparison.side)
 
 
@@ -189,6 +191,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--variants", choices=list(presets), help="a comparison of variants.yaml; also names the report")
     parser.add_argument("--variant", action="append", default=[], metavar="TEXT", help='"name: setting=value ..."; repeatable')
     parser.add_argument("--only", nargs="+", metavar="NAME", help="only these variants (and the one they are compared with)")
+    parser.add_argument("--everywhere", default="", metavar="TEXT", help='"setting=value ..." for all variants: epochs=10, say')
     parser.add_argument(
         "--runs", nargs="+", metavar="RUN", help="runs of the profile to vary (default: those of the comparison)"
     )

@@ -7,6 +7,8 @@ pretraining on synthesised data: Kataoka et al., Pre-training without Natural Im
 from __future__ import annotations
 
 import argparse
+import math
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from birdnb.checkpoint import sha256_of
 from birdnb.config import AudioSettings, AugmentSettings, ModelSettings, RunSettings, TrainSettings, load_profile
 from birdnb.files import BirdnbError, write_text
 from birdnb.model_card import cores, model_card
@@ -24,21 +27,20 @@ FILES = {"ast": "ast_tiny.safetensors", "efficientnet_b2": "efficientnet_b2.safe
 
 
 def settings_for(
-    model: str, profile: str = "laptop", *, batch_size: int = 64, lr: float = 1e-3, precision: str = "auto", mixup: bool = False
+    model: str, profile: str = "laptop", *, pretrained: bool | str = False, mixup: bool = False, lr: float = 1e-3, **train: Any
 ) -> tuple[RunSettings, AudioSettings]:
     """Settings of pretraining; size and normalisation are those of the profile's first run with that model.
 
-    Raises BirdnbError when the profile has no such run.
+    ``train`` takes the place of fields of ``TrainSettings``. Raises BirdnbError when the profile has no such run.
     """
     found = load_profile(profile)
     own = next((run.model for run in found.runs.values() if run.model.name == model), None)
     if own is None:
         raise BirdnbError(f"profile {profile} has no run with the model {model!r}: give another profile or model")
-    network = ModelSettings(model, size=own.size, normalisation=own.normalisation)
-    train = TrainSettings(
-        batch_size=batch_size, lr_backbone=lr, lr_head=lr, weight_decay=0.05, label_smoothing=0.1, precision=precision
-    )
-    return RunSettings(network, train, AugmentSettings(mixup=mixup)), found.audio  # every clip is new: masks only slow it down
+    network = ModelSettings(model, pretrained, own.size, own.normalisation)
+    usual: dict[str, Any] = {"batch_size": 64, "weight_decay": 0.05, "label_smoothing": 0.1}
+    settings = TrainSettings(lr_backbone=lr, lr_head=lr, **usual | train)
+    return RunSettings(network, settings, AugmentSettings(mixup=mixup)), found.audio  # new clips only: masks would slow it down
 
 
 def pretrain(
@@ -49,15 +51,30 @@ def pretrain(
     A killed call goes on from the state in ``artifacts/pretraining`` when it is repeated; clips and minutes may then be
     others, the rest may not. Raises BirdnbError as ``Pretrainer`` does, and when ``out`` cannot be written.
     """
+    origin = _origin(what.run.model)
     pretrainer = Pretrainer(what, budget, out.stem, workers=workers, held_out=held_out)
     rows = pretrainer.run(progress)
     model = _without_head(pretrainer.model)
     save_weights(out, model)
-    facts = {"what": what, "rows": rows, "held_out": held_out, "command": _command(what, budget, held_out)}
+    facts = {"what": what, "rows": rows, "held_out": held_out, "command": _command(what, budget, held_out), "origin": origin}
     parameters = sum(p.numel() for p in model.parameters())
     write_text(out.with_suffix(".md"), model_card(out, parameters=parameters, device=pretrainer.device, **facts))
     pretrainer.forget()
     return rows
+
+
+def _origin(model: ModelSettings) -> str:
+    """The weights that pretraining began from and the command that made them, as Markdown; empty for new weights."""
+    if not isinstance(model.pretrained, str):
+        return ""
+    source = SHIPPED / FILES[model.name] if model.pretrained == "synthetic" else Path(model.pretrained).expanduser()
+    if not source.is_file():
+        return f"`{source.name}`"
+    card = source.with_suffix(".md")
+    made = (
+        re.findall(r"^\| (?:command|begun from) \| (.+) \|$", card.read_text(encoding="utf-8"), re.M) if card.is_file() else []
+    )
+    return "; ".join([f"weights with SHA-256 `{sha256_of(source)}`", *(f"made by {text}" for text in made)])
 
 
 def _without_head(model: nn.Module) -> nn.Module:
@@ -77,6 +94,7 @@ def _command(what: Pretraining, budget: Budget, held_out: int) -> str:
     words += ["--minutes", f"{budget.seconds / 60:g}"] if budget.seconds else []
     words += ["--batch-size", t.batch_size, "--lr", f"{t.lr_backbone:g}", "--precision", t.precision, "--seed", what.seed]
     words += ["--clip-seconds", f"{what.clip_seconds:g}"]
+    words += ["--pretrained", Path(what.run.model.pretrained).name] if isinstance(what.run.model.pretrained, str) else []
     words += ["--held-out", held_out] + (["--mixup"] if what.run.augment.mixup else [])
     return " ".join(map(str, words))
 
@@ -89,8 +107,9 @@ def main(argv: list[str] | None = None) -> int:
     budget = Budget(clips, args.minutes * 60 if args.minutes else None)
     torch.set_num_threads(args.threads or max(1, cores() - args.workers))
     try:
-        train = {"batch_size": args.batch_size, "lr": args.lr, "precision": args.precision, "mixup": args.mixup}
-        what = Pretraining(*settings_for(args.model, args.profile, **train), args.species, args.seed, args.clip_seconds)
+        chosen = {name: getattr(args, name) for name in ("pretrained", "batch_size", "lr", "precision", "mixup")}
+        run, audio = settings_for(args.model, args.profile, **chosen)
+        what = Pretraining(run, audio, args.species, args.seed, args.clip_seconds or audio.clip_seconds)
         rows = pretrain(what, budget, out, workers=args.workers, held_out=args.held_out)
     except BirdnbError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -117,8 +136,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--species", type=_positive, default=2000, help="invented species to tell apart")
     parser.add_argument("--clips", type=_positive, help="clips to learn from (300000 unless --minutes is given)")
     parser.add_argument("--minutes", type=float, help="end by then; with --clips whichever comes first")
-    parser.add_argument("--clip-seconds", type=float, default=4.0, metavar="SECONDS",
-                        help="length of a clip; shorter ones are made and learned faster")  # fmt: skip
+    parser.add_argument("--clip-seconds", type=_seconds, metavar="SECONDS",
+                        help="of a clip, 1 to 10 (default: the profile's); shorter ones go faster")  # fmt: skip
+    parser.add_argument("--pretrained", default=False, metavar="WEIGHTS",
+                        help="begin from these: synthetic, or a file written here (default: new weights)")  # fmt: skip
     parser.add_argument("--batch-size", type=_positive, default=64, help="clips in a batch")
     parser.add_argument("--lr", type=float, default=1e-3, help="highest learning rate")
     parser.add_argument("--mixup", action="store_true", help="blend pairs of clips in half of the batches")
@@ -136,6 +157,16 @@ def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not 1 or more")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 1 <= seconds <= 10:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 1 to 10")
+    return seconds
 
 
 if __name__ == "__main__":

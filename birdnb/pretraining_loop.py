@@ -39,7 +39,7 @@ class Pretraining:
     audio: AudioSettings
     species: int = 2000
     seed: int = 7
-    clip_seconds: float = 4.0
+    clip_seconds: float = 4.0  # [s] 1 to 10
 
     @property
     def n_frames(self) -> int:
@@ -76,7 +76,9 @@ class Pretrainer:
         self.train, self.device = what.run.train, make_accelerator().device
         torch.manual_seed(what.seed)  # for new weights
         m = what.run.model
-        self.model = build_model(m.name, what.species, what.n_frames, size=m.size, drop_path=m.drop_path).to(self.device)
+        self.model = build_model(m.name, what.species, what.n_frames, m.pretrained, size=m.size, drop_path=m.drop_path).to(
+            self.device
+        )
         self.optimizer = torch.optim.AdamW(
             parameter_groups(self.model, self.train.lr_backbone, self.train.lr_head, self.train.weight_decay), fused=True
         )
