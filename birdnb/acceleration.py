@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import re
 import resource
 import sys
 from datetime import timedelta
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
@@ -57,7 +59,10 @@ def peak_memory_mb(device: torch.device) -> float:
     """The most memory taken so far [MB]: by tensors on a GPU, else by the whole process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kB, bytes on a Mac
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux; its ru_maxrss begins with the peak of the process that started this one
+        return int(re.search(r"VmHWM:\s*(\d+) kB", status.read_text(encoding="utf-8"))[1]) / 1e3  # type: ignore[index]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on a Mac, kB elsewhere
     return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
 
 

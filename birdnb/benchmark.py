@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from birdnb import __version__
-from birdnb.files import BirdnbError, write_json
+from birdnb.files import BirdnbError, write_json, write_text
 from birdnb.measure import Row
 
 PARTS = ("extract", "train", "load")
@@ -60,6 +60,30 @@ def table(found: dict[str, list[Row]], about: dict[str, Any]) -> str:
     return "\n".join([*text, "", f"{about['processor']}, {about['cores']} cores, {gpu}; {about['date']}; {versions}"])
 
 
+def page(found: dict[str, list[Row]], about: dict[str, Any]) -> str:
+    """The same as Markdown."""
+    import pandas as pd
+
+    from birdnb.report_tables import NONE, pipe_table
+
+    lines = [
+        {
+            "what": row.what, "birdnb": f"{_number(row.birdnb)} {row.unit}".strip(),
+            "beside": NONE if row.other is None else f"{_number(row.other)} ({row.other_is})",
+            "ratio": NONE if row.ratio is None else f"{row.ratio:.2f}",
+            "target": row.target or NONE, "reached": {None: NONE, True: "yes", False: "**no**"}[row.met],
+        }
+        for part in found.values() for row in part
+    ]  # fmt: skip
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    return (
+        "# How fast is it?\n\nWritten by `python -m birdnb.benchmark`: each side in turn, in one run, best of three. "
+        "Targets are for the ratio where there is one.\n\n"
+        f"{pipe_table(pd.DataFrame(lines))}\n\n{about['processor']}, {about['cores']} cores, {about['gpu'] or 'no GPU'}; "
+        f"{about['date']}; {versions}.\n"
+    )
+
+
 def main(argv: list[str] | None = None) -> int:
     """Measure, print the table, write the JSON; 0 when done, 2 after an error, 130 when interrupted."""
     args = _parser().parse_args(argv)
@@ -67,6 +91,8 @@ def main(argv: list[str] | None = None) -> int:
         parts = PARTS if args.part == "all" else (args.part,)
         found, about = {part: measure(part, args.corpus) for part in parts}, machine()
         print(table(found, about))
+        if args.markdown:
+            write_text(args.markdown, page(found, about))
         if args.json:
             rows = {part: [asdict(row) | {"met": row.met} for row in rows] for part, rows in found.items()}
             write_json(args.json, {"machine": about} | rows)
@@ -90,6 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--corpus", default="demo", help="recordings to extract: demo (the default) or a folder; its MP3 and OGG files count"
     )
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there as a page, too")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     return parser
 

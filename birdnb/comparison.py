@@ -52,10 +52,16 @@ def parse_variant(text: str) -> tuple[str, dict[str, Any]]:
     Raises BirdnbError when it is written otherwise.
     """
     name, colon, words = text.partition(":")
-    pairs = [word.partition("=") for word in words.split()]
-    if not (name.strip() and colon) or not all(key and equals for key, equals, _ in pairs):
+    if not (name.strip() and colon):
         raise BirdnbError(f'--variant {text!r}: write "name: setting=value setting=value", or "name:" for the profile\'s own')
-    return name.strip(), {key: _literal(value) for key, _, value in pairs}
+    return name.strip(), _parse_settings(words)
+
+
+def _parse_settings(words: str) -> dict[str, Any]:
+    pairs = [word.partition("=") for word in words.split()]
+    if not all(key and equals for key, equals, _ in pairs):
+        raise BirdnbError(f'the settings {words.strip()!r}: write "setting=value setting=value"')
+    return {key: _literal(value) for key, _, value in pairs}
 
 
 def settings_of(comparison: Comparison, profile: Profile) -> dict[tuple[str, str], RunSettings]:
@@ -156,7 +162,7 @@ def _chosen(args: argparse.Namespace) -> Comparison:
         raise BirdnbError(f"--only: no variant {unknown[0]!r}; there are {', '.join(variants)}")
     if args.only:
         variants = {name: changes for name, changes in variants.items() if name in (comparison.reference, *args.only)}
-    everywhere = parse_variant(f"all: {args.everywhere}")[1]
+    everywhere = _parse_settings(args.everywhere)
     variants = {name: everywhere | changes for name, changes in variants.items()}
     return replace(comparison, variants=variants, runs=tuple(args.runs or comparison.runs), side=args.side or comparison.side)
 

@@ -20,10 +20,8 @@ from birdnb.checkpoint import sha256_of
 from birdnb.config import AudioSettings, AugmentSettings, ModelSettings, RunSettings, TrainSettings, load_profile
 from birdnb.files import BirdnbError, write_text
 from birdnb.model_card import cores, model_card
-from birdnb.models.weights import SHIPPED, save_weights
+from birdnb.models.weights import FILES, SHIPPED, save_weights
 from birdnb.pretraining_loop import Budget, Pretrainer, Pretraining
-
-FILES = {"ast": "ast_tiny.safetensors", "efficientnet_b2": "efficientnet_b2.safetensors"}
 
 
 def settings_for(

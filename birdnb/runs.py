@@ -30,7 +30,7 @@ from birdnb.data import StudyData
 from birdnb.evaluation import Predictions
 from birdnb.files import ROOT, BirdnbError, artifacts_dir, safe_name, write_json
 from birdnb.models import build_model
-from birdnb.models.weights import SHIPPED, is_local
+from birdnb.models.weights import FILES, SHIPPED, is_local
 
 CLASSICAL = "classical_mfcc"  # logistic regression, not a network
 CONFIG, METRICS, LABELS, HISTORY = "config.json", "metrics.json", "labels.json", "history.csv"
@@ -187,13 +187,13 @@ def _set_aside(folder: Path) -> None:
 def _weights_key(model: ModelSettings) -> str | None:
     """A key that changes with the bytes of the local or shipped weights a model starts from, None when there are none."""
     if model.pretrained == "synthetic":
-        files = sorted(SHIPPED.glob("*.safetensors"))
+        files = [SHIPPED / FILES[model.name]] if model.name in FILES else []
     elif isinstance(model.pretrained, str) and is_local(model.pretrained):
         path = Path(model.pretrained).expanduser()
         files = [path] if path.is_file() else sorted(p for p in path.glob("*") if p.suffix in (".safetensors", ".bin", ".json"))
     else:
         return None
-    return key_of([sha256_of(path) for path in files])
+    return key_of([sha256_of(path) for path in files if path.is_file()])
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> str:

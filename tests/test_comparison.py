@@ -82,9 +82,10 @@ def test_the_command_writes_a_report(tmp_path, monkeypatch) -> None:
         comparison, "load_profile", lambda name: replace(small_study().profile, runs={"run": settings(epochs=1)})
     )
     options = ["some/where/birds", "--folds", "3", "--runs", "run", "--variant", "fast: lr_head=1e-2 mixup=false"]
-    assert comparison.main(options) == 0
+    assert comparison.main([*options, "--everywhere", "label_smoothing=0.1"]) == 0
     text = (tmp_path / "reports" / "ablation.md").read_text()
-    assert "`mixup: False`" in text and "`lr_head: 0.01`" in text
+    assert "| recipe | `label_smoothing: 0.1` |" in text
+    assert "| fast | `label_smoothing: 0.1`, `lr_head: 0.01`, `mixup: False` |" in text
     assert (
         "| recipe |" in text
         and "| fast |" in text
@@ -125,6 +126,7 @@ def test_variants_are_read_from_words() -> None:
         ([], "nothing to compare"),
         (["--variant", "x: mixpu=true"], "no setting is called 'mixpu'"),
         (["--variant", "x: epochs=many"], "'many' is not a int"),
+        (["--variants", "pretraining", "--everywhere", "epochs"], "'epochs': write"),
         (["--variants", "pretraining", "--runs", "phase4"], "has no run 'phase4'"),
         (["--variants", "ablation", "--only", "no nothing"], "no variant 'no nothing'"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shlex
 import signal
@@ -229,6 +230,29 @@ def test_the_command_writes_what_pretrained_synthetic_loads(model, limit, tmp_pa
     check_card(out.with_suffix(".md").read_text(), stored, model, tmp_path)
 
 
+def test_it_goes_on_from_other_weights_and_the_card_says_so(tmp_path, banded) -> None:
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    options = ["--model", "ast", "--clips", "8", "--batch-size", "8", "--species", "5", "--held-out", "4", "--workers", "0"]
+    assert pretraining.main([*options, "--out", str(first)]) == 0
+    further = ["--lr", "1e-12", "--seed", "8", "--pretrained", str(first), "--out", str(second)]
+    assert pretraining.main([*options, *further]) == 0
+    before, after = safetensors.torch.load_file(first), safetensors.torch.load_file(second)
+    for name in before:
+        if not name.endswith(("running_mean", "running_var", "num_batches_tracked")):
+            torch.testing.assert_close(after[name], before[name], rtol=1e-3, atol=1e-4, msg=name)
+    card = second.with_suffix(".md").read_text()
+    begun = next(line for line in card.splitlines() if line.startswith("| begun from"))
+    assert hashlib.sha256(first.read_bytes()).hexdigest() in begun and "--seed 7" in begun and str(tmp_path) not in card
+    assert "begun from" not in first.with_suffix(".md").read_text()
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "0.5", "60", "nan", "long"])
+def test_clips_have_a_sensible_length(seconds, capsys) -> None:
+    with pytest.raises(SystemExit):
+        pretraining.main(["--model", "ast", "--clip-seconds", seconds])
+    assert f"'{seconds}' is not a number of seconds from 1 to 10" in capsys.readouterr().err
+
+
 def check_card(card: str, stored: dict[str, torch.Tensor], model: str, folder: Path) -> None:
     """Nothing private, nothing wrong."""
     assert str(folder) not in card and str(ROOT) not in card
@@ -236,6 +260,7 @@ def check_card(card: str, stored: dict[str, torch.Tensor], model: str, folder: P
     command = next(line.split("`")[1] for line in card.splitlines() if line.startswith("| command"))
     again = pretraining._parser().parse_args(shlex.split(command)[3:])
     assert (again.model, again.species, again.clips, again.seed, again.held_out) == (model, 5, 8, 7, 4)
+    assert again.clip_seconds == 4.0 and again.pretrained is False
     learned = ("running_mean", "running_var", "num_batches_tracked", "input_scale")
     parameters = sum(value.numel() for name, value in stored.items() if not name.endswith(learned))
     assert f"{parameters / 1e6:.2f} million" in card

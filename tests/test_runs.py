@@ -130,6 +130,17 @@ def test_local_weights_are_part_of_the_configuration(tmp_path):
     assert runs._weights_key(model) != before and runs._weights_key(settings().model) is None
 
 
+def test_shipped_weights_count_for_their_own_model_only(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "SHIPPED", tmp_path)
+    for name in ("ast_tiny", "efficientnet_b2"):
+        (tmp_path / f"{name}.safetensors").write_bytes(b"1")
+    models = [ModelSettings(name, "synthetic") for name in ("ast", "efficientnet_b2")]
+    before = [runs._weights_key(model) for model in models]
+    (tmp_path / "efficientnet_b2.safetensors").write_bytes(b"2")
+    after = [runs._weights_key(model) for model in models]
+    assert after[0] == before[0] and after[1] != before[1]
+
+
 def test_damaged_run_folders_are_refused_with_the_file(done):
     data, folder = done
     weights = bytearray((folder / "best.safetensors").read_bytes())

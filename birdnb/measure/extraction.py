@@ -25,6 +25,7 @@ from birdnb.measure.plain import plain_lms
 
 AUDIO = AudioSettings()
 COMPRESSED = {".mp3", ".ogg"}  # as recordings come from Xeno-Canto and BirdCLEF
+LENGTHS = (20.0, 120.0)  # [s] of the recordings measured, where there are such: most of Xeno-Canto's
 MOST = 200  # recordings measured
 ENOUGH = 20.0  # [s] of work for one core before several are compared with it
 
@@ -44,7 +45,7 @@ def rows(corpus: str, rounds: int = ROUNDS) -> list[Row]:
             for name, seconds in best_seconds(ways, rounds).items():
                 took[name] += seconds
     ours, unit = sound / took["birdnb"], "s of sound per s"
-    what = f"extraction, one core ({len(paths)} recordings, {sound / 3600:.2f} h)"
+    what = f"extraction, one core ({len(paths)} recordings of {sound / len(paths):.0f} s on average)"
     return [
         Row(what, unit, ours, sound / took["plain"], "librosa", took["plain"] / took["birdnb"], "at least 2"),
         Row("... time relative to decoding", unit, ours, sound / took["decoding"], "decoding alone",
@@ -54,21 +55,22 @@ def rows(corpus: str, rounds: int = ROUNDS) -> list[Row]:
 
 
 def _recordings(corpus: str) -> tuple[list[Path], float]:
-    """MP3 and OGG recordings that can be read (others where there are none), evenly chosen, and their seconds in all."""
+    """Recordings that can be read, evenly chosen, and their seconds in all; MP3 and OGG of ``LENGTHS`` if there are any."""
     found = open_corpus(corpus)
     paths = [found.root / path for path in found.manifest["path"]]
     paths = [path for path in paths if path.suffix.lower() in COMPRESSED] or paths
-    usable, sound = [], 0.0
+    lengths: dict[Path, float] = {}
     for path in paths[:: math.ceil(len(paths) / MOST)]:
         try:
             soundfile.read(path, frames=1)
-            sound += extract(path, AUDIO).seconds
+            lengths[path] = extract(path, AUDIO).seconds
         except (AudioError, soundfile.LibsndfileError):
             continue  # a study lists these in its quarantine
-        usable.append(path)
-    if not usable:
+    if not lengths:
         raise BirdnbError(f"none of the recordings of {corpus} can be read: give another corpus")
-    return usable, sound
+    usual = {path: seconds for path, seconds in lengths.items() if LENGTHS[0] <= seconds <= LENGTHS[1]}
+    chosen = usual or lengths
+    return list(chosen), sum(chosen.values())
 
 
 def _over_cores(paths: list[Path], sound: float, times: int, rounds: int) -> list[Row]:

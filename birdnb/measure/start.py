@@ -27,14 +27,16 @@ SIZES = (1_000, 10_000, 100_000)  # recordings
 SHARED = 10_000  # recordings that share a file: file systems limit the names of one
 IMPORT = "import time; begin = time.perf_counter(); import birdnb; print(time.perf_counter() - begin)"
 START = """
-import json, resource, sys, time
+import json, sys, time
 begin = time.perf_counter()
 import birdnb.training
 imported = time.perf_counter()
 study = birdnb.training.open_study(sys.argv[1], "laptop", progress=False)
 opened = time.perf_counter()
 audio = sorted({"librosa", "soundfile", "soxr", "audioread", "torchaudio"} & set(sys.modules))
-gigabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e9 if sys.platform == "darwin" else 1e6)
+from birdnb.acceleration import peak_memory_mb
+import torch
+gigabytes = peak_memory_mb(torch.device("cpu")) / 1e3
 print(json.dumps({"import": imported - begin, "start": opened - imported, "gigabytes": gigabytes, "audio": audio,
                   "recordings": len(study.table)}))
 """

@@ -21,7 +21,6 @@ from birdnb.files import BirdnbError
 from birdnb.models.weights import REMEDY, is_local, load_all_but, read_weights, shipped, unavailable
 
 HUB_ID = "MIT/ast-finetuned-audioset-10-10-0.4593"
-SHIPPED_NAME = "ast_tiny.safetensors"
 N_MELS = 128
 TOKENS = 2  # [CLS] and the distillation token, ahead of the patches
 
@@ -155,7 +154,7 @@ def _source(pretrained: bool | str, size: str) -> str | None:
     if pretrained == "synthetic":
         if size != "tiny":
             raise BirdnbError(f"pretrained=synthetic is a tiny AST: set size=tiny, not {size}, or another `pretrained`")
-        return str(shipped(SHIPPED_NAME))
+        return str(shipped("ast"))
     if isinstance(pretrained, str):
         return pretrained
     return HUB_ID if pretrained else None

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from birdnb.models.weights import is_local, load_all_but, read_weights, shipped, unavailable
 
 ARCHITECTURE = "efficientnet_b2"
-SHIPPED_NAME = "efficientnet_b2.safetensors"
 
 
 class AudioEfficientNet(nn.Module):
@@ -34,7 +33,7 @@ class AudioEfficientNet(nn.Module):
         super().__init__()
         self.backbone = _create(pretrained, in_chans=1, num_classes=n_classes, drop_path_rate=drop_path)
         if pretrained == "synthetic":
-            self._load(str(shipped(SHIPPED_NAME)))
+            self._load(str(shipped("efficientnet_b2")))
         elif isinstance(pretrained, str) and is_local(pretrained):
             self._load(pretrained)
         self.backbone.to(memory_format=torch.channels_last)  # a third faster on a CPU

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from birdnb.files import BirdnbError, atomic_path
 
 SHIPPED = Path(__file__).resolve().parent.parent / "weights"
+FILES = {"ast": "ast_tiny.safetensors", "efficientnet_b2": "efficientnet_b2.safetensors"}  # shipped, by the model's name
 NAMES_IN_A_FOLDER = ("model.safetensors", "best.safetensors", "pytorch_model.bin")
 REMEDY = (
     "give a local folder as `pretrained`, or fill a hub cache on a machine with internet and point HF_HOME to it, "
@@ -18,12 +19,12 @@ REMEDY = (
 )
 
 
-def shipped(name: str) -> Path:
-    """Path of a checkpoint that comes with birdnb. Raises BirdnbError when this copy has none."""
-    path = SHIPPED / name
+def shipped(model: str) -> Path:
+    """Path of the checkpoint of a model that comes with birdnb. Raises BirdnbError when this copy has none."""
+    path = SHIPPED / FILES[model]
     if not path.is_file():
         raise BirdnbError(
-            f"pretrained=synthetic: {name} is not shipped with this copy of birdnb (looked in birdnb/weights); "
+            f"pretrained=synthetic: {path.name} is not shipped with this copy of birdnb (looked in birdnb/weights); "
             "set pretrained=false to train from scratch, or give the file that `python -m birdnb.pretraining` wrote"
         )
     return path
