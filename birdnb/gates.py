@@ -122,7 +122,7 @@ def in_unit(value: float, unit: str) -> str:
     """A value as people read it: ``55 %``, ``2 points``, ``0.45``, ``15 epochs``."""
     if unit in ("share", "points"):
         return f"{round(100 * value, 1):g} {'%' if unit == 'share' else 'points'}"
-    return f"{value:.2f}" if unit == "score" else f"{value:g} epochs"
+    return f"{value:.2f}" if unit == "score" else f"{value:g} epoch{'s' if value != 1 else ''}"
 
 
 def reported() -> dict:

@@ -132,8 +132,10 @@ def steps_table(metrics: Mapping[str, Any]) -> str:
 
 
 def verdict(step: Mapping[str, Any]) -> str:
-    """``better``, ``worse``, or ``not settled`` when the interval holds zero."""
+    """``better``, ``worse``, ``not settled`` when the interval holds zero, or ``no difference`` when it holds nothing else."""
     low, high = step["ci95"]
+    if low == high == 0:
+        return "no difference"
     return "better" if low > 0 else "worse" if high < 0 else "not settled"
 
 

@@ -136,11 +136,12 @@ def test_rules_in_words():
     assert got["success_level"]["rule"].startswith(
         "OUTSTANDING > 70 % and F1 > 0.50, TARGET > 65 % and F1 > 0.45, MINIMAL > 60 %"
     )
-    assert [in_unit(*v) for v in ((0.575, "share"), (-0.021, "points"), (0.4, "score"), (12, "epochs"))] == [
+    assert [in_unit(*v) for v in ((0.575, "share"), (-0.021, "points"), (0.4, "score"), (12, "epochs"), (1, "epochs"))] == [
         "57.5 %",
         "-2.1 points",
         "0.40",
         "12 epochs",
+        "1 epoch",
     ]
 
 

@@ -182,6 +182,15 @@ def test_steps_are_paired_on_the_same_recordings(written):
     assert rows["reported"].tolist() == [False] * 6 + [True] * 3
 
 
+@pytest.mark.parametrize(
+    ("interval", "word"),
+    [((0.01, 0.1), "better"), ((-0.1, -0.01), "worse"), ((-0.1, 0.1), "not settled"), ((0.0, 0.1), "not settled"),
+     ((0.0, 0.0), "no difference")],
+)  # fmt: skip
+def test_an_interval_is_put_into_a_word(interval, word):
+    assert tables.verdict({"ci95": interval}) == word
+
+
 def test_folds_are_pooled(written):
     test = written.metrics["runs"]["phase3_ast_full"]["test"]
     if not written.report.folds:
