@@ -156,12 +156,13 @@ def _chosen(args: argparse.Namespace) -> Comparison:
         raise BirdnbError(
             'nothing to compare: give --variants pretraining, --variants ablation or --variant "name: setting=value"'
         )
-    variants = comparison.variants | given
-    unknown = sorted(set(args.only or ()) - set(variants))
+    variants = comparison.variants
+    unknown = sorted(set(args.only or ()) - {*variants, *given})
     if unknown:
         raise BirdnbError(f"--only: no variant {unknown[0]!r}; there are {', '.join(variants)}")
     if args.only:
         variants = {name: changes for name, changes in variants.items() if name in (comparison.reference, *args.only)}
+    variants = variants | given
     everywhere = _parse_settings(args.everywhere)
     variants = {name: everywhere | changes for name, changes in variants.items()}
     return replace(comparison, variants=variants, runs=tuple(args.runs or comparison.runs), side=args.side or comparison.side)
@@ -196,7 +197,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("corpus", metavar="CORPUS", help="demo, or the folder of a corpus")
     parser.add_argument("--variants", choices=list(presets), help="a comparison of variants.yaml; also names the report")
     parser.add_argument("--variant", action="append", default=[], metavar="TEXT", help='"name: setting=value ..."; repeatable')
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="only these variants (and the one they are compared with)")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="of the comparison's own variants only these")
     parser.add_argument("--everywhere", default="", metavar="TEXT", help='"setting=value ..." for all variants: epochs=10, say')
     parser.add_argument(
         "--runs", nargs="+", metavar="RUN", help="runs of the profile to vary (default: those of the comparison)"
