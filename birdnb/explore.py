@@ -123,6 +123,7 @@ def _live(view: Callable[..., View], controls: Mapping[str, widgets.Widget], rat
     sound = widgets.Audio(format="mp3", autoplay=False, loop=False)
 
     def show(_change: object = None) -> None:
+        """Draw the view of the controls' values."""
         try:
             now = view(**{name: control.value for name, control in controls.items()})
         except BirdnbError as error:  # shown where the text is: a widget has no other way to say it

@@ -108,6 +108,7 @@ class _Loop:
         self.augment = Augment(a, bank, len(self.labels), self.settings.model.normalisation) if _is_on(a) else None
 
     def run(self, progress: bool) -> pd.DataFrame:
+        """Train from the last saved epoch on; the history, a row an epoch. Raises BirdnbError when memory runs out."""
         self._resume()
         total, done = self.settings.train.epochs * self.batches, len(self.history) * self.batches
         quiet = {} if progress and self.accelerator.is_main_process else {"disable": True}  # left out, TQDM_DISABLE decides

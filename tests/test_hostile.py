@@ -38,9 +38,9 @@ def good(seed=0, seconds=6.0, sample_rate=48000):
     return recording(seconds, 2.0, 2.0, sample_rate, seed=seed)
 
 
-def test_every_hostile_file_is_kept_or_named_and_the_good_ones_stay(tmp_path):
-    root, rate = tmp_path / "c", 48000
-    expected: dict[str, str | None] = {}  # recording_id -> kind of reason, None when it is usable
+def hostile_files(root, rate=48000):
+    """Write them; their names, and the kind of reason in the quarantine: None when usable, "any" when either may be."""
+    expected: dict[str, str | None] = {}
 
     def add(name, content, reason, sample_rate=rate, **kind):
         if isinstance(content, bytes):
@@ -50,6 +50,15 @@ def test_every_hostile_file_is_kept_or_named_and_the_good_ones_stay(tmp_path):
             write(root / name, content, sample_rate, **kind)
         expected[name] = reason
 
+    usual_formats(root, add, rate)
+    odd_contents(root, add)
+    expected["missing.wav"] = "cannot be opened"
+    (root / "folder.wav").mkdir()
+    expected["folder.wav"] = "cannot be opened"
+    return expected
+
+
+def usual_formats(root, add, rate):
     for number, (suffix, kind) in enumerate(FORMATS.items()):
         kind = {"opus": {"format": "OGG", "subtype": "OPUS"}}.get(suffix, kind)
         add(f"good.{suffix}", good(number), None, **kind)
@@ -74,6 +83,9 @@ def test_every_hostile_file_is_kept_or_named_and_the_good_ones_stay(tmp_path):
             sound = good(80)
             sound[:: len(sound) // share] = value
             add(f"{name} {share}.wav", sound, reason, subtype="FLOAT")
+
+
+def odd_contents(root, add):
     add("zero bytes.wav", b"", "empty")
     add("text.wav", b"dear ornithologist,\n" * 500, "cannot be decoded")
     add("page.mp3", b"<!DOCTYPE html><html><body>404 not found</body></html>", "cannot be decoded")
@@ -84,10 +96,11 @@ def test_every_hostile_file_is_kept_or_named_and_the_good_ones_stay(tmp_path):
     add("mp3 called.wav", (root / "good.mp3").read_bytes() + b"TAG", None)
     add('it\'s a "name" with ü, 鳥 & %20 #1;$(x).WAV', good(90), None, format="WAV")
     add("UPPER.FLAC", good(91), None)
-    expected["missing.wav"] = "cannot be opened"
-    (root / "folder.wav").mkdir()
-    expected["folder.wav"] = "cannot be opened"
 
+
+def test_every_hostile_file_is_kept_or_named_and_the_good_ones_stay(tmp_path):
+    root = tmp_path / "c"
+    expected = hostile_files(root)
     cache = build_cache(corpus_of(root, {f"r{i}": name for i, name in enumerate(expected)}), AUDIO, jobs=2, progress=False)
     kinds = dict(zip(cache.quarantine["path"], cache.quarantine["reason"].str.split(":").str[0], strict=True))
     kept = set(cache.index["path"])

@@ -92,6 +92,7 @@ def _step(model: nn.Module, x: Tensor, device: torch.device, precision: str) -> 
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
 
     def run() -> None:
+        """One step, waited for."""
         with autocast(device, precision):
             logits: Any = model(x)
         logits = getattr(logits, "logits", logits).float()
