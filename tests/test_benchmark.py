@@ -105,11 +105,12 @@ def test_extraction_is_measured_on_what_can_be_read(monkeypatch, tmp_path, capsy
     (tmp_path / "corpus/finch/d.ogg").write_text("not a sound")
     monkeypatch.setattr(extraction, "ENOUGH", 1e-6)
     monkeypatch.setattr(extraction.joblib, "cpu_count", lambda: 2)
-    one, decoding, several = extraction.rows(str(tmp_path / "corpus"), rounds=1)
+    one, decoding, several, limit = extraction.rows(str(tmp_path / "corpus"), rounds=1)
     assert "2 recordings of 20 s" in one.what, "the compressed ones that are sound and not short"
     assert one.ratio == pytest.approx(one.birdnb / one.other)
     assert decoding.ratio == pytest.approx(decoding.other / decoding.birdnb)
     assert several.target == "at least 1.8" and several.ratio == pytest.approx(several.birdnb / several.other)
+    assert limit.met is None and limit.ratio == pytest.approx(limit.birdnb / limit.other)
     assert benchmark.main(["extract", "--corpus", str(tmp_path / "nothing")]) == 2
     assert re.search("error: the corpus .* does not exist", capsys.readouterr().err)
 
