@@ -70,7 +70,7 @@ def build_ensemble(
     labels = next(iter(members.values())).labels
     if set(val[0].recording_ids) & set(test[0].recording_ids):
         raise BirdnbError("a recording is in validation and in test: repeat the runs on one clean split")
-    weights = choose_weights(val)
+    weights = choose_weights(val, _sessions_of(val[0], sessions))
     temperature = fit_temperature(combine(val, weights))
     weighted = {"val": combine(val, weights), "test": combine(test, weights)}
     final = {side: apply_temperature(part, temperature) for side, part in weighted.items()}
@@ -91,7 +91,12 @@ def build_ensemble(
         "pretrained": any(member.metrics.get("pretrained") for member in members.values()),
     }
     keys = {member: run.config.get("key") for member, run in members.items()}  # tells later whether a member was trained anew
-    config = {"run": name, "members": keys, "weights_by": "log loss on validation", "seed": seed}
+    config = {
+        "run": name,
+        "members": keys,
+        "weights_by": "log loss on validation, within one standard error the nearest to equal",
+        "seed": seed,
+    }
     result = EnsembleResult(
         name, folder, config, labels, pd.DataFrame(), metrics, final["val"], final["test"],
         metrics["weights"], temperature, equal["val"], equal["test"],
@@ -109,19 +114,26 @@ def combine(parts: Sequence[Predictions], weights: Sequence[float] | np.ndarray)
     return Predictions(parts[0].recording_ids, mean, parts[0].targets)
 
 
-def choose_weights(validation: Sequence[Predictions]) -> np.ndarray:
-    """(M,) weights on a simplex grid with the least log loss; log loss, as accuracy moves in big steps on small sides.
+def choose_weights(validation: Sequence[Predictions], sessions: Sequence[str] | None = None) -> np.ndarray:
+    """(M,) weights on a simplex grid: of those whose log loss is within one standard error of the least, the nearest to equal.
 
-    Of equally good weights those nearest to equal ones win. The step is 0.05 for two or three models, coarser for more.
+    Log loss, as accuracy moves in big steps on small sides. The rule of one standard error (Hastie et al., Elements of
+    Statistical Learning, 7.10), as a few sessions may well prefer one model alone by chance; its error is of the paired
+    difference and counts ``sessions`` (of each recording; None: each its own). The step is 0.05 for two or three models,
+    coarser for more.
     """
-    m = len(validation)
+    m, n = len(validation), len(validation[0])
     grid = simplex_grid(m, {2: 20, 3: 20, 4: 10, 5: 10}.get(m, 5))
     equal = np.full(m, 1 / m)
     grid = np.vstack([equal, grid[np.argsort(np.abs(grid - equal).sum(axis=1), kind="stable")]])
-    rows = np.arange(len(validation[0]))
-    true = np.stack([part.probabilities[rows, part.targets] for part in validation]).astype(np.float64)  # (M, R)
-    loss = -np.log(np.maximum(grid @ true, FLOOR)).mean(axis=1)  # (G,)
-    return grid[int(np.argmin(np.round(loss, 9)))]  # the first of equals
+    true = np.stack([part.probabilities[np.arange(n), part.targets] for part in validation]).astype(np.float64)  # (M, R)
+    loss = -np.log(np.maximum(grid @ true, FLOOR))  # (G, R)
+    worse = loss - loss[np.argmin(loss.mean(axis=1))]  # (G, R)
+    mean = worse.mean(axis=1)
+    _, session = np.unique(np.arange(n) if sessions is None else np.asarray(sessions), return_inverse=True)
+    totals = (worse - mean[:, None]) @ np.eye(session.max() + 1)[session]  # (G, sessions)
+    error = np.sqrt((totals**2).sum(axis=1) * totals.shape[1] / max(1, totals.shape[1] - 1)) / n
+    return grid[int(np.argmax(mean <= error + 1e-9))]  # the first of them
 
 
 def simplex_grid(members: int, steps: int) -> np.ndarray:

@@ -65,17 +65,42 @@ def test_simplex_grid_is_complete(members, steps):
 
 
 @settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 1000), right=st.floats(0, 4))
-def test_weights_are_the_best_of_the_grid_by_brute_force(seed, right):
+@given(seed=st.integers(0, 1000), right=st.floats(0, 4), together=st.integers(1, 6))
+def test_weights_follow_the_rule_of_one_standard_error_by_brute_force(seed, right, together):
     runs = [member(seed, 2.0).val, member(seed + 50, right).val]
+    sessions = [f"s{i // together}" for i in range(60)]
 
-    def loss(w):
+    def losses(w):
         q = w * runs[0].probabilities.astype(float) + (1 - w) * runs[1].probabilities
-        return sk_log_loss(runs[0].targets, q / q.sum(axis=1, keepdims=True), labels=range(4))
+        return -np.log(q[np.arange(60), runs[0].targets])
 
-    best = min((loss(w / 20), w / 20) for w in range(21))
-    got = choose_weights(runs)
-    assert got.sum() == pytest.approx(1) and loss(got[0]) == pytest.approx(best[0], abs=1e-6)
+    least = min((sk_log_loss(runs[0].targets, mix(runs, w / 20), labels=range(4)), w / 20) for w in range(21))[1]
+
+    def close_enough(w):
+        worse = losses(w) - losses(least)
+        sums = pd.Series(worse - worse.mean()).groupby(sessions).sum()
+        return worse.mean() <= np.sqrt(len(sums) * sums.var(ddof=1)) / 60 + 1e-9
+
+    expected = next(w for step in range(11) for w in (0.5 + step / 20, 0.5 - step / 20) if close_enough(w))
+    got = choose_weights(runs, sessions)
+    assert got.sum() == pytest.approx(1) and abs(got[0] - 0.5) == pytest.approx(abs(expected - 0.5), abs=1e-6)
+
+
+def mix(runs, w):
+    q = w * runs[0].probabilities.astype(float) + (1 - w) * runs[1].probabilities
+    return q / q.sum(axis=1, keepdims=True)
+
+
+def test_many_recordings_settle_what_few_cannot():
+    def better(n):
+        ids, targets = [f"v{i}" for i in range(n)], np.zeros(n, int)
+        sure, unsure = np.where(np.arange(n) % 2, 0.9, 0.55), np.where(np.arange(n) % 2, 0.5, 0.6)
+        return [Predictions(ids, np.stack([p, 1 - p], axis=1).astype(np.float32), targets) for p in (sure, unsure)]
+
+    np.testing.assert_allclose(choose_weights(better(2)), [0.5, 0.5])
+    assert choose_weights(better(200))[0] > 0.8
+    in_two_sessions = choose_weights(better(200), ["a", "b"] * 100)
+    np.testing.assert_allclose(in_two_sessions, [0.5, 0.5])
 
 
 @pytest.mark.parametrize("members", [2, 3, 4, 6])
