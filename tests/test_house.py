@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,3 +90,12 @@ def test_a_wrong_import_would_be_found():
     assert imported('if __name__ == "__main__":\n    from birdnb import a\n', "b/c.py", known) == set()
     circle = {"a.py": {"b/c.py"}, "b/c.py": {"a.py"}}
     assert upward(["a.py", "b/c.py"], circle) == ["b/c.py imports a.py, which stands above it"]
+
+
+@pytest.mark.parametrize(("given", "seen"), [(None, "10000"), ("77", "77")])
+def test_threads_that_wait_give_the_core_up_unless_the_user_says_otherwise(given, seen):
+    house = {key: value for key, value in os.environ.items() if key != "GOMP_SPINCOUNT"}
+    ask = "import birdnb, os; print(os.environ['GOMP_SPINCOUNT'])"
+    env = house | ({"GOMP_SPINCOUNT": given} if given else {})
+    answer = subprocess.run([sys.executable, "-c", ask], env=env, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == seen
