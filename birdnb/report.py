@@ -19,6 +19,7 @@ import mistune
 import pandas as pd
 
 from birdnb import report_tables as tables
+from birdnb.config import PROFILES
 from birdnb.corpora.manifest import attribution, license_counts
 from birdnb.evaluation import confusion, top_confusions
 from birdnb.files import BirdnbError, atomic_path, reports_dir, safe_name, write_json, write_text
@@ -31,18 +32,22 @@ HERE = Path(__file__).parent
 NAME = "PHASE3_RESULTS"
 CAPTIONS = {  # figures with a place of their own; any other comes before the settings under its own name
     "progression": "From chance to the ensemble: test accuracy with 95 % intervals; hollow marks are reported, not measured.",
-    "learning_curves": "How the networks learned: validation solid, training dashed.",
+    "learning_curves": "How the networks learned: validation solid, training (on altered clips where there is augmentation) dashed.",
     "paired_differences": "What each step adds, in points of accuracy, with 95 % intervals.",
     "per_species_f1": "F1 of each species with its 95 % interval.",
     "rare_vs_common": "F1 of each species against the training recordings it has.",
     "confusion": "Confusion matrix of the final model, similar species side by side.",
     "confused_gallery": "Songs behind the commonest confusions.",
-    "embedding_map": "Test recordings as the model sees them: neighbours sound alike to it.",
+    "embedding_map": "Test recordings as AST sees them: neighbours sound alike to it.",
     "reliability": "Reliability: how often a prediction is right, by how sure the model was.",
     "ensemble_weights": "Validation accuracy and log loss over the ensemble's weights.",
     "split_overview": "What lies on each side of the split.",
     "class_counts": "Recordings of each species, by side.",
 }
+LISTENS = (
+    "What AST listens to in a recording that it gets {}: the more a patch weighs, the more the probability falls without it."
+)
+FEW_SESSIONS = 10  # on the test side: intervals from fewer are too narrow to call anything certain
 SHORT = {
     "gate_2": "Gate 2", "gate_3": "Gate 3", "train_validation_gap": "train-validation gap", "ensemble_gain": "ensemble gain",
     "success_level": "level of success",
@@ -77,14 +82,16 @@ def render(report: ReportInput, metrics: dict[str, Any], figures: Mapping[str, s
     def figure(name: str) -> str:
         if name not in figures:
             return ""
-        caption = CAPTIONS.get(name, name.replace("_", " ").capitalize() + ".")
+        listens = re.fullmatch(r"listens_(right|wrong)_\d+", name)
+        usual = LISTENS.format(listens[1]) if listens else name.replace("_", " ").capitalize() + "."
+        caption = CAPTIONS.get(name, usual)
         return f"{tables.plain(caption)}\n\n![{tables.plain(caption)}]({figures[name]})\n\n"
 
     words = {name: getattr(tables, name) for name in ("title", "score", "points", "verdict")}
     words |= {"in_unit": in_unit, "figure": figure, "interval": lambda ci: f"{100 * ci[0]:.1f}–{100 * ci[1]:.1f} %"}
     facts = {"labels": report.labels, "layout": report.layout, "split": metrics["split"], "reported": reported()}
     facts |= {"short": SHORT, "full": FULL, "ensemble": ENSEMBLE, "others": [name for name in figures if name not in CAPTIONS]}
-    parts = _comparison(metrics) | _species(report, metrics) | _corpus(report, metrics) | _settings(report)
+    parts = _comparison(report, metrics) | _species(report, metrics) | _corpus(report) | _settings(report)
     text = environment.get_template("report.md.j2").render(m=metrics, **words, **facts, **parts)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
@@ -118,7 +125,7 @@ def page(text: str, folder: Path, synthetic: bool = False) -> str:
     )
 
 
-def _comparison(metrics: dict[str, Any]) -> dict[str, Any]:
+def _comparison(report: ReportInput, metrics: dict[str, Any]) -> dict[str, Any]:
     runs, final = metrics["runs"], metrics["final_run"]
     gaps = {name: runs.get(name, {}).get("train", {}).get("accuracy") for name in (BASELINE, FULL)}
     augmentation = None
@@ -126,16 +133,22 @@ def _comparison(metrics: dict[str, Any]) -> dict[str, Any]:
         without, with_ = (gaps[name] - runs[name]["val"]["accuracy"] for name in (BASELINE, FULL))
         best = {f"best_{k}": runs[name].get("best_epoch") for k, name in (("without", BASELINE), ("with", FULL))}
         augmentation = {"gap_without": without, "gap_with": with_, **best}
+    test, gate = runs[final]["test"] if final else {}, metrics["gates"]["final"]
+    settings = {name: results[0].config.get("settings", {}).get("train", {}) for name, results in report.runs.items()}
     return {
         "final": final is not None,
-        "test": runs[final]["test"] if final else {},
-        "gate": metrics["gates"]["final"],
+        "test": test,
+        "gate": gate,
+        "few": test.get("sessions", 0) < FEW_SESSIONS,
+        "certain": bool(gate["certain"]) and test.get("sessions", 0) >= FEW_SESSIONS,
+        "split_counts": tables.split_table(metrics["split"]),
         "measured": tables.measured_table(metrics) if runs else "",
-        "cost": tables.cost_table(metrics) if runs else "",
+        "cost": tables.cost_table(metrics, {name: train["keep"] for name, train in settings.items() if "keep" in train}),
         "steps": tables.steps_table(metrics) if metrics["steps"] else "No two runs to compare yet.",
         "reported_table": tables.reported_table(reported()),
         "gates": tables.gates_table(metrics["gates"]),
         "augmentation": augmentation,
+        "caveat": report.caveat,
         "kin": [tables.title(name) for name, run in runs.items() if run.get("pretrained") == "synthetic"],
     }
 
@@ -163,7 +176,7 @@ def _species(report: ReportInput, metrics: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _corpus(report: ReportInput, metrics: dict[str, Any]) -> dict[str, Any]:
+def _corpus(report: ReportInput) -> dict[str, Any]:
     reasons = report.quarantine["reason"].value_counts().rename_axis("reason").reset_index(name="recordings")
     shown = reasons.assign(reason=reasons["reason"].map(tables.plain))
     if len(shown) > 15:
@@ -178,7 +191,6 @@ def _corpus(report: ReportInput, metrics: dict[str, Any]) -> dict[str, Any]:
         "quarantine_table": tables.pipe_table(shown),
         "species_left_out": rare,
         "species_left_out_table": tables.pipe_table(rare.rename(columns={"groups": "sessions"})),
-        "split_counts": tables.split_table(metrics["split"]),
         "attributed": len(used),
         "recordists": used.loc[used["recordist"] != "", "recordist"].nunique(),
         "licences": tables.pipe_table(named.rename(columns={"license": "licence"})),
@@ -190,19 +202,22 @@ def _settings(report: ReportInput) -> dict[str, Any]:
     configs = {name: results[0].config for name, results in report.runs.items()}
     trained = next((config for config in configs.values() if "versions" in config), {})
     corpus = report.corpus if report.synthetic else f"path/to/{report.corpus}"
-    command = ["./run_all.sh", "--corpus", corpus, "--profile", report.profile, "--seed", str(report.seed)]
+    profile = report.profile if (PROFILES / f"{report.profile}.yaml").is_file() else f"path/to/{report.profile}.yaml"
+    command = ["./run_all.sh", "--corpus", corpus, "--profile", profile, "--seed", str(report.seed)]
     command += ["--folds", str(report.folds)] if report.folds else []
+    if report.changed:
+        command += ["--", *(word for key, value in report.changed.items() for word in ("-p", key, str(value)))]
     about = {key: trained[key] for key in ("device", "git_commit", "birdnb") if trained.get(key)} | trained.get("versions", {})
     return {
         "command": shlex.join(command),
         "about": {{"git_commit": "commit"}.get(key, key): value for key, value in about.items()},
         "settings": tables.settings_table(configs),
-        "shared": tables.shared_settings(configs),
+        "shared": {key: tables.NONE if value == "" else value for key, value in tables.shared_settings(configs).items()},
     }
 
 
 def _write_tables(report: ReportInput, metrics: dict[str, Any], folder: Path) -> None:
-    frames = {"attribution": attribution(report.tables[0])}
+    frames = {"attribution": attribution(report.tables[0]), "quarantine": report.quarantine}
     if metrics["final_run"]:
         matrix = confusion(pooled_test(report, metrics["final_run"]), len(report.labels))
         frames["confusion"] = pd.DataFrame(matrix, report.labels, report.labels).rename_axis("species").reset_index()

@@ -82,17 +82,19 @@ def measured_table(metrics: Mapping[str, Any]) -> str:
             each = pd.Series(test["folds"]["accuracy"])
             row["mean over folds"] = f"{percent(each.mean())} ± {100 * each.std():.1f}"
         row |= {key: score(test[k], test.get(f"{k}_ci95")) for key, k in (("F1-macro", "f1_macro"), ("mAP", "map_macro"))}
-        row |= {"balanced accuracy": percent(test["balanced_accuracy"]), "top-5": percent(test["top5_accuracy"])}
+        row |= {"balanced accuracy": percent(test["balanced_accuracy"])}
+        row |= {"top-5": percent(test["top5_accuracy"])} if test["species"] > 5 else {}  # five guesses at five: always right
         rows.append(row | {"AUROC": score(test["auroc_macro"])})
     return pipe_table(pd.DataFrame(rows))
 
 
-def cost_table(metrics: Mapping[str, Any]) -> str:
-    """What every run took: epochs, time, parameters, weights it started from, and its train-validation gap."""
+def cost_table(metrics: Mapping[str, Any], kept: Mapping[str, str]) -> str:
+    """What every run took: epochs and which was ``kept``, time, parameters, weights it started from, train-validation gap."""
     rows = []
     for name, run in metrics["runs"].items():
         train, val = run.get("train", {}).get("accuracy"), run["val"]["accuracy"]
         epochs = f"{run['epochs']:g} (best {run['best_epoch']:g})" if run.get("epochs") and name != CLASSICAL else NONE
+        epochs += f", {kept[name]} kept" if name in kept else ""
         weights = run.get("pretrained")
         rows.append({
             "model": plain(title(name)),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from birdnb.corpora.manifest import session_caveat
 from birdnb.ensemble import combine
 from birdnb.evaluation import Predictions, apply_temperature, concatenate, paired_bootstrap, summarise
 from birdnb.files import BirdnbError
@@ -52,6 +53,8 @@ class ReportInput:
     quarantine: pd.DataFrame  # recording_id, path, species, reason
     species_left_out: pd.DataFrame  # species, recordings, groups, decision, reason
     runs: dict[str, list[RunResult]]
+    caveat: str = ""  # what is not known about recording sessions
+    changed: dict[str, Any] = field(default_factory=dict)  # settings given in place of the profile's
 
     @property
     def folds(self) -> int:
@@ -89,13 +92,14 @@ def collect(datasets: Sequence[StudyData], runs: Mapping[str, list[RunResult]]) 
         quarantine=pd.concat([first.corpus.left_out, first.cache.quarantine], ignore_index=True),
         species_left_out=report[report["decision"] != "keep"].reset_index(drop=True),
         runs={name: list(runs[name]) for name in order},
+        caveat=session_caveat(first.table),
+        changed=_changed(first.profile.runs, runs),
     )
 
 
 def study_metrics(report: ReportInput) -> dict[str, Any]:
     """The report's metrics.json: corpus, profile, seed, synthetic, folds, split, quarantine, chance, runs, steps, gates."""
     runs = {name: _run_summary(report, name) for name in report.runs}
-    counts = report.tables[0]["species"].value_counts(normalize=True)
     return {
         "corpus": report.corpus,
         "profile": report.profile,
@@ -104,7 +108,7 @@ def study_metrics(report: ReportInput) -> dict[str, Any]:
         "folds": report.folds,
         "split": _split_counts(report),
         "quarantine": {str(k): int(v) for k, v in report.quarantine["reason"].value_counts().sort_index().items()},
-        "chance": {"uniform": 1 / len(report.labels), "commonest_species": float(counts.iloc[0])},
+        "chance": {"uniform": 1 / len(report.labels), "commonest_species": _always_the_commonest(report)},
         "final_run": final_run(runs),
         "runs": runs,
         "steps": _steps(report, runs),
@@ -146,6 +150,27 @@ def rare_and_common(report: ReportInput, metrics: Mapping[str, Any]) -> dict[str
         return None  # no species is rarer than another
     found: dict[str, Any] = {half: float(np.mean([per_class[s]["f1"] for s in those])) for half, those in halves.items()}
     return found | {"border": round(float(train.get(halves["common"][0], 0)) / len(report.tables))}
+
+
+def _always_the_commonest(report: ReportInput) -> float:
+    """Share of the test recordings that are of the species with most training recordings (of each fold its own)."""
+    right = total = 0
+    for table in report.tables:
+        species = table.groupby("side")["species"]
+        commonest = species.get_group("train").value_counts().index[0]
+        right += int((species.get_group("test") == commonest).sum())
+        total += len(species.get_group("test"))
+    return right / total
+
+
+def _changed(usual: Mapping[str, Any], runs: Mapping[str, list[RunResult]]) -> dict[str, Any]:
+    """Settings that runs of the study were trained with in place of their profile's, by bare name."""
+    changed: dict[str, Any] = {}
+    for name, results in runs.items():
+        mine = results[0].config.get("settings", {})
+        for part, values in (asdict(usual[name]) if name in usual else {}).items():
+            changed |= {key: mine[part][key] for key, value in values.items() if mine.get(part, {}).get(key, value) != value}
+    return changed
 
 
 def _check_ensemble(runs: Mapping[str, list[RunResult]]) -> None:

@@ -4,6 +4,7 @@ import copy
 import functools
 import json
 import re
+from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from birdnb import report_tables as tables
+from birdnb.config import AugmentSettings, ModelSettings, RunSettings, TrainSettings
 from birdnb.ensemble import build_ensemble
 from birdnb.evaluation import Predictions, paired_bootstrap, summarise
 from birdnb.files import BirdnbError
@@ -53,6 +55,8 @@ def _made_up_study(folds, synthetic, species, per_species, sharp):
         "species": [species[c] for c in label],
         "session": [f"session {s}" for s in session],
         "recordist": [f"recordist {s % 7}" for s in session],
+        "date": [f"2024-05-{1 + s % 28:02}" for s in session],
+        "locality": "here",
         "license": np.where(np.arange(n) % 5 == 0, "CC BY-NC-ND 4.0", "CC BY-NC-SA 4.0"),
         "url": "https://example.org",
     })  # fmt: skip
@@ -85,7 +89,7 @@ def _data(table, synthetic, species):
         [rare] + [{"species": s, "recordings": 9, "groups": 9, "decision": "keep", "reason": ""} for s in species]
     )
     cache = SimpleNamespace(quarantine=refused[1:])
-    profile = SimpleNamespace(name="laptop")
+    profile = SimpleNamespace(name="laptop", runs={})
     return SimpleNamespace(
         corpus=corpus, cache=cache, profile=profile, seed=7, table=table, labels=list(species), species_report=report
     )
@@ -140,7 +144,7 @@ def written(request, tmp_path_factory):
 
 def test_files(written):
     names = {str(path.relative_to(written.folder)) for path in written.folder.rglob("*") if path.is_file()}
-    tables_ = {"confusion.csv", "per_species.csv", "attribution.csv", "metrics.json"}
+    tables_ = {"confusion.csv", "per_species.csv", "attribution.csv", "quarantine.csv", "metrics.json"}
     assert names == tables_ | {"PHASE3_RESULTS.md", "PHASE3_RESULTS.html", "figures/progression.png", "figures/elsewhere.png"}
     assert len(pd.read_csv(written.folder / "attribution.csv")) == len(written.report.tables[0])
     matrix = pd.read_csv(written.folder / "confusion.csv", index_col="species", dtype={"species": str})
@@ -254,6 +258,50 @@ def test_real_recordings_get_no_banner_and_a_path_to_fill_in():
     assert "synthesised" not in text and "./run_all.sh --corpus path/to/my_birds --profile laptop --seed 7" in text
 
 
+def rendered(datasets, runs):
+    report = collect(datasets, runs)
+    return render(report, study_metrics(report), {})
+
+
+def test_unknown_sessions_are_no_guarantee():
+    datasets, runs = made_up_study(synthetic=False)
+    assert "As far as is known" not in rendered(datasets, runs)
+    datasets[0].table.loc[:3, ["recordist", "date", "locality"]] = ""
+    text = rendered(datasets, runs)
+    assert f"4 of {len(datasets[0].table)} recordings name neither recordist nor date nor locality" in text
+    assert "As far as is known" in text and "as far as sessions are known" in text
+
+
+def test_a_few_test_sessions_decide_nothing():
+    datasets, runs = made_up_study(synthetic=False)
+    report = collect(datasets, runs)
+    metrics = study_metrics(report)
+    test = metrics["runs"]["phase3_ensemble"]["test"]
+    metrics["gates"]["final"]["certain"] = True
+    for sessions, early in ((9, True), (10, False)):
+        test["sessions"] = sessions
+        text = render(report, metrics, {})
+        assert ("TOO EARLY TO SAY" in text) == ("too few to decide anything" in text) == early
+
+
+def test_settings_given_by_hand_are_in_the_command():
+    datasets, runs = made_up_study(synthetic=False)
+    usual = RunSettings(ModelSettings("ast", size="tiny"), TrainSettings(epochs=10), AugmentSettings(mixup=True))
+    datasets[0].profile.runs = {"phase3_ast_full": usual}
+    runs["phase3_ast_full"][0].config["settings"] = asdict(usual)
+    assert "--seed 7\n" in rendered(datasets, runs)
+    runs["phase3_ast_full"][0].config["settings"]["train"]["epochs"] = 3
+    assert "--seed 7 -- -p epochs 3\n" in rendered(datasets, runs)
+
+
+def test_always_naming_the_commonest_is_right_on_this_share_of_the_test_side():
+    datasets, runs = made_up_study(species=("a", "b"), synthetic=False)
+    table = datasets[0].table
+    table["side"] = ["train"] * (len(table) - 4) + ["test"] * 4
+    table["species"] = ["a"] * (len(table) - 4) + ["a", "b", "b", "b"]
+    assert study_metrics(collect(datasets, runs))["chance"]["commonest_species"] == 0.25
+
+
 def test_unfinished_study_says_what_is_missing(tmp_path):
     datasets, runs = made_up_study()
     folder = write_report(collect(datasets, {}), {}, tmp_path / "none")
@@ -352,7 +400,7 @@ def structure(value, name=""):
 
 def test_the_committed_demo_report_has_the_structure_of_todays_code():
     """When this fails, ./run_all.sh --bless writes the demo's report anew."""
-    datasets, runs = made_up_study(0)
+    datasets, runs = made_up_study(0, species=(*SPECIES, "Regulus regulus"))  # more than five, as the demo has
     report = collect(datasets, runs)
     metrics = study_metrics(report)
     pictures = {path.stem: f"figures/{path.name}" for path in (COMMITTED / "figures").glob("*.png")}

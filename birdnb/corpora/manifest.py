@@ -19,7 +19,7 @@ from birdnb.files import BirdnbError
 
 __all__ = [
     "COLUMNS", "LEFT_OUT", "REQUIRED", "attribution", "audit_split", "check_manifest", "check_species", "groups",
-    "license_counts", "make_folds", "make_split", "read_manifest", "sessions",
+    "license_counts", "make_folds", "make_split", "read_manifest", "session_caveat", "sessions",
 ]  # fmt: skip
 SIDES = ["train", "validation", "test"]
 PARTIAL_DATE = re.compile(r"\d{4}([-/.]?(\d{2})?([-/.]00)?)?|0000.*|\d{4}-00.*")  # 2014, 2014-05, 2014-05-00, 0000-00-00
@@ -41,6 +41,17 @@ def sessions(manifest: pd.DataFrame) -> pd.Series:
     label = (recordist + " | " + date + " | " + place).str.replace(r"( \| )+$", "", regex=True)
     nothing = ~known & (date == "") & (place == "")
     return label.mask(nothing, "recording " + manifest["recording_id"]).rename("session")
+
+
+def session_caveat(manifest: pd.DataFrame) -> str:
+    """What is not known about recording sessions, as a sentence; empty when every recording tells something of its own."""
+    nothing = int((_known(manifest) == "").sum())
+    if not nothing:
+        return ""
+    return (
+        f"{nothing:,} of {len(manifest):,} recordings name neither recordist nor date nor locality: each counts as a session of its "
+        "own, and where several come from one session the scores are too good."
+    )
 
 
 def groups(manifest: pd.DataFrame, group_by: str) -> pd.Series:
@@ -127,7 +138,7 @@ def audit_split(manifest: pd.DataFrame, side: pd.Series, group_by: str = "sessio
     unknown = set(table["side"]) - set(SIDES)
     if unknown:
         raise BirdnbError(f"the split has an unknown side {sorted(map(str, unknown))[0]!r}: known are {', '.join(SIDES)}")
-    table["session"], table["recordist"] = sessions(manifest), groups(manifest, "recordist")
+    table["session"], table["recordist"] = sessions(manifest), _plain(manifest["recordist"]).replace("", None)
     table["group"] = groups(manifest, group_by)
     for what, name in (("path", "file"), ("group", group_by)):
         numbers = table[[what, "side"]].drop_duplicates().value_counts(what, sort=False)
@@ -140,6 +151,12 @@ def audit_split(manifest: pd.DataFrame, side: pd.Series, group_by: str = "sessio
         recordists=("recordist", "nunique"), species=("species", "nunique"),
     )  # fmt: skip
     return counts.reindex(SIDES, fill_value=0).rename_axis("side").reset_index()
+
+
+def _known(manifest: pd.DataFrame) -> pd.Series:
+    """Recordist, date and locality of each row in one text, empty where nothing is known."""
+    recordist, date, place = (_plain(manifest[name]) for name in ("recordist", "date", "locality"))
+    return recordist + date.where(~date.str.fullmatch(PARTIAL_DATE), "") + place
 
 
 def _plain(column: pd.Series) -> pd.Series:
