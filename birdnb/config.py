@@ -17,6 +17,7 @@ from birdnb.files import BirdnbError
 from birdnb.registry import AUGMENTATIONS, MODELS, check
 
 PROFILES = Path(__file__).parent / "profiles"
+WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "text"}  # types of settings, for people
 T = TypeVar("T")
 
 
@@ -263,9 +264,9 @@ def _check_type(where: str, value: Any, hint: Any) -> None:
     if float in allowed and isinstance(value, int) and not isinstance(value, bool):
         return
     if type(value) not in allowed:
-        wanted = " or ".join(kind.__name__ for kind in allowed)
+        wanted = " or ".join(WORDS[kind] for kind in allowed)
         hint_text = " (YAML reads 1e-4 as text: write 1.0e-4)" if isinstance(value, str) and float in allowed else ""
-        raise BirdnbError(f"{where}: {value!r} is not a {wanted}{hint_text}")
+        raise BirdnbError(f"{where}: {value!r} is not {wanted}{hint_text}")
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,8 @@ from typing import Any, TextIO
 def execute(book: Path, target: Path, parameters: dict[str, Any], log: Path) -> str | None:
     """Execute ``book`` into ``target`` by papermill; return what went wrong in one line, or None.
 
-    ``log`` gets what the notebook and its kernel print; progress bars go to the terminal, too, where there is one.
+    ``log`` gets what the notebook and its kernel print and, at its end, the traceback of what went wrong; progress bars go to
+    the terminal, too, where there is one.
     """
     import nbclient.exceptions
     import papermill
@@ -29,11 +31,19 @@ def execute(book: Path, target: Path, parameters: dict[str, Any], log: Path) -> 
                 stdout_file=lines, stderr_file=_Tee(lines, terminal),
             )  # fmt: skip
     except papermill.PapermillExecutionError as error:
+        _append(log, "\n".join(error.traceback))
         what = error.evalue if error.ename == "BirdnbError" else f"{error.ename}: {error.evalue}"
         return f"cell {error.exec_count}: {what}"
-    except nbclient.exceptions.DeadKernelError:
+    except nbclient.exceptions.DeadKernelError as error:
+        _append(log, str(error))
         return "the kernel died, most often for want of memory: close other programs, or lower batch_size"
     return None
+
+
+def _append(log: Path, text: str) -> None:
+    """Write at the end of the log, without the colours of a terminal."""
+    with open(log, "a", encoding="utf-8") as lines:
+        lines.write("\n" + re.sub(r"\x1b\[[0-9;]*m", "", text).strip() + "\n")
 
 
 @contextlib.contextmanager

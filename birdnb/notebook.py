@@ -23,13 +23,18 @@ from matplotlib.figure import Figure
 
 from birdnb import plots, report_tables, training
 from birdnb.config import Profile, RunSettings, load_profile, override
+from birdnb.corpora import open_corpus
 from birdnb.data import StudyData, open_study
 from birdnb.ensemble import EnsembleResult, build_ensemble
 from birdnb.evaluation import Predictions, concatenate
 from birdnb.files import BirdnbError
 from birdnb.report import write_report
 from birdnb.results import TITLES, collect, study_metrics
+from birdnb.runs import METRICS, folder_of
 from birdnb.study import report_folder
+
+FULL = "phase3_ast_full"
+FIRST = {"06": "notebooks 04 and 05", "07": "notebooks 04 to 06"}  # what has to run before: these look at FULL
 
 
 @dataclass
@@ -46,13 +51,26 @@ class Chapter:
     @cached_property
     def datasets(self) -> list[StudyData]:
         """The study's data: one for the single split, or one a fold."""
-        folds: list[tuple[int, int] | None] = [(k, self.folds) for k in range(1, self.folds + 1)] or [None]
-        return [open_study(self.corpus, self.profile, seed=self.seed, fold=fold) for fold in folds]
+        return [open_study(self.corpus, self.profile, seed=self.seed, fold=fold) for fold in self._folds]
+
+    @property
+    def _folds(self) -> list[tuple[int, int] | None]:
+        return [(k, self.folds) for k in range(1, self.folds + 1)] or [None]
 
     @property
     def data(self) -> StudyData:
         """The study's data; with folds, those of the first fold."""
         return self.datasets[0]
+
+    def require(self, run: str) -> None:
+        """Raises BirdnbError when a run is not finished, naming the notebooks to run first. Computes no spectrograms."""
+        corpus = "demo" if self.corpus == "demo" else open_corpus(self.corpus).name
+        folders = [folder_of(corpus, self.profile.name, run, fold) for fold in self._folds]
+        if not all((folder / METRICS).exists() for folder in folders):
+            what = f"corpus {corpus}, profile {self.profile.name}, " + (f"{self.folds} folds" if self.folds else "one split")
+            raise BirdnbError(
+                f"{run} is not finished ({what}): run {FIRST.get(self.number, 'its notebook')} first, with the same options"
+            )
 
     def settings(self, run: str, **changes: Any) -> RunSettings:
         """The profile's settings of a run, with the parameters that are not None put in."""
@@ -77,13 +95,19 @@ class Chapter:
         return ensembles
 
     def results(self, *runs: str) -> dict[str, list[training.RunResult]]:
-        """Finished runs by name (all of the study unless named), a list over the folds each; those not there are left out."""
+        """Finished runs by name (all of the study unless named), a list over the folds each; those not there are left out.
+
+        Raises BirdnbError when all of the study is asked for and nothing is finished.
+        """
         folders = {run: [training.run_folder(data, run) for data in self.datasets] for run in runs or TITLES}
-        return {
+        found = {
             run: [training.load_run(folder) for folder in those]
             for run, those in folders.items()
-            if all((folder / "metrics.json").exists() for folder in those)
+            if all((folder / METRICS).exists() for folder in those)
         }
+        if not found and not runs:
+            raise BirdnbError("no run of this corpus and profile is finished: run notebooks 04 to 06 first")
+        return found
 
     def metrics(self, results: dict[str, list[training.RunResult]]) -> dict[str, Any]:
         """Everything that can be said about these runs in numbers: what the report's metrics.json holds."""
@@ -132,7 +156,8 @@ class Chapter:
 def start(number: str, *, corpus: str = "demo", profile: str = "laptop", seed: int = 7, folds: int = 0) -> Chapter:
     """Seed everything, set the figures' style, resolve the settings and say in one line what they are.
 
-    Raises BirdnbError for an unknown profile, or for one fold (two or more are needed, 0 means one split).
+    Raises BirdnbError for an unknown profile, for one fold (two or more are needed, 0 means one split), and in notebooks 06 and
+    07 when the runs they look at are not finished.
     """
     if folds == 1 or folds < 0:
         raise BirdnbError(f"folds is {folds}: give 0 for one split, or 2 and more for grouped cross-validation")
@@ -143,4 +168,6 @@ def start(number: str, *, corpus: str = "demo", profile: str = "laptop", seed: i
     chapter = Chapter(number, corpus, load_profile(profile, demo=corpus == "demo"), seed, folds)
     how = f"{folds} grouped folds" if folds else "one grouped split"
     print(f"notebook {number}: corpus {Path(corpus).name}, profile {chapter.profile.name}, seed {seed}, {how}")
+    if number in FIRST:
+        chapter.require(FULL)
     return chapter

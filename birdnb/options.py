@@ -8,6 +8,7 @@ from typing import Any
 
 from birdnb.config import AugmentSettings, ModelSettings, Profile, RunSettings, TrainSettings, override
 from birdnb.files import BirdnbError
+from birdnb.models.weights import check_source
 
 MODEL = {
     "pretrained": "start from: false, synthetic (shipped), true (the model's hub weights), a hub id, a file or folder",
@@ -67,7 +68,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
             if hint is bool:
                 group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
             else:
-                read = hint if hint in (int, float, str) else _bool_or_text
+                read = hint if hint in (int, float, str) else bool_or_text
                 group.add_argument(flag, type=read, metavar={int: "N", float: "X"}.get(hint, "VALUE"), help=text)
 
 
@@ -89,7 +90,14 @@ def settings_of(profile: Profile, run: str | None, model: str | None, options: d
         raise BirdnbError(f"profile {profile.name} has no run with the model {model!r}: give your run a name by --run")
     start = profile.runs[base] if base else RunSettings()
     known = {name: options.get(name) for _, _, texts in GROUPS for name in texts}
+    check_values(known)
     return run or str(base), override(start, name=model, **known)
+
+
+def check_values(values: dict[str, Any]) -> None:
+    """Refuse values that no setting takes before anything is computed. Raises BirdnbError; other names do not count."""
+    override(RunSettings(), **{name: value for name, value in values.items() if any(name in texts for *_, texts in GROUPS)})
+    check_source(values.get("pretrained"))
 
 
 def parse_fold(text: str) -> tuple[int, int]:
@@ -103,5 +111,6 @@ def parse_fold(text: str) -> tuple[int, int]:
     return k, of
 
 
-def _bool_or_text(text: str) -> bool | str:
+def bool_or_text(text: str) -> bool | str:
+    """Read true, false and none (the same as false) as such, anything else as it is."""
     return {"true": True, "false": False, "none": False}.get(text.lower(), text)

@@ -18,9 +18,10 @@ from torch import nn
 
 from birdnb.checkpoint import sha256_of
 from birdnb.config import AudioSettings, AugmentSettings, ModelSettings, RunSettings, TrainSettings, load_profile
-from birdnb.files import BirdnbError, write_text
+from birdnb.files import BirdnbError, artifacts_dir, write_text
 from birdnb.model_card import cores, model_card
 from birdnb.models.weights import FILES, SHIPPED, save_weights
+from birdnb.options import bool_or_text
 from birdnb.pretraining_loop import Budget, Pretrainer, Pretraining
 
 
@@ -100,7 +101,7 @@ def _command(what: Pretraining, budget: Budget, held_out: int) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Pretrain from the shell; 0 when it is done, 2 after an error, 130 when interrupted."""
     args = _parser().parse_args(argv)
-    out = args.out or SHIPPED / FILES[args.model]
+    out = args.out or artifacts_dir() / "pretraining" / FILES[args.model]
     clips = args.clips or (None if args.minutes else 300_000)
     budget = Budget(clips, args.minutes * 60 if args.minutes else None)
     torch.set_num_threads(args.threads or max(1, cores() - args.workers))
@@ -125,29 +126,36 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m birdnb.pretraining", formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        description="Learn to tell invented bird species apart and write a checkpoint for `pretrained: synthetic`, with a "
-        "model card beside it. A killed or interrupted call goes on when the same command is given again.",
-    )  # fmt: skip
+        prog="python -m birdnb.pretraining",
+        description="Learn to tell invented bird species apart and write a checkpoint to start other trainings from "
+        "(--pretrained FILE), with a model card beside it. A killed or interrupted call goes on when the same command is given "
+        "again.",
+    )
     parser.add_argument("--model", required=True, choices=list(FILES), help="network, as the profile sets it")
-    parser.add_argument("--profile", default="laptop", help="audio settings, size and normalisation are taken from it")
-    parser.add_argument("--species", type=_positive, default=2000, help="invented species to tell apart")
-    parser.add_argument("--clips", type=_positive, help="clips to learn from (300000 unless --minutes is given)")
-    parser.add_argument("--minutes", type=float, help="end by then; with --clips whichever comes first")
+    parser.add_argument("--profile", default="laptop", metavar="NAME",
+                        help="audio settings, size and normalisation are taken from it (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--species", type=_positive, default=2000, metavar="N",
+                        help="invented species to tell apart (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--clips", type=_positive, metavar="N", help="clips to learn from (default: 300000, or --minutes)")
+    parser.add_argument("--minutes", type=float, metavar="X", help="end by then; with --clips whichever comes first")
     parser.add_argument("--clip-seconds", type=_seconds, metavar="SECONDS",
                         help="of a clip, 1 to 10 (default: the profile's); shorter ones go faster")  # fmt: skip
-    parser.add_argument("--pretrained", default=False, metavar="WEIGHTS",
+    parser.add_argument("--pretrained", type=bool_or_text, default=False, metavar="WEIGHTS",
                         help="begin from these: synthetic, or a file written here (default: new weights)")  # fmt: skip
-    parser.add_argument("--batch-size", type=_positive, default=64, help="clips in a batch")
-    parser.add_argument("--lr", type=float, default=1e-3, help="highest learning rate")
+    parser.add_argument("--batch-size", type=_positive, default=64, metavar="N", help="clips in a batch (default: %(default)s)")
+    parser.add_argument("--lr", type=float, default=1e-3, metavar="X", help="highest learning rate (default: %(default)s)")
     parser.add_argument("--mixup", action="store_true", help="blend pairs of clips in half of the batches")
     parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16"],
-                        help="auto is bf16 on a GPU; bf16 also pays on CPUs with AMX")  # fmt: skip
-    parser.add_argument("--held-out", type=_positive, default=1000, help="clips of other individuals, for validation")
-    parser.add_argument("--workers", type=int, default=max(1, cores() // 2), help="processes that make clips")
-    parser.add_argument("--threads", type=_positive, help="threads that train on a CPU (default: the cores left)")
-    parser.add_argument("--seed", type=int, default=7, help="of clips, weights and augmentation")
-    parser.add_argument("--out", type=Path, help="file to write (default: the shipped checkpoint)")
+                        help="auto is bf16 on a GPU; bf16 also pays on CPUs with AMX (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--held-out", type=_positive, default=1000, metavar="N",
+                        help="clips of other individuals, for validation (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--workers", type=int, default=max(1, cores() // 2), metavar="N",
+                        help="processes that make clips (default: half the cores, here %(default)s)")  # fmt: skip
+    parser.add_argument("--threads", type=_positive, metavar="N", help="threads that train on a CPU (default: the cores left)")
+    parser.add_argument("--seed", type=int, default=7, metavar="N",
+                        help="of clips, weights and augmentation (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--out", type=Path, metavar="FILE",
+                        help="file to write, .safetensors (default: the model's in artifacts/pretraining)")  # fmt: skip
     return parser
 
 

@@ -54,12 +54,17 @@ class RunResult:
 
 def run_folder(data: StudyData, run: str) -> Path:
     """``artifacts/runs/<corpus>-<profile>/<run>``, and ``fold-1-of-4`` in it for a fold. Raises BirdnbError for a bad name."""
+    return folder_of(data.corpus.name, data.profile.name, run, data.fold)
+
+
+def folder_of(corpus: str, profile: str, run: str, fold: tuple[int, int] | None) -> Path:
+    """``run_folder`` by names: for those who have not opened the data."""
     if safe_name(run) != run:
         raise BirdnbError(
             f"the run name {run!r} cannot be a folder: use letters, digits, '.', '_' and '-', such as {safe_name(run)}"
         )
-    folder = artifacts_dir() / "runs" / f"{data.corpus.name}-{data.profile.name}" / run
-    return folder / f"fold-{data.fold[0]}-of-{data.fold[1]}" if data.fold else folder
+    folder = artifacts_dir() / "runs" / f"{corpus}-{profile}" / run
+    return folder / f"fold-{fold[0]}-of-{fold[1]}" if fold else folder
 
 
 def load_run(folder: Path | str) -> RunResult:
@@ -158,10 +163,17 @@ def read_json(path: Path) -> Any:
 
 
 def git_commit() -> str | None:
-    """The commit this copy of birdnb is at (with "+" when files were changed since), None where git does not know."""
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=12", "--dirty=+", "--match="]
+    """The commit this copy of birdnb is at, None where git does not know.
+
+    With "+" when what decides results was changed since: the package or its dependencies, not reports or notebooks.
+    """
+    commit = _git("describe", "--always", "--abbrev=12", "--match=")
+    return commit + "+" * bool(_git("status", "--porcelain", "--", "birdnb", "pyproject.toml")) if commit else None
+
+
+def _git(*words: str) -> str | None:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+        done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import difflib
 import hashlib
 import json
 import os
@@ -34,7 +35,12 @@ def main(argv: list[str] | None = None) -> int:
     """Parse the command line, do what it asks, return the exit status (0 done, 1 a notebook failed, 2 a wrong argument)."""
     words = sys.argv[1:] if argv is None else argv
     words, extra = (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [])
-    options = _parser().parse_args(words)
+    parser = _parser()
+    options, unknown = parser.parse_known_args(words)
+    if unknown:
+        asked = {"-p", "--parameters"} & set(unknown)
+        remedy = "; notebook parameters come after --, as in: ./run_all.sh -- -p epochs 30" if asked else ""
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{remedy}")
     try:
         books = select(options.only)
         if options.list:
@@ -43,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
         if options.lab:
             return subprocess.call([sys.executable, "-m", "jupyter", "lab", str(NOTEBOOKS)], cwd=ROOT)
         if options.test:
-            return test(books)
+            return test(books, units=not options.only)
         if options.bless:
             return bless(books)
         os.environ |= {"BIRDNB_DASK": options.dask} if options.dask else {}  # read in features/workers.py
@@ -67,17 +73,24 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--profile", default="laptop", help="laptop (the default), gpu, or a YAML file of your own")
     parser.add_argument("--seed", type=int, default=7, help="seed of the split and of every training (default 7)")
     parser.add_argument(
-        "--folds", type=int, default=0, metavar="K", help="grouped K-fold cross-validation instead of one split"
+        "--folds", type=_folds, default=0, metavar="K", help="grouped K-fold cross-validation instead of one split"
     )
     parser.add_argument("--only", nargs="+", metavar="NN", help="only these notebooks, by number: --only 01 04")
     parser.add_argument("--dask", metavar="ADDRESS", help="compute spectrograms on a Dask cluster: --dask tcp://host:8786")
     parser.add_argument("--again", action="store_true", help="execute notebooks even when they are up to date")
     parser.add_argument("--setup", action="store_true", help="only prepare the environment (run_all.sh does that)")
     parser.add_argument("--lab", action="store_true", help="open JupyterLab on the notebooks")
-    parser.add_argument("--test", action="store_true", help="run the unit tests, then compare the notebooks with nbval")
+    parser.add_argument("--test", action="store_true",
+                        help="run the unit tests, then compare the notebooks by nbval; with --only just those")  # fmt: skip
     parser.add_argument("--bless", action="store_true", help="execute the committed notebooks anew and rewrite their outputs")
     parser.add_argument("--list", action="store_true", help="list the notebooks and stop")
     return parser
+
+
+def _folds(text: str) -> int:
+    if not text.isdecimal() or int(text) == 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of folds: give 0 for one split, or 2 or more")
+    return int(text)
 
 
 def select(only: list[str] | None) -> list[Path]:
@@ -121,13 +134,12 @@ def run(books: list[Path], parameters: dict[str, Any], extra: dict[str, Any], ag
     from birdnb.config import load_profile
 
     known = {book: _known_parameters(book) for book in books}
-    for name in extra:
-        if not any(name in names for names in known.values()):
-            choice = ", ".join(sorted(set().union(*known.values())))
-            raise BirdnbError(f"no notebook that was asked for has a parameter {name!r}; known are {choice}")
+    _check_parameters(extra, sorted(set().union(*known.values())))
+    if isinstance(extra.get("pretrained"), str) and Path(extra["pretrained"]).expanduser().exists():
+        extra["pretrained"] = str(Path(extra["pretrained"]).expanduser().resolve())  # notebooks run in their own folder
     load_profile(parameters["profile"])
     report = report_folder(parameters["corpus"], parameters["profile"])
-    print(f"corpus {parameters['corpus']}, profile {parameters['profile']}, results in {_short(report)}")
+    print(f"corpus {parameters['corpus']}, profile {parameters['profile']}, results in {_short(report)}", flush=True)
     stamp = _hash(_code_state(), _corpus_state(parameters["corpus"]))
     began = time.monotonic()
     for book in books:
@@ -136,8 +148,22 @@ def run(books: list[Path], parameters: dict[str, Any], extra: dict[str, Any], ag
         if not _execute(book, given, report, stamp, again):
             return 1
     page = report / "PHASE3_RESULTS.html"
-    print(f"done in {(time.monotonic() - began) / 60:.1f} minutes" + (f"; the report: {_short(page)}" if page.exists() else ""))
+    places = f"the notebooks: {_short(report / 'notebooks')}" + (f"; the report: {_short(page)}" if page.exists() else "")
+    print(f"done in {(time.monotonic() - began) / 60:.1f} minutes; {places}")
     return 0
+
+
+def _check_parameters(given: dict[str, Any], known: list[str]) -> None:
+    """Raises BirdnbError for a name that no notebook knows, and for a value that is wrong for the setting of that name."""
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            raise BirdnbError(f"no notebook that was asked for has a parameter {name!r}{hint}; known are {', '.join(known)}")
+    if given:
+        from birdnb.options import check_values
+
+        check_values(given)
 
 
 def report_folder(corpus: str, profile: str) -> Path:
@@ -146,33 +172,39 @@ def report_folder(corpus: str, profile: str) -> Path:
 
 
 def _execute(book: Path, parameters: dict[str, Any], report: Path, stamp: str, again: bool) -> bool:
-    """Execute one notebook; print one line; return whether it went well."""
+    """Execute one notebook; print one line, its beginning at once; return whether it went well."""
     target = report / "notebooks" / book.name
+    running, failed = (target.with_suffix(f".{state}.ipynb") for state in ("running", "failed"))
+    for old in (running, failed):
+        old.unlink(missing_ok=True)
     name = f"{book.stem:<22}"
     missing_report = book.stem.startswith("07") and not (report / "PHASE3_RESULTS.html").exists()
     if not again and not missing_report and _stamp_of(target) == stamp:
-        print(f"{name} up to date")
+        print(f"{name} up to date", flush=True)
         return True
     began = time.monotonic()
     log = report / "logs" / f"{book.stem}.log"
-    failed = target.with_suffix(".failed.ipynb")
-    error = execute(book, failed, parameters, log)
-    minutes = f"{(time.monotonic() - began) / 60:4.1f} min"
+    terminal = sys.stdout.isatty()  # there a progress bar takes the line meanwhile
+    print(f"{name} running ...\r" if terminal else f"{name} ", end="", flush=True)
+    error = execute(book, running, parameters, log)
+    line = f"{name} " * terminal + f"{(time.monotonic() - began) / 60:4.1f} min"
     if error:
-        print(f"{name} {minutes}  FAILED: {error}\n  the notebook as far as it got: {_short(failed)}\n  its log: {_short(log)}")
+        os.replace(running, failed)
+        print(f"{line}  FAILED: {error}\n  the notebook as far as it got: {_short(failed)}\n  its log: {_short(log)}")
         return False
-    finished = json.loads(failed.read_text(encoding="utf-8"))
+    finished = json.loads(running.read_text(encoding="utf-8"))
     finished["metadata"]["birdnb"] = {"stamp": stamp}
     write_text(target, json.dumps(tidy(finished), indent=1, ensure_ascii=False) + "\n")
-    failed.unlink()
-    print(f"{name} {minutes}  {title(book)}")
+    running.unlink()
+    print(f"{line}  {title(book)}", flush=True)
     return True
 
 
-def test(books: list[Path]) -> int:
-    """Unit tests, then nbval in full mode on the committed notebooks against a scratch artifacts folder."""
+def test(books: list[Path], units: bool = True) -> int:
+    """Unit tests if wanted, then nbval in full mode on the committed notebooks against a scratch artifacts folder."""
     command = [sys.executable, "-m", "pytest", "tests", "--numprocesses", "auto", "--dist", "loadfile"]
-    status = subprocess.call(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"})  # a core for each process
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}  # a core for each process
+    status = subprocess.call(command, cwd=ROOT, env=environment) if units else 0
     with tempfile.TemporaryDirectory(prefix="birdnb-") as scratch:
         environment = {**os.environ, "BIRDNB_ARTIFACTS": f"{scratch}/artifacts", "BIRDNB_REPORTS": f"{scratch}/reports",
                        "BIRDNB_HEADLESS": "1", "TQDM_DISABLE": "1"}  # fmt: skip

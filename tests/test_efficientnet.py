@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from birdnb.files import BirdnbError
 from birdnb.models import build_model, parameter_groups
 from birdnb.models.efficientnet import AudioEfficientNet
-from birdnb.models.weights import save_weights
+from birdnb.models.weights import is_local, save_weights
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +73,22 @@ def test_weights_that_cannot_be_had(pretrained, monkeypatch, tmp_path):
     monkeypatch.setattr("birdnb.models.weights.SHIPPED", tmp_path)
     with pytest.raises(BirdnbError, match="pretrained=false"):
         AudioEfficientNet(3, pretrained)
+
+
+@pytest.mark.parametrize("name", ["ast", "efficientnet_b2"])
+@pytest.mark.parametrize("word", ["falsch", "efficientnet_b2.ra_in1k", "no/such/folder", ""])
+def test_what_is_neither_a_path_nor_a_hub_id_is_refused_at_once(name, word, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.file_download.get_hf_file_metadata", lambda *a, **b: pytest.fail("asked the hub"))
+    with pytest.raises(
+        BirdnbError, match=f"'{word}'.*give false, synthetic, true, a hub id such as owner/name, or the path of"
+    ):
+        build_model(name, 3, 173, word)
+
+
+def test_a_missing_file_asks_for_a_file_or_folder(tmp_path):
+    with pytest.raises(BirdnbError, match=r"no weights at .*my\.safetensors: give a file or a local folder as"):
+        AudioEfficientNet(3, str(tmp_path / "my.safetensors"))
+    assert is_local(str(tmp_path)) and not is_local("owner/name") and not is_local("timm/efficientnet_b2.ra_in1k@v1")
 
 
 def test_every_parameter_is_in_one_group():

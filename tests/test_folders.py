@@ -93,7 +93,8 @@ class TestWhatIsNoCorpus:
         with pytest.raises(BirdnbError) as caught:
             open_corpus(tmp_path / "odd")
         for said in (str(tmp_path / "odd"), "manifest.csv", "train_metadata.csv", "parquet", "XC123.mp3",
-                     "one folder a species", "a.wav, b.txt, deep/"):  # fmt: skip
+                     "one folder a species", "a.wav, b.txt, deep/",
+                     "put the recordings of each species into a folder named after it"):  # fmt: skip
             assert said in str(caught.value)
 
     def test_missing_folder(self, tmp_path):
@@ -106,7 +107,7 @@ class TestWhatIsNoCorpus:
             open_corpus(tmp_path / "a.wav")
 
     def test_empty_folder(self, tmp_path):
-        with pytest.raises(BirdnbError, match="found nothing"):
+        with pytest.raises(BirdnbError, match=r"found nothing$"):
             open_corpus(tmp_path)
 
 

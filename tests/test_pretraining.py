@@ -253,6 +253,16 @@ def test_clips_have_a_sensible_length(seconds, capsys) -> None:
     assert f"'{seconds}' is not a number of seconds from 1 to 10" in capsys.readouterr().err
 
 
+def test_a_try_out_does_not_overwrite_the_shipped_checkpoint(tmp_path, monkeypatch, banded, capsys) -> None:
+    monkeypatch.setattr(pretraining, "pretrain", lambda what, budget, out, **more: pytest.fail(f"{out} of {what}"))
+    with pytest.raises(pytest.fail.Exception, match=str(tmp_path / "artifacts" / "pretraining" / "ast_tiny.safetensors")):
+        pretraining.main(["--model", "ast", "--pretrained", "false"])
+    with pytest.raises(SystemExit):
+        pretraining.main(["--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "(default: None)" not in said and "(default: False)" not in said and said.count("(default: 64)") == 1
+
+
 def check_card(card: str, stored: dict[str, torch.Tensor], model: str, folder: Path) -> None:
     """Nothing private, nothing wrong."""
     assert str(folder) not in card and str(ROOT) not in card

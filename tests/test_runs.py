@@ -203,3 +203,27 @@ def test_an_unknown_run_is_named():
         training.train_run(small_study(), "nonsense")
     with pytest.raises(BirdnbError, match=r"'\.\./x' cannot be a folder"):
         training.run_folder(small_study(), "../x")
+
+
+def test_the_commit_carries_a_plus_only_when_code_was_changed(tmp_path, monkeypatch):
+    def git(*words):
+        command = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b.c", *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    monkeypatch.setattr(runs, "ROOT", tmp_path)
+    assert runs.git_commit() is None
+    names = ("birdnb/code.py", "pyproject.toml", "reports/table.md")
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("before\n")
+    git("init", "--quiet")
+    git("add", ".")
+    git("commit", "--quiet", "--message", "first")
+    commit = git("rev-parse", "HEAD")[:12]
+    for name, plus in zip(names, ("+", "+", ""), strict=True):
+        (tmp_path / name).write_text("after\n")
+        assert runs.git_commit() == commit + plus, name
+        git("checkout", "--quiet", "--", name)
+    assert runs.git_commit() == commit
+    (tmp_path / "birdnb" / "new.py").write_text("")
+    assert runs.git_commit() == f"{commit}+"

@@ -240,6 +240,12 @@ class TestDownload:
         assert len(open_corpus(tmp_path).manifest) == 7
         assert skipped(tmp_path) == {}
 
+    def test_help_is_plain_text(self, capsys):
+        with pytest.raises(SystemExit):
+            xeno_canto.main(["--help"])
+        said = capsys.readouterr().out
+        assert "DIR/manifest.csv" in said and "``" not in said and "::" not in said
+
     def test_dry_run_writes_nothing(self, server, tmp_path, capsys):
         assert download(server, tmp_path / "new", "--dry-run", "--per-species", "2") == 0
         assert not (tmp_path / "new").exists()

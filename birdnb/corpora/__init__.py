@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from birdnb.corpora import birdclef, birdset, folders, xeno_canto_dump
-from birdnb.corpora.table import check_manifest
+from birdnb.corpora.table import check_manifest, is_audio
 from birdnb.files import BirdnbError, artifacts_dir, safe_name
 
 
@@ -86,4 +86,6 @@ def _layout_of(root: Path) -> Layout:
     looked = "".join(f"\n  {layout.name}: {layout.looked_for}" for layout in LAYOUTS)
     names = sorted(path.name + "/" * path.is_dir() for path in root.iterdir())
     there = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") or "nothing"
-    raise BirdnbError(f"{root} is no corpus of a kind known here. Looked in it for:{looked}\nbut found {there}")
+    flat = any(is_audio(name) for name in names)
+    remedy = "\nput the recordings of each species into a folder named after it, such as Turdus merula/" if flat else ""
+    raise BirdnbError(f"{root} is no corpus of a kind known here. Looked in it for:{looked}\nbut found {there}{remedy}")

@@ -236,7 +236,8 @@ def _print_summary(args: argparse.Namespace, outcome: Outcome) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m birdnb.corpora.xeno_canto", description=__doc__,
+    plain = str(__doc__).replace("``", "").replace("::", ":")  # the module's text without its markup
+    parser = argparse.ArgumentParser(prog="python -m birdnb.corpora.xeno_canto", description=plain,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("--query", help='tags of https://xeno-canto.org/help/search, as in: cnt:"Puerto Rico" grp:birds q:">C"')
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the corpus; several runs add up")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import safetensors.torch
@@ -13,8 +14,9 @@ from birdnb.files import BirdnbError, atomic_path
 SHIPPED = Path(__file__).resolve().parent.parent / "weights"
 FILES = {"ast": "ast_tiny.safetensors", "efficientnet_b2": "efficientnet_b2.safetensors"}  # shipped, by the model's name
 NAMES_IN_A_FOLDER = ("model.safetensors", "best.safetensors", "pytorch_model.bin")
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")  # owner/name, with a revision where one is wanted
 REMEDY = (
-    "give a local folder as `pretrained`, or fill a hub cache on a machine with internet and point HF_HOME to it, "
+    "give a file or a local folder as `pretrained`, or fill a hub cache on a machine with internet and point HF_HOME to it, "
     "or set pretrained=false to train from scratch"
 )
 
@@ -31,10 +33,23 @@ def shipped(model: str) -> Path:
 
 
 def is_local(source: str) -> bool:
-    """Whether ``source`` means a file or folder here rather than a hub id such as ``owner/name``."""
+    """Whether ``source`` means a file or folder here rather than a hub id. Raises BirdnbError when it can be neither."""
     path = Path(source).expanduser()
     looks_local = path.is_absolute() or source.startswith(".") or path.suffix in (".safetensors", ".bin", ".pth")
-    return looks_local or path.exists()
+    if looks_local or (source and path.exists()):
+        return True
+    if not HUB_ID.fullmatch(source):
+        raise BirdnbError(
+            f"pretrained is {source!r}, and nothing here is called that: "
+            "give false, synthetic, true, a hub id such as owner/name, or the path of a file or folder"
+        )
+    return False
+
+
+def check_source(source: bool | str | None) -> None:
+    """Raises BirdnbError for weights that cannot be had: neither a path nor a hub id, or a path where nothing is."""
+    if isinstance(source, str) and source != "synthetic" and is_local(source):
+        _must_exist(Path(source).expanduser())
 
 
 def read_weights(source: str | Path) -> dict[str, Tensor]:
@@ -96,12 +111,16 @@ def unavailable(source: str, error: Exception) -> BirdnbError:
 def _weights_file(path: Path) -> Path:
     if path.is_file():
         return path
-    if not path.exists():
-        raise BirdnbError(f"no weights at {path}: {REMEDY}")
+    _must_exist(path)
     for name in NAMES_IN_A_FOLDER:
         if (path / name).is_file():
             return path / name
     raise BirdnbError(f"{path} holds none of {', '.join(NAMES_IN_A_FOLDER)}: {REMEDY}")
+
+
+def _must_exist(path: Path) -> None:
+    if not path.exists():
+        raise BirdnbError(f"no weights at {path}: {REMEDY}")
 
 
 def _first_line(error: Exception) -> str:
