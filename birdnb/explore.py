@@ -92,20 +92,23 @@ def explore_augmentation(data: StudyData) -> widgets.VBox | Figure:
     return explorer(lambda **values: augmentation_view(data, noise_from=noise_from, **values), controls, rate)
 
 
-def explore_ensemble(members: Mapping[str, Run]) -> widgets.VBox | Figure:
-    """Slide the weight of one run against another and watch the validation accuracy; the test set is not looked at."""
+def explore_ensemble(members: Mapping[str, Run], weight: float = 0.5) -> widgets.VBox | Figure:
+    """Slide the weight of one run, ``weight`` at first, against another and watch the validation accuracy.
+
+    The test set is not looked at. Raises BirdnbError for fewer than two runs.
+    """
     names = list(members)
     if len(names) < 2:
         raise BirdnbError(f"an ensemble needs two or more runs, here are {len(names)}: train another model first")
     controls = {
         "first": widgets.Dropdown(options=names, value=names[0], description="first"),
         "second": widgets.Dropdown(options=names, value=names[1], description="second"),
-        "weight": widgets.FloatSlider(value=0.5, min=0, max=1, step=0.05, description="weight", continuous_update=False),
+        "weight": widgets.FloatSlider(value=weight, min=0, max=1, step=0.05, description="weight", continuous_update=False),
     }
     return explorer(lambda **values: ensemble_view(members, **values), controls)
 
 
-def explore_confusions(data: StudyData, run: Run) -> widgets.VBox | Figure:
+def explore_confusions(data: StudyData, run: Run, model: str = "the model") -> widgets.VBox | Figure:
     """Choose a pair of the confusion matrix; see and hear the recordings behind it with the model's probabilities."""
     behind = confused_recordings(run)
     if not behind:
@@ -114,7 +117,7 @@ def explore_confusions(data: StudyData, run: Run) -> widgets.VBox | Figure:
     recording = widgets.Dropdown(options=behind[pair.value], description="recording", layout=WIDE)
     _choose_within(pair, recording, behind)
     rate = data.profile.audio.sample_rate
-    shown = explorer(lambda recording: confusion_view(data, run, recording), {"recording": recording}, rate)
+    shown = explorer(lambda recording: confusion_view(data, run, recording, model), {"recording": recording}, rate)
     return shown if headless() else widgets.VBox([pair, shown])
 
 

@@ -34,7 +34,7 @@ from birdnb.runs import METRICS, folder_of
 from birdnb.study import report_folder
 
 FULL = "phase3_ast_full"
-FIRST = {"06": "notebooks 04 and 05", "07": "notebooks 04 to 06"}  # what has to run before: these look at FULL
+FIRST = {"06": "notebooks 04 and 05", "07": "notebooks 04 to 06"}  # what has to run before
 
 
 @dataclass
@@ -156,8 +156,8 @@ class Chapter:
 def start(number: str, *, corpus: str = "demo", profile: str = "laptop", seed: int = 7, folds: int = 0) -> Chapter:
     """Seed everything, set the figures' style, resolve the settings and say in one line what they are.
 
-    Raises BirdnbError for an unknown profile, for one fold (two or more are needed, 0 means one split), and in notebooks 06 and
-    07 when the runs they look at are not finished.
+    Raises BirdnbError for an unknown profile, for one fold (two or more are needed, 0 means one split), and in notebook 07
+    when there is nothing to report.
     """
     if folds == 1 or folds < 0:
         raise BirdnbError(f"folds is {folds}: give 0 for one split, or 2 and more for grouped cross-validation")
@@ -168,6 +168,6 @@ def start(number: str, *, corpus: str = "demo", profile: str = "laptop", seed: i
     chapter = Chapter(number, corpus, load_profile(profile, demo=corpus == "demo"), seed, folds)
     how = f"{folds} grouped folds" if folds else "one grouped split"
     print(f"notebook {number}: corpus {Path(corpus).name}, profile {chapter.profile.name}, seed {seed}, {how}")
-    if number in FIRST:
+    if number == "07":
         chapter.require(FULL)
     return chapter

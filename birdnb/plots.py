@@ -177,7 +177,7 @@ def rhythm(lms: np.ndarray, audio: AudioSettings) -> tuple[dict[str, np.ndarray]
     """
     lms = np.asarray(lms, dtype=np.float32)
     edges = [0, *np.round(mel_band_of(np.array([2000, 4000]), audio)).astype(int), audio.n_mels]
-    names = ["below 2 kHz", "2-4 kHz", "above 4 kHz"]
+    names = ["below 2 kHz", "2–4 kHz", "above 4 kHz"]
     bands = zip(names, edges, edges[1:], strict=False)
     levels = {name: 10 * np.log10(np.mean(10 ** (lms[a:b] / 10), axis=0)) for name, a, b in bands}
     onsets = np.concatenate([[0], np.maximum(np.diff(lms, axis=1), 0).mean(axis=0)])
@@ -185,6 +185,21 @@ def rhythm(lms: np.ndarray, audio: AudioSettings) -> tuple[dict[str, np.ndarray]
     full = np.correlate(around, around, mode="full")[len(around) - 1 :]
     longest = min(len(full), int(1.5 * audio.sample_rate / audio.hop_length))
     return levels, onsets, full[:longest] / max(full[0], 1e-12)
+
+
+def pulse(lms: np.ndarray, audio: AudioSettings) -> tuple[float, float]:
+    """The rhythm of a clip (128, T) in dB in two numbers: lag [s] and height of the highest peak of its autocorrelation.
+
+    Counted from the first dip below zero, so that the width of a single onset is no rhythm; (nan, 0) if there is no peak.
+    """
+    repeats = rhythm(lms, audio)[2]
+    below = np.flatnonzero(repeats < 0)
+    peaks = [i for i in range(1, len(repeats) - 1) if repeats[i - 1] < repeats[i] >= repeats[i + 1]]
+    after = [i for i in peaks if len(below) and i > below[0] and repeats[i] > 0]
+    if not after:
+        return math.nan, 0.0
+    best = max(after, key=lambda i: repeats[i])
+    return best * audio.hop_length / audio.sample_rate, float(repeats[best])
 
 
 def augmentation_pairs(
@@ -269,6 +284,12 @@ def label_edges(axes: np.ndarray, used: int) -> None:
             ax.tick_params(labelbottom=True)
 
 
+def percent(share: float) -> str:
+    """A share (0..1) in words: ``61 %``."""
+    return f"{100 * share:.0f} %"
+
+
 def wrap(text: str, width: int) -> str:
-    """Break each line of a title at words so that it stays within ``width`` characters."""
-    return "\n".join(textwrap.fill(line, max(12, width)) for line in text.split("\n"))
+    """Break each line of a title at words so that it stays within ``width`` characters; a number keeps its per cent sign."""
+    lines = text.replace(" %", "\u00a0%").split("\n")  # textwrap does not break here
+    return "\n".join(textwrap.fill(line, max(12, width)) for line in lines).replace("\u00a0%", " %")

@@ -12,9 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from birdnb.config import AudioSettings
-from birdnb.plots import COLOURS, GREY, draw_lms, new_axes, wrap
+from birdnb.plots import COLOURS, GREY, draw_lms, new_axes, percent, wrap
 
 MARKERS = "os^Dv"
+FEW = 5  # recordings: a bin of a reliability diagram with fewer says nothing about a trend
+LEAST_SCALE = 5.0  # [points] of an occlusion map's colours: smaller losses are noise and stay pale
 NAMED = 16  # species an embedding map can tell apart by colour and marker
 
 
@@ -41,7 +43,7 @@ def confusion_figure(matrix: np.ndarray, labels: Sequence[str], order: Sequence[
         _write_counts(ax, counts, share, size)
     ax.set(xlabel="predicted species", ylabel="true species", title=title)
     figure.colorbar(image, ax=ax, label="share of the true species' recordings", shrink=0.6, aspect=30, pad=0.02,
-                    format=PercentFormatter(1.0))  # fmt: skip
+                    format=PercentFormatter(1.0, symbol=" %"))  # fmt: skip
     return figure
 
 
@@ -64,18 +66,26 @@ def guesses(shares: np.ndarray, targets: Sequence[int], labels: Sequence[str]) -
 def reliability_diagram(curves: Mapping[str, pd.DataFrame], ax: Axes | None = None) -> Axes:
     """Plot accuracy against confidence, e.g. before and after temperature scaling; a perfect model lies on the diagonal.
 
-    ``curves`` maps a name to ``evaluation.calibration_curve``: confidence, accuracy, recordings. Dots grow with recordings.
+    ``curves`` maps a name to ``evaluation.calibration_curve``: confidence, accuracy, recordings. Dots grow with recordings,
+    written beside them; a line joins dots side by side that stand for five recordings and more.
     """
     ax = ax or new_axes((6.0, 6.2))
     ax.plot([0, 100], [0, 100], color=GREY, linewidth=1.2, linestyle="--")
-    for (name, curve), colour, marker in zip(curves.items(), COLOURS[1:] + COLOURS[:1], MARKERS, strict=False):
+    looks = zip(COLOURS[1:] + COLOURS[:1], MARKERS, strict=False)
+    for number, ((name, curve), (colour, marker)) in enumerate(zip(curves.items(), looks, strict=False)):
         share = curve["recordings"] / curve["recordings"].sum()
         error = float((share * (curve["confidence"] - curve["accuracy"]).abs()).sum())
-        ax.plot(100 * curve["confidence"], 100 * curve["accuracy"], color=colour, linewidth=1.5)
+        trusted = (100 * curve["accuracy"]).where(curve["recordings"] >= FEW)  # a gap in the line where a bin holds few
+        ax.plot(100 * curve["confidence"], trusted, color=colour, linewidth=1.5)
         ax.scatter(100 * curve["confidence"], 100 * curve["accuracy"], s=25 + 500 * share, color=colour, marker=marker,
                    alpha=0.75, linewidths=0, clip_on=False, zorder=3)  # fmt: skip
+        for row in curve.itertuples():
+            at = (100 * row.confidence, 100 * row.accuracy)
+            place = (-9 if number % 2 == 0 else 9, -15 if row.accuracy > 0.93 else 6)  # two runs apart, and none in the legend
+            ax.annotate(str(row.recordings), at, place, textcoords="offset points", ha="center", fontsize=10, color=colour)
         ax.plot([], [], color=colour, marker=marker, markersize=8, label=f"{name}: calibration error {100 * error:.1f} points")
-    ax.set(xlabel="confidence [%]", ylabel="accuracy [%]", xlim=(0, 100), ylim=(0, 100), aspect="equal")
+    note = f"number and size of a dot: recordings;\na line joins dots of {FEW} and more, side by side"
+    ax.set(xlabel=f"confidence [%]\n({note})", ylabel="accuracy [%]", xlim=(0, 100), ylim=(0, 100), aspect="equal")
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
     ax.set_title("How far confidence can be trusted", pad=10 + 19 * len(curves))
     ax.grid()
@@ -117,31 +127,46 @@ def project(embeddings: np.ndarray, method: str, seed: int) -> np.ndarray:
     return TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(embeddings)
 
 
-def occlusion_map(lms: np.ndarray, importance: np.ndarray, audio: AudioSettings, title: str = "") -> Figure:
-    """Show a clip (128, T) and, below, where hiding it lowers the species' probability: ``importance`` (128, T) in points."""
+def occlusion_map(
+    lms: np.ndarray,
+    importance: np.ndarray,
+    audio: AudioSettings,
+    title: str = "",
+    species: str = "the species",
+    model: str = "the model",
+) -> Figure:
+    """Show a clip (128, T) and, below, where hiding it lowers a species' probability: ``importance`` (128, T) in points.
+
+    ``species`` is the one whose probability is followed. The colours span five points or more, so that noise stays pale.
+    """
     figure, axes = plt.subplots(2, 1, figsize=(9, 5.2), sharex=True)
     draw_lms(axes[0], lms, audio)
-    top = max(float(np.abs(importance).max()), 1e-6)
+    top = max(float(np.abs(importance).max()), LEAST_SCALE)
     image = draw_lms(axes[1], importance, audio, (-top, top))
     image.set_cmap("PuOr_r")
     axes[0].set_title(wrap(title, 90))
-    axes[1].set(title="what the model listens to", xlabel="time [s]")
+    axes[1].set_title(wrap(f"where {model} hears {species}", 90))
+    axes[1].set_xlabel("time [s]")
     for ax in axes:
         ax.set_ylabel("frequency [kHz]")
-    figure.colorbar(image, ax=axes[1], label="probability lost when\nhidden [points]", pad=0.01, aspect=12)
+    figure.colorbar(
+        image, ax=axes[1], label=f"probability of\n{wrap(species, 24)}\nlost when hidden [points]", pad=0.01, aspect=12
+    )
     return figure
 
 
-def confused_gallery(pairs: Sequence[Mapping], audio: AudioSettings) -> Figure:
+def confused_gallery(pairs: Sequence[Mapping], audio: AudioSettings, model: str = "") -> Figure:
     """Draw, a row a pair, a recording taken for another species beside a typical song of that other species.
 
-    Each pair has ``truth``, ``predicted``, ``probability`` (of the predicted species, 0..1), ``lms`` and ``typical`` (128, T).
+    Each pair has ``truth``, ``predicted``, ``probability`` (of the predicted species, 0..1), ``lms`` and ``typical`` (128, T);
+    ``model`` says whose probability that is.
     """
     figure, axes = plt.subplots(len(pairs), 2, figsize=(11, 2.7 * len(pairs)), sharex=True, sharey=True, squeeze=False)
     for (left, right), pair in zip(axes, pairs, strict=True):
         draw_lms(left, pair["lms"], audio)
         draw_lms(right, pair["typical"], audio)
-        left.set_title(wrap(f"{pair['truth']}\ntaken for {pair['predicted']} ({pair['probability']:.0%})", 55), fontsize=11)
+        said = f"{model}: {percent(pair['probability'])}" if model else percent(pair["probability"])
+        left.set_title(wrap(f"{pair['truth']}\ntaken for {pair['predicted']} ({said})", 55), fontsize=11)
         right.set_title(wrap(f"for comparison: {pair['predicted']}", 55), fontsize=11)
         left.set_ylabel("frequency [kHz]")
     for ax in axes[-1]:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from birdnb.gates import RULES
 from birdnb.plots import COLOURS, GREY, new_axes
@@ -63,7 +64,7 @@ def learning_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
             ax.plot(epoch, scale * history[f"val_{metric}"], color=colour)
             ax.plot(epoch, scale * history[f"train_{metric}"], color=colour, linestyle=(0, (3, 1.5)), linewidth=1.4)
         f1.plot(epoch, history["val_f1_macro"], color=colour)
-        best = history["val_f1_macro"].idxmax()
+        best = history.sort_values(["val_f1_macro", "val_loss"], ascending=[False, True], kind="stable").index[0]
         f1.plot(epoch[best], history["val_f1_macro"][best], "o", color=colour, markersize=7)
         rate.plot(epoch, history["lr_head"], color=colour)
         rate.plot(epoch, history["lr_backbone"], color=colour, linestyle=":")
@@ -101,7 +102,8 @@ def per_species_f1(per_class: Mapping[str, Mapping], title: str = "F1 of each sp
     ax.plot([per_class[s]["f1"] for s in species], np.arange(len(species)), "o", color=COLOURS[0], markersize=6)
     mean = float(np.mean([per_class[s]["f1"] for s in species]))
     ax.axvline(mean, color=COLOURS[1], linewidth=1.3, zorder=1)
-    ax.text(mean, len(species) - 0.3, f"mean {mean:.2f}", color=COLOURS[1], fontsize=11, ha="center", va="bottom")
+    side = "right" if mean > 0.5 else "left"  # away from the column of n
+    ax.text(mean, len(species) - 0.3, f"mean {mean:.2f}", color=COLOURS[1], fontsize=11, ha=side, va="bottom")
     ax.text(1.03, len(species) - 0.3, "n", fontsize=11, va="bottom", style="italic", color="#444444")
     species_ticks(ax, species)
     ax.set(xlim=(-0.02, 1.02), xlabel="F1 (bar: 95 % interval; n: test recordings)")
@@ -117,13 +119,15 @@ def rare_vs_common(per_class: Mapping[str, Mapping], training: Mapping[str, int]
     count = np.array([training.get(s, 0) for s in species], dtype=float)
     f1 = np.array([per_class[s]["f1"] for s in species])
     ax.plot(count, f1, "o", color=COLOURS[0], alpha=0.7, markersize=8, markeredgewidth=0, zorder=3)
-    rank = np.argsort(count, kind="stable")
+    rank, margin = np.argsort(count, kind="stable"), max(0.3, 0.02 * float(np.ptp(count)))
     halves = {"rarer half": rank[: len(rank) // 2], "commoner half": rank[len(rank) // 2 :]}
     for colour, (name, half) in zip((COLOURS[1], COLOURS[2]), halves.items(), strict=True):
         if len(half):
             label = f"{name}: mean F1 {f1[half].mean():.2f}"
-            ax.plot([count[half].min(), count[half].max()], [f1[half].mean()] * 2, color=colour, linewidth=4, label=label)
+            ends = [count[half].min() - margin, count[half].max() + margin]  # seen even where a half is a single species
+            ax.plot(ends, [f1[half].mean()] * 2, color=colour, linewidth=4, label=label)
     ax.set(xlabel="training recordings of the species", ylabel="F1 on test recordings", ylim=(-0.03, 1.03))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     title_over_legend(ax, "Rare species against common ones", 2)
     ax.grid(axis="y")
     return ax
@@ -177,7 +181,9 @@ def paired_differences(rows: pd.DataFrame) -> Axes:
         colour = COLOURS[0] if sure else GREY
         ax.plot([100 * row.low, 100 * row.high], [y, y], color=colour, linewidth=3, alpha=0.6)
         ax.plot(100 * row.difference, y, "o", color=colour, markersize=9)
-        text = f"{100 * row.difference:+.1f}" + (f"  (p = {row.p:.3f})" if "p" in rows and np.isfinite(row.p) else "")
+        text = f"{100 * row.difference:+.1f}".replace("-", "−")
+        if "p" in rows and np.isfinite(row.p):
+            text += "  (p < 0.001)" if row.p < 0.001 else f"  (p = {row.p:.3f})"
         ax.text(1.02, y, text, va="center", transform=ax.get_yaxis_transform())
     ax.axvline(0, color="black", linewidth=1)
     ax.set_yticks(heights, list(rows["name"]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -29,7 +29,7 @@ from birdnb.listen import (
     window_starts,
 )
 from birdnb.occlusion import occlusion
-from birdnb.plots import COLOURS, augmentation_pairs, draw_lms, waveform, wrap
+from birdnb.plots import COLOURS, augmentation_pairs, draw_lms, percent, waveform, wrap
 from birdnb.plots_models import occlusion_map
 from birdnb.plots_results import ensemble_weights
 from birdnb.runs import load_model
@@ -59,6 +59,33 @@ class TrainedRun(Run, Protocol):
 
     folder: Path
     config: dict
+
+
+def clear_example(data: StudyData, most: int = 500) -> str:
+    """A training recording that shows well how windows are chosen: the one whose song stands out most from its quiet.
+
+    Looked for among those with two windows or more and at least a clip's length outside them, if there are any; at most
+    ``most`` are read. What stands out is the level [dB] of the loudest half percent of the first clip over its median.
+    """
+    index = data.cache.index.set_index("recording_id").loc[data.side("train")]
+    spare = index["seconds"] - data.profile.audio.clip_seconds * (index["segments"] + 1)
+    names = list(index.index[(index["segments"] > 1) & (spare >= 0)]) or list(index.index)
+
+    def contrast(name: str) -> float:
+        """How far the loudest part of the first clip rises above its median [dB]."""
+        median, loudest = np.percentile(np.asarray(data.cache.load(name)[0], dtype=np.float32), [50, 99.5])
+        return float(loudest - median)
+
+    return str(max(names[:: math.ceil(len(names) / most)], key=contrast))
+
+
+def cache_error(data: StudyData, recording: str) -> float:
+    """The largest difference [dB] between a cached recording and the same computed again from its audio file."""
+    from birdnb.features.extract import extract  # needs the audio libraries
+
+    path = data.cache.index.set_index("recording_id")["path"].loc[recording]
+    again = extract(data.corpus.root / path, data.profile.audio).lms
+    return float(np.abs(again - data.cache.load(recording)).max())
 
 
 def recording_view(data: StudyData, recording: str) -> View:
@@ -111,13 +138,36 @@ def augmentation_view(
     if masks:
         generator = torch.Generator().manual_seed(seed)
         after = spec_augment(after, generator, prob=1.0, freq_mask=(bands, bands), time_mask=(frames, frames))
-    label = f"{share:.0%} {name}"
+    label = f"{percent(share)} {name}"
     if share < 1:
         after = torch.lerp(normalise(best_clip(data, partner), kind), after, share)
         sound = blend_waveforms(sound, clip_waveform(data, partner), share)
-        label += f" + {1 - share:.0%} {species_of(data, partner)}"
+        label += f" + {percent(1 - share)} {species_of(data, partner)}"
     figure = augmentation_pairs([before[0].numpy()], [after[0].numpy()], [f"{name}: {recording}"], audio)
     return View(figure, sound, f"Label of the augmented clip: {html.escape(label)}")
+
+
+def noisy_waveforms(data: StudyData, recording: str, snrs_db: Sequence[float | None]) -> list[np.ndarray]:
+    """The best clip of a recording at each ratio [dB] (None: as recorded), with the quiet of the first training recording
+    that has some; without any in training, as recorded."""
+    song = clip_waveform(data, recording)
+    quiet = next((name for name in data.side("train") if data.cache.noise(name) is not None), None)
+    if quiet is None:
+        return [song for _ in snrs_db]
+    noise = noise_waveform(data, quiet)
+    return [song if snr is None else mix_waveforms(song, noise, snr, data.profile.audio) for snr in snrs_db]
+
+
+def agreement(first: Predictions, second: Predictions, names: Sequence[str]) -> pd.Series:
+    """How many recordings both runs get right, only one of them, or neither; ``names`` are those of the two runs."""
+    a, b = (part.predicted == part.targets for part in (first, second.align(first.recording_ids)))
+    counts = {
+        "both right": a & b,
+        f"only {names[0]} right": a & ~b,
+        f"only {names[1]} right": b & ~a,
+        "neither right": ~a & ~b,
+    }
+    return pd.Series({name: int(those.sum()) for name, those in counts.items()}, name="recordings")
 
 
 def weight_curve(first: Predictions, second: Predictions, steps: int = 20) -> pd.DataFrame:
@@ -135,7 +185,7 @@ def ensemble_view(members: Mapping[str, Run], first: str, second: str, weight: f
     b = members[second].val.align(a.recording_ids)
     mix = combine([a, b], [weight, 1 - weight])
     right = int((mix.predicted == mix.targets).sum())
-    accuracy = f"validation accuracy <b>{right / len(mix):.1%}</b> ({right} of {len(mix)} recordings)"
+    accuracy = f"validation accuracy <b>{100 * right / len(mix):.1f} %</b> ({right} of {len(mix)} recordings)"
     figure = ensemble_weights(weight_curve(a, b), first, second, weight)
     return View(figure, text=f"{accuracy}, log loss <b>{log_loss(mix):.3f}</b>")
 
@@ -151,7 +201,7 @@ def confused_recordings(run: Run, pairs: int = 20) -> dict[str, list[str]]:
     return found
 
 
-def confusion_view(data: StudyData, run: Run, recording: str) -> View:
+def confusion_view(data: StudyData, run: Run, recording: str, model: str = "the model") -> View:
     """A test recording, a training recording of the species it was taken for, and the model's five likeliest species."""
     audio, i = data.profile.audio, run.test.recording_ids.index(recording)
     probabilities = run.test.probabilities[i]
@@ -168,8 +218,8 @@ def confusion_view(data: StudyData, run: Run, recording: str) -> View:
     axes[2].barh(np.arange(len(top)), 100 * probabilities[top], color=colours)
     axes[2].set_yticks(np.arange(len(top)), [wrap(run.labels[c], 20) for c in top], fontsize=10)
     axes[2].set(xlabel="probability [%]", xlim=(0, 100))
-    axes[2].set_title("what the model says (green: the truth)", fontsize=11)
-    text = f"{html.escape(truth)} taken for {html.escape(taken)} with {probabilities.max():.0%}"
+    axes[2].set_title(wrap(f"{model} says (green: the truth)", 34), fontsize=11)
+    text = f"{html.escape(truth)} taken for {html.escape(taken)} with {percent(probabilities.max())} ({html.escape(model)})"
     return View(figure, clip_waveform(data, recording), text)
 
 
@@ -202,12 +252,12 @@ def test_embeddings(data: StudyData, run: TrainedRun) -> tuple[np.ndarray, list[
     return mean.numpy(), [species_of(data, recording) for recording in clips.recording_ids]
 
 
-def listening_figures(data: StudyData, run: TrainedRun, each: int = 2) -> dict[str, Figure]:
+def listening_figures(data: StudyData, run: TrainedRun, each: int = 2, model: str = "the model") -> dict[str, Figure]:
     """Occlusion maps of the test recordings the model was surest about, ``each`` right and wrong, a species once.
 
-    The map is that of the species the model named. Keys are ``right_1``, ``wrong_1`` and so on.
+    The map is that of the species the model (``model`` in the titles) named. Keys are ``right_1``, ``wrong_1`` and so on.
     """
-    model, kind = load_model(run.folder), run.config["settings"]["model"]["normalisation"]
+    network, kind = load_model(run.folder), run.config["settings"]["model"]["normalisation"]
     test, shown = run.test, set()
     figures: dict[str, Figure] = {}
     for i in np.argsort(-test.probabilities.max(axis=1), kind="stable"):
@@ -219,16 +269,16 @@ def listening_figures(data: StudyData, run: TrainedRun, each: int = 2) -> dict[s
         shown.add((answer, truth))
         lms = data.cache.load(recording)[0]
         title = f"Right: {truth}" if answer == "right" else f"Wrong: {truth} taken for {said}"
-        title += f", {recording} ({test.probabilities[i].max():.0%})"
-        found = occlusion(model, lms, int(test.predicted[i]), kind)
-        figures[f"{answer}_{number}"] = occlusion_map(lms, found, data.profile.audio, title)
+        title += f", {recording} ({model}: {percent(test.probabilities[i].max())})"
+        found = occlusion(network, lms, int(test.predicted[i]), kind)
+        figures[f"{answer}_{number}"] = occlusion_map(lms, found, data.profile.audio, title, said, model)
     return figures
 
 
 def label_text(shares: np.ndarray | torch.Tensor, labels: list[str]) -> str:
-    """A blended label (C,) in words, the larger share first: ``70% Parus major + 30% Turdus merula``."""
+    """A blended label (C,) in words, the larger share first: ``70 % Parus major + 30 % Turdus merula``."""
     parts = sorted(((float(share), name) for share, name in zip(shares, labels, strict=True) if share > 0.005), reverse=True)
-    return " + ".join(f"{share:.0%} {name}" for share, name in parts)
+    return " + ".join(f"{percent(share)} {name}" for share, name in parts)
 
 
 def typical_recording(data: StudyData, species: str) -> str:

@@ -188,11 +188,30 @@ def test_augmentation_view_follows_training(data):
     plain = views.augmentation_view(data, a, b, share=1.0)
     np.testing.assert_allclose(plain.figure.axes[1].images[0].get_array(), clean, atol=1e-5)
     np.testing.assert_array_equal(plain.samples, listen.clip_waveform(data, a))
-    assert "70% " + views.species_of(data, a) in view.text and "30% " + views.species_of(data, b) in view.text
+    assert "70 % " + views.species_of(data, a) in view.text and "30 % " + views.species_of(data, b) in view.text
     masked = views.augmentation_view(data, a, b, masks=True, bands=12, frames=30).figure.axes[1].images[0].get_array()
     flat = np.isclose(masked, np.asarray(clean).mean(), atol=1e-4)
     assert (flat.mean(axis=1) > 0.99).sum() == 12 and (flat.mean(axis=0) > 0.99).sum() == 30
     assert np.abs(after - before).mean() > 0.1
+
+
+def test_the_clear_example_has_contrast_and_several_windows(data, monkeypatch):
+    train, index = data.side("train"), data.cache.index
+    rise = {name: np.ptp(np.percentile(data.cache.load(name)[0].astype(float), [50, 99.5])) for name in train}
+    assert views.clear_example(data) == max(rise, key=rise.get)  # none has two windows
+    faintest = min(rise, key=rise.get)
+    several = index.assign(segments=np.where(index["recording_id"] == faintest, 2, 1))
+    monkeypatch.setattr(data, "cache", SimpleNamespace(index=several, load=data.cache.load))
+    assert views.clear_example(data) == faintest
+
+
+def test_the_cache_holds_what_the_files_give(data):
+    assert views.cache_error(data, data.side("train")[0]) < 0.1
+
+
+def test_agreement_counts_each_recording_once(run, other):
+    counts = views.agreement(run.val, other.val, ["ast", "b2"])
+    assert counts.to_dict() == {"both right": 1, "only ast right": 1, "only b2 right": 0, "neither right": 0}
 
 
 def test_weight_curve_ends_at_the_members(run, other):
@@ -209,7 +228,7 @@ def test_confused_recordings_and_their_view(data, run):
     titles = [title(ax) for ax in view.figure.axes]
     assert titles[0] == f"Turdus merula: {wrong}" and titles[1].startswith("for comparison, Parus major: ")
     assert [bar.get_width() for bar in view.figure.axes[2].patches] == pytest.approx([40, 60])
-    assert view.text == "Turdus merula taken for Parus major with 60%"
+    assert view.text == "Turdus merula taken for Parus major with 60 % (the model)"
 
 
 def test_confused_pairs_feed_the_gallery(data, run):
@@ -222,8 +241,8 @@ def test_confused_pairs_feed_the_gallery(data, run):
 
 
 def test_label_in_words():
-    assert views.label_text(torch.tensor([0.3, 0.0, 0.7]), ["a", "b", "c"]) == "70% c + 30% a"
-    assert views.label_text(np.array([0.0, 1.0]), ["a", "b"]) == "100% b"
+    assert views.label_text(torch.tensor([0.3, 0.0, 0.7]), ["a", "b", "c"]) == "70 % c + 30 % a"
+    assert views.label_text(np.array([0.0, 1.0]), ["a", "b"]) == "100 % b"
 
 
 class Bands(torch.nn.Linear):
@@ -257,8 +276,8 @@ def test_listening_figures_show_right_and_wrong(data, trained):
     figures = views.listening_figures(data, trained)
     right, wrong = data.side("test")
     assert {key: title(figure.axes[0]) for key, figure in figures.items()} == {
-        "right_1": f"Right: Parus major, {right} (90%)",
-        "wrong_1": f"Wrong: Turdus merula taken for Parus major, {wrong} (60%)",
+        "right_1": f"Right: Parus major, {right} (the model: 90 %)",
+        "wrong_1": f"Wrong: Turdus merula taken for Parus major, {wrong} (the model: 60 %)",
     }
 
 
@@ -321,18 +340,19 @@ def test_without_silence_in_training_there_is_no_noise_to_slide(data, live, monk
 
 def test_ensemble_slider_changes_the_accuracy(run, other, live):
     box = explore.explore_ensemble({"ast": run, "b2": other})
+    assert find(explore.explore_ensemble({"ast": run, "b2": other}, 0.8), "weight").value == 0.8
     find(box, "weight").value = 0.0
     before = shown(box)
-    assert "50.0%" in before[2] and not before[1]
+    assert "50.0 %" in before[2] and not before[1]
     find(box, "weight").value = 1.0
     after = shown(box)
-    assert "100.0%" in after[2] and after[0] != before[0]
+    assert "100.0 %" in after[2] and after[0] != before[0]
 
 
 def test_confusions_are_chosen_by_pair(data, run, live):
     box = explore.explore_confusions(data, run)
     assert find(box, "pair").options == ("Turdus merula taken for Parus major (1 of 1)",)
-    assert "with 60%" in shown(box)[2]
+    assert "with 60 %" in shown(box)[2]
     right = SimpleNamespace(**{**vars(run), "test": replace(run.test, probabilities=np.eye(2, dtype=np.float32))})
     assert "No test recording" in explore.explore_confusions(data, right).children[0].value
 

@@ -110,6 +110,10 @@ def test_grid_has_a_named_panel_for_each(count):
     assert not overlaps(figure, [ax.title for ax in shown] + [ax._left_title for ax in shown])
 
 
+def test_a_wrapped_title_keeps_a_number_and_its_per_cent_sign_together():
+    assert plots.wrap("64 % Bog Tillow + 36 % Kelp Plonder", 20) == "64 % Bog Tillow +\n36 % Kelp Plonder"
+
+
 def test_shared_limits_make_panels_comparable():
     figure = plots.noise_ladder([spectrogram(), spectrogram() + 20], [None, 3], AUDIO, "song")
     assert [ax.get_title(loc="left") for ax in figure.axes[:2]] == ["as recorded", "3 dB SNR"]
@@ -135,9 +139,17 @@ def test_rhythm_finds_the_period_and_agrees_with_librosa():
     assert 10 + repeats[10:].argmax() == 20
     np.testing.assert_allclose(onsets, librosa.onset.onset_strength(S=lms, center=False), atol=1e-5)
     band = plots.mel_band_of(4000, AUDIO)
-    assert (levels["2-4 kHz"].max() > -35) == (band > 60)
+    assert (levels["2–4 kHz"].max() > -35) == (band > 60)
     figure = plots.temporal_structure(lms, AUDIO, "XC1")
     assert [ax.get_xlabel() for ax in figure.axes] == ["time [s]", "time [s]", "lag [s]"]
+
+
+def test_the_pulse_of_a_song_and_of_silence():
+    lms = np.full((128, 173), -80.0)
+    lms[60:70, ::20] = -20
+    lag, height = plots.pulse(lms, AUDIO)
+    assert lag == pytest.approx(20 * 512 / 22050) and 0.5 < height <= 1
+    assert plots.pulse(np.full((128, 173), -100.0), AUDIO)[1] == 0
 
 
 def test_rhythm_of_silence_is_finite():
@@ -212,6 +224,18 @@ def test_per_species_f1_is_sorted_with_support(count):
     assert not overlaps(ax.figure, ax.get_yticklabels())
 
 
+def test_mean_and_n_do_not_touch_when_f1_is_high():
+    ax = plots_results.per_species_f1({name: {"f1": 0.98, "support": 4} for name in names(3)})
+    assert not overlaps(ax.figure, [text for text in ax.texts if text.get_text() in ("n", "mean 0.98")])
+
+
+def test_rare_vs_common_of_two_species_draws_both_lines_over_whole_numbers():
+    ax = plots_results.rare_vs_common(per_class(2), {name: 5 + i for i, name in enumerate(names(2))})
+    assert all(np.ptp(line.get_xdata()) > 0 for line in ax.lines if line.get_linewidth() == 4)
+    ax.figure.canvas.draw()
+    assert all(tick == round(tick) for tick in ax.get_xticks())
+
+
 def test_rare_vs_common_means_of_the_halves():
     scores = per_class(6)
     training = {name: 10 * (i + 1) for i, name in enumerate(scores)}
@@ -244,6 +268,12 @@ def test_paired_differences_grey_when_zero_is_inside():
     colours = [line.get_color() for line in ax.lines if line.get_marker() == "o"]
     assert colours == [plots.COLOURS[0], plots.GREY]
     assert [text.get_text() for text in ax.texts] == ["+5.0  (p = 0.020)", "+1.0  (p = 0.600)"]
+
+
+def test_small_p_and_true_minus():
+    rows = pd.DataFrame([("step", -0.05, -0.09, -0.01, 0.0004)], columns=["name", "difference", "low", "high", "p"])
+    ax = plots_results.paired_differences(rows)
+    assert [text.get_text() for text in ax.texts] == ["−5.0  (p < 0.001)"]
 
 
 def test_ensemble_weights_marks_the_choice():
@@ -285,6 +315,15 @@ def test_reliability_diagram_states_the_calibration_error():
     assert not overlaps(ax.figure, [ax._left_title, *ax.get_legend().get_texts()])
 
 
+def test_reliability_joins_no_bins_of_few_recordings_and_says_how_many():
+    curve = pd.DataFrame({"confidence": [0.2, 0.5, 0.9], "accuracy": [1.0, 0.5, 0.95], "recordings": [2, 12, 30]})
+    ax = plots_models.reliability_diagram({"ensemble": curve})
+    joined = ax.lines[1].get_ydata()
+    assert np.isnan(joined[0]) and list(joined[1:]) == [50, 95]
+    assert [text.get_text() for text in ax.texts] == ["2", "12", "30"]
+    assert not overlaps(ax.figure, [*ax.texts, *ax.get_legend().get_texts()])
+
+
 def test_guesses_are_green_when_right():
     shares = np.array([[0.7, 0.3], [0.6, 0.4]])
     ax = plots_models.guesses(shares, [0, 1], ["Parus major", "Turdus merula"])
@@ -322,6 +361,9 @@ def test_occlusion_map_and_gallery_have_units_and_names():
     figure = plots_models.occlusion_map(spectrogram(), importance, AUDIO, "Right: Turdus merula")
     assert figure.axes[1].images[0].get_clim() == (-12, 12)
     assert "points" in figure.axes[2].get_ylabel()
+    faint = plots_models.occlusion_map(spectrogram(), importance / 10, AUDIO, "Right", "Turdus merula", "AST")
+    assert faint.axes[1].images[0].get_clim() == (-5, 5)  # noise is not painted in full colour
+    assert "AST" in faint.axes[1].get_title(loc="left") and "Turdus merula" in faint.axes[2].get_ylabel()
     pair = {
         "truth": "Parus major",
         "predicted": "Parus ater",
@@ -331,7 +373,9 @@ def test_occlusion_map_and_gallery_have_units_and_names():
     }
     gallery = plots_models.confused_gallery([pair, pair], AUDIO)
     assert len(gallery.axes) == 4
-    assert gallery.axes[0].get_title(loc="left") == "Parus major\ntaken for Parus ater (61%)"
+    assert gallery.axes[0].get_title(loc="left") == "Parus major\ntaken for Parus ater (61 %)"
+    named = plots_models.confused_gallery([pair], AUDIO, "AST")
+    assert named.axes[0].get_title(loc="left") == "Parus major\ntaken for Parus ater (AST: 61 %)"
 
 
 def test_png_is_small_true_and_the_same_each_time(tmp_path):

@@ -49,8 +49,8 @@ def session_caveat(manifest: pd.DataFrame) -> str:
     if not nothing:
         return ""
     return (
-        f"{nothing:,} of {len(manifest):,} recordings name neither recordist nor date nor locality: each counts as a session of its "
-        "own, and where several come from one session the scores are too good."
+        f"{nothing:,} of {len(manifest):,} recordings name neither recordist nor date nor locality: each counts as a session "
+        "of its own, and where several come from one session the scores are too good."
     )
 
 
