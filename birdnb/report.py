@@ -32,7 +32,7 @@ HERE = Path(__file__).parent
 NAME = "PHASE3_RESULTS"
 CAPTIONS = {  # figures with a place of their own; any other comes before the settings under its own name
     "progression": "From chance to the ensemble: test accuracy with 95 % intervals; hollow marks are reported, not measured.",
-    "learning_curves": "How the networks learned: validation solid, training (on altered clips where there is augmentation) dashed.",
+    "learning_curves": "How the networks learned: validation solid, training dashed, that on altered clips where augmented.",
     "paired_differences": "What each step adds, in points of accuracy, with 95 % intervals.",
     "per_species_f1": "F1 of each species with its 95 % interval.",
     "rare_vs_common": "F1 of each species against the training recordings it has.",
