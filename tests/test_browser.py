@@ -92,7 +92,7 @@ def test_a_moved_slider_changes_the_picture(page, notebook):
     page.evaluate(f"{SLIDER}.querySelector('.noUi-handle').focus()")
     page.press("ArrowLeft")
     page.wait(f"{SLIDER}.innerText.includes('0.95')", "the slider to say 0.95")
-    page.wait(f"{BOOK}.node.innerText.includes('95% Parus major + 5% Turdus merula')", "the label of the blend")
+    page.wait(f"{BOOK}.node.innerText.includes('95 % Parus major + 5 % Turdus merula')", "the label of the blend")
     for element, before in ((PICTURE, picture), (SOUND, sound)):
         page.wait(f"{content(element)}.then(now => now && now !== {json.dumps(before)})", "another picture and sound")
     assert page.evaluate(ERRORS) == []

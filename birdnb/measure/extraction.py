@@ -45,7 +45,8 @@ def rows(corpus: str, rounds: int = ROUNDS) -> list[Row]:
             for name, seconds in best_seconds(ways, rounds).items():
                 took[name] += seconds
     ours, unit = sound / took["birdnb"], "s of sound per s"
-    what = f"extraction, one core ({len(paths)} recordings of {sound / len(paths):.0f} s on average)"
+    kinds = " and ".join(sorted({path.suffix[1:].upper() for path in paths}))
+    what = f"extraction, one core ({len(paths)} recordings of {sound / len(paths):.0f} s on average, {kinds})"
     return [
         Row(what, unit, ours, sound / took["plain"], "librosa", took["plain"] / took["birdnb"], "at least 2"),
         Row("... time relative to decoding", unit, ours, sound / took["decoding"], "decoding alone",
