@@ -80,6 +80,7 @@ def render(report: ReportInput, metrics: dict[str, Any], figures: Mapping[str, s
     environment.filters |= {"plain": tables.plain, "percent": tables.percent}
 
     def figure(name: str) -> str:
+        """A figure with its caption as Markdown; empty when there is none of that name."""
         if name not in figures:
             return ""
         listens = re.fullmatch(r"listens_(right|wrong)_\d+", name)
