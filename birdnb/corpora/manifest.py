@@ -32,15 +32,19 @@ def sessions(manifest: pd.DataFrame) -> pd.Series:
     and a recordist with any undated recording is one session altogether (nothing tells them apart). Unknown recordist: date and
     locality as far as known; where nothing is known the recording stands alone. Capitals and spaces make no difference.
     """
+    label = _known(manifest)
+    return label.mask(label == "", "recording " + manifest["recording_id"]).rename("session")
+
+
+def _known(manifest: pd.DataFrame) -> pd.Series:
+    """What is known of each row's session, as a label; empty where nothing is."""
     recordist, date, place = (_plain(manifest[name]) for name in ("recordist", "date", "locality"))
     date = date.where(~date.str.fullmatch(PARTIAL_DATE), "")
     known = recordist != ""
     undated = known & (date == "").groupby(recordist).transform("any")
     unplaced = known & (place == "").groupby([recordist, date]).transform("any")
     date, place = date.mask(undated, ""), place.mask(undated | unplaced, "")
-    label = (recordist + " | " + date + " | " + place).str.replace(r"( \| )+$", "", regex=True)
-    nothing = ~known & (date == "") & (place == "")
-    return label.mask(nothing, "recording " + manifest["recording_id"]).rename("session")
+    return (recordist + " | " + date + " | " + place).str.replace(r"( \| )+$", "", regex=True)
 
 
 def session_caveat(manifest: pd.DataFrame) -> str:
@@ -151,12 +155,6 @@ def audit_split(manifest: pd.DataFrame, side: pd.Series, group_by: str = "sessio
         recordists=("recordist", "nunique"), species=("species", "nunique"),
     )  # fmt: skip
     return counts.reindex(SIDES, fill_value=0).rename_axis("side").reset_index()
-
-
-def _known(manifest: pd.DataFrame) -> pd.Series:
-    """Recordist, date and locality of each row in one text, empty where nothing is known."""
-    recordist, date, place = (_plain(manifest[name]) for name in ("recordist", "date", "locality"))
-    return recordist + date.where(~date.str.fullmatch(PARTIAL_DATE), "") + place
 
 
 def _plain(column: pd.Series) -> pd.Series:
