@@ -131,7 +131,8 @@ def time_shift(x: Tensor, generator: Generator) -> Tensor:
 
 def _block(batch: int, length: int, widths: tuple[int, int], generator: Generator, device: torch.device) -> Tensor:
     """One run of True per row, (batch, length): its width drawn from ``widths``, its place anywhere it fits."""
-    narrowest, widest = (min(width, length) for width in widths)
+    widest = min(widths[1], length)
+    narrowest = min(widths[0], widest)
     width = narrowest + (_uniform(batch, generator, device) * (widest - narrowest + 1)).long()
     start = (_uniform(batch, generator, device) * (length - width + 1)).long()
     place = torch.arange(length, device=device)

@@ -116,12 +116,15 @@ def embedding_map(embeddings: np.ndarray, species: Sequence[str], method: str = 
 
 
 def project(embeddings: np.ndarray, method: str, seed: int) -> np.ndarray:
-    """Embeddings (R, D) on a plane (R, 2): ``pca``, or ``tsne`` started from it (perplexity 30, fewer for few recordings)."""
+    """Embeddings (R, D) on a plane (R, 2): ``pca``, or ``tsne`` started from it (perplexity 30, fewer for few recordings).
+
+    Below four recordings there are no neighbours to speak of, and it is PCA in any case.
+    """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 
     embeddings = np.asarray(embeddings, dtype=np.float64)
-    if method == "pca":
+    if method == "pca" or len(embeddings) < 4:
         return PCA(2, random_state=seed).fit_transform(embeddings)
     perplexity = min(30.0, max(2.0, (len(embeddings) - 1) / 3))
     return TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(embeddings)

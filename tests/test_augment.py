@@ -71,6 +71,12 @@ def test_masks_wider_than_the_spectrogram_are_cut():
     assert masked.shape == (3, 128, 10) and torch.isfinite(masked).all()
 
 
+def test_a_widest_mask_below_the_narrowest_counts():
+    x = torch.randn(200, 128, 173, generator=seeded())
+    changed = (spec_augment(x, seeded(), prob=1.0, freq_mask=(8, 4), time_mask=(0, 0)) != x).numpy()
+    assert {runs(one.all(axis=1))[0] for one in changed} == {4}
+
+
 # MixUp
 
 

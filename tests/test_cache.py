@@ -170,6 +170,20 @@ def test_a_recording_that_vanishes_is_reported_and_comes_back(corpus):
     assert "a1" in set(build(corpus).index["recording_id"])
 
 
+def test_what_only_ffmpeg_could_decode_is_tried_again_once_it_is_there(corpus, tmp_path, monkeypatch):
+    (corpus.root / "1.wav").write_bytes(b"a container that libsndfile does not know")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "cannot be decoded" in build(corpus).quarantine["reason"].item()
+    calls = counted(monkeypatch)
+    build(corpus)
+    assert calls == []
+    (tmp_path / "ffmpeg").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "ffmpeg").chmod(0o755)
+    assert "cannot be decoded" in build(corpus).quarantine["reason"].item()
+    build(corpus)
+    assert calls == ["1.wav"]  # once, not at every start
+
+
 @pytest.mark.parametrize("harm", ["cut", "flipped", "emptied", "deleted", "pickled"])
 @pytest.mark.parametrize("packed", [True, False])
 def test_a_damaged_spectrogram_is_made_again(corpus, harm, packed, monkeypatch):

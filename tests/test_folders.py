@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -78,6 +79,23 @@ class TestSpeciesFolders:
         assert len(corpus.manifest) == 2
         assert set(reasons(corpus)) == {"A/link.wav", "B/gone.wav"}
         assert "symbolic link" in reasons(corpus)["A/link.wav"]
+
+    def test_linked_folders_and_names_that_are_no_text_are_reported(self, tmp_path):
+        root = put(tmp_path / "birds", "A/1.wav", "B/2.wav")
+        (root / "linked").symlink_to(put(tmp_path, "elsewhere/3.wav") / "elsewhere")
+        latin = os.fsdecode("Gr\u00fcn.wav".encode("latin-1"))
+        try:
+            put(root, f"A/{latin}")
+        except OSError:
+            pytest.skip("this file system takes UTF-8 only")
+        said = {
+            "linked": "a link to a folder: put the folder itself here",
+            "A/Gr\ufffdn.wav": "its name is not UTF-8: rename it",
+        }
+        corpus = open_corpus(root)
+        assert len(corpus.manifest) == 2 and reasons(corpus) == said
+        (root / "manifest.csv").write_text("recording_id,path,species\n1,A/1.wav,A\n2,B/2.wav,B\n")
+        assert reasons(open_corpus(root)) == {"A/Gr\ufffdn.wav": "its name is not UTF-8: rename it"}
 
     def test_ids_do_not_change_when_files_come_in_another_order(self):
         paths = ["A/x.wav", "B/X.wav", "B/\u9ce5.wav", "C/y.wav"]

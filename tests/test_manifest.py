@@ -185,6 +185,14 @@ class TestSessions:
         assert len(set(session[:3])) == 1
         assert session[3] != session[0]
 
+    @pytest.mark.parametrize("behind", [" 06:03", "T06:03:00Z", "t0603", " 6h05"])
+    def test_a_time_of_day_makes_no_session(self, behind):
+        manifest = manifest_of(
+            recordist=["Ann"] * 3, date=["2020-05-01", f"2020-05-01{behind}", "2020-05-02"], locality=["Kew"] * 3
+        )
+        session = sessions(manifest).tolist()
+        assert session[0] == session[1] == "ann | 2020-05-01 | kew" != session[2]
+
     def test_unknown_recordist(self):
         manifest = manifest_of(
             recordist=[""] * 6, date=["", "", "2020-05-01", "2020-05-01", "", ""], locality=["", "", "Kew", "Kew", "Kew", "Kew"]

@@ -355,6 +355,11 @@ def test_projection_is_the_same_each_time():
         np.testing.assert_array_equal(plots_models.project(points, method, 3), plots_models.project(points, method, 3))
 
 
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_a_handful_of_recordings_is_projected_too(count):
+    assert plots_models.project(np.random.default_rng(0).normal(size=(count, 8)), "tsne", 3).shape == (count, 2)
+
+
 def test_occlusion_map_and_gallery_have_units_and_names():
     importance = np.zeros((128, 173))
     importance[40:60, 20:40] = 12

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from birdnb.corpora.table import is_audio, left_out_rows, make_ids, read_manifest, unlisted
+from birdnb.corpora.table import is_audio, is_utf8, left_out_rows, make_ids, misnamed, read_manifest, unlisted
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,18 @@ def read_species_folders(root: Path, progress: bool = True) -> Source:
           Turdus merula/XC1234.ogg
 
     The recording id is made of the file's name (with digits of its path's hash when two files share it). Audio beside the
-    species folders or deeper than one folder, and files that are no audio, are reported.
+    species folders or deeper than one folder, files that are no audio, and linked folders are reported.
     """
     kept, left = [], []
     for path in sorted(root.rglob("*")):
         relative = path.relative_to(root).as_posix()
         parts = PurePosixPath(relative).parts
+        if path.is_symlink() and path.is_dir():
+            left.append(("", relative, "", "a link to a folder: put the folder itself here"))
         if path.is_dir() or path.name.startswith(".tmp-"):
+            continue
+        if not is_utf8(relative):
+            left.append(misnamed(relative))
             continue
         if not is_audio(path.name):
             if len(parts) > 1 and not any(part.startswith(".") for part in parts):

@@ -23,6 +23,9 @@ __all__ = [
 ]  # fmt: skip
 SIDES = ["train", "validation", "test"]
 PARTIAL_DATE = re.compile(r"\d{4}([-/.]?(\d{2})?([-/.]00)?)?|0000.*|\d{4}-00.*")  # 2014, 2014-05, 2014-05-00, 0000-00-00
+TIME_OF_DAY = (
+    r"(?<=\d)([t ]+\d{1,2}[:h]\d{2}|t\d{4}).*$"  # behind a date: 2020-05-01 06:03, 2020-05-01T06:03:00Z, 20200501T0603
+)
 
 
 def sessions(manifest: pd.DataFrame) -> pd.Series:
@@ -30,7 +33,8 @@ def sessions(manifest: pd.DataFrame) -> pd.Series:
 
     Known recordist: recordist + date + locality. A date on which one of the recordist's localities is missing is one session,
     and a recordist with any undated recording is one session altogether (nothing tells them apart). Unknown recordist: date and
-    locality as far as known; where nothing is known the recording stands alone. Capitals and spaces make no difference.
+    locality as far as known; where nothing is known the recording stands alone. Capitals, spaces and a time of day behind the
+    date make no difference.
     """
     label = _known(manifest)
     return label.mask(label == "", "recording " + manifest["recording_id"]).rename("session")
@@ -39,6 +43,7 @@ def sessions(manifest: pd.DataFrame) -> pd.Series:
 def _known(manifest: pd.DataFrame) -> pd.Series:
     """What is known of each row's session, as a label; empty where nothing is."""
     recordist, date, place = (_plain(manifest[name]) for name in ("recordist", "date", "locality"))
+    date = date.str.replace(TIME_OF_DAY, "", regex=True)
     date = date.where(~date.str.fullmatch(PARTIAL_DATE), "")
     known = recordist != ""
     undated = known & (date == "").groupby(recordist).transform("any")

@@ -109,12 +109,25 @@ def make_ids(paths: Sequence[str]) -> list[str]:
 
 
 def audio_files(folder: Path, root: Path) -> list[str]:
-    """List the audio files under ``folder`` (any depth, links to folders not followed) as sorted paths relative to ``root``."""
-    found = []
-    for parent, _, names in os.walk(folder):
-        inside = Path(parent).relative_to(root).as_posix()
-        found += [name if inside == "." else f"{inside}/{name}" for name in names if is_audio(name)]
-    return sorted(found)
+    """List the audio files under ``folder`` (any depth, links to folders not followed) as sorted paths relative to ``root``.
+
+    Those whose name is not UTF-8 cannot stand in a table and are missing here; ``unlisted`` reports them.
+    """
+    return [path for path in _audio_files(folder, root) if is_utf8(path)]
+
+
+def is_utf8(path: str) -> bool:
+    """Tell whether a path from the file system is text; Linux allows any bytes, and old archives bring Latin-1."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def misnamed(path: str, species: str = "") -> tuple[str, str, str, str]:
+    """Row of a file left out because its name is not UTF-8; the path is shown with a mark for each byte that is no text."""
+    return "", os.fsencode(path).decode(errors="replace"), species, "its name is not UTF-8: rename it"
 
 
 def is_audio(name: str) -> bool:
@@ -131,7 +144,11 @@ def left_out_rows(rows: Iterable[tuple[str, str, str, str]]) -> pd.DataFrame:
 def unlisted(table: pd.DataFrame, folder: Path, root: Path) -> pd.DataFrame:
     """Rows for the audio files under ``folder`` that no row of ``table`` names: nothing is passed over in silence."""
     listed = set(map(posixpath.normpath, table["path"])) if "path" in table.columns else set()
-    return left_out_rows(("", path, "", "not in the table") for path in audio_files(folder, root) if path not in listed)
+    return left_out_rows(
+        ("", path, "", "not in the table") if is_utf8(path) else misnamed(path)
+        for path in _audio_files(folder, root)
+        if path not in listed
+    )
 
 
 def attribution(manifest: pd.DataFrame) -> pd.DataFrame:
@@ -147,6 +164,14 @@ def license_counts(manifest: pd.DataFrame) -> pd.DataFrame:
     counts["no_derivatives"] = counts["license"].str.contains(r"no\W?deriv|(?:by|nc)\W+nd\b", case=False, regex=True)
     counts["non_commercial"] = counts["license"].str.contains(r"non\W?commercial|\bby\W+nc\b", case=False, regex=True)
     return counts
+
+
+def _audio_files(folder: Path, root: Path) -> list[str]:
+    found = []
+    for parent, _, names in os.walk(folder):
+        inside = Path(parent).relative_to(root).as_posix()
+        found += [name if inside == "." else f"{inside}/{name}" for name in names if is_audio(name)]
+    return sorted(found)
 
 
 def _id_fault(recording_id: str) -> str:

@@ -82,7 +82,7 @@ def _packed_at(folder: Path) -> float:
 
 
 def _outdated(tasks: Iterator[Task], records: dict[str, Record], packed_at: float) -> list[Task]:
-    """Recordings that were never looked at, have changed since, could not be opened, or whose spectrograms are not intact."""
+    """Recordings that were never looked at, have changed since, are worth another try, or whose spectrograms are not intact."""
     outdated = []
     for task in tasks:
         record = records.get(task.recording_id)
@@ -97,7 +97,7 @@ def _is_current(task: Task, record: Record, packed_at: float) -> bool:
         if (record.path, record.size, record.modified) != (task.path, source.st_size, source.st_mtime_ns):
             return False
         if record.reason:
-            return not record.reason.startswith("cannot be opened")
+            return not record.worth_another_try
         files = packing.files_of(task.folder, task.audio, record)
         return all(_is_as_packed(file, packed_at) for file in files)
     except OSError:

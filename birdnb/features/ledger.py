@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,17 @@ class Record:
     channels: int = 0
     checksum: int = 0  # of the data of <recording_id>.npy
     noise_checksum: int | None = None  # of noise/<recording_id>.npy; None when the recording has no silence
+    without_ffmpeg: bool = False  # it could not be decoded, and no ffmpeg was there that might have
+
+    @property
+    def worth_another_try(self) -> bool:
+        """Whether a recording that was refused may be usable now although its file is the same."""
+        return self.reason.startswith("cannot be opened") or (self.without_ffmpeg and has_ffmpeg())
+
+
+def has_ffmpeg() -> bool:
+    """Whether ffmpeg can be found, which decodes what libsndfile does not know."""
+    return shutil.which("ffmpeg") is not None
 
 
 def read_ledger(path: Path) -> dict[str, Record]:

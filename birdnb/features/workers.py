@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 
 from birdnb.config import AudioSettings
 from birdnb.features import cluster, packing
-from birdnb.features.ledger import Record
+from birdnb.features.ledger import Record, has_ffmpeg
 from birdnb.files import BirdnbError
 
 PATIENCE = 60.0  # [s] a worker may take for a recording before it is taken for hanging, and ...
@@ -75,7 +75,8 @@ def extract_one(task: Task) -> Record:
     except OSError as error:
         return dataclasses.replace(record, reason=f"cannot be opened: {error.strerror or error}")
     except AudioError as error:
-        return dataclasses.replace(record, reason=str(error))
+        undecoded = str(error).startswith("cannot be decoded")
+        return dataclasses.replace(record, reason=str(error), without_ffmpeg=undecoded and not has_ffmpeg())
 
 
 def _look_at(record: Record, source: str) -> Record:
@@ -90,6 +91,8 @@ def _unchanged(task: Task, record: Record) -> Record | None:
     """What became of the same bytes before, when it is still there."""
     known = task.known
     if known is None or known.sha256 != record.sha256:
+        return None
+    if known.worth_another_try:
         return None
     if known.reason or all(map(packing.is_intact, packing.files_of(task.folder, task.audio, known))):
         return known
