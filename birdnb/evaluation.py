@@ -70,8 +70,9 @@ def paired_bootstrap(
 ) -> dict:
     """How much better ``a`` is than ``b`` on the same recordings: differences of accuracy and F1-macro with 95 % intervals.
 
-    ``sessions`` follows the order of ``a``. ``p`` is the two-sided bootstrap p-value of "no difference". Raises BirdnbError
-    when recordings or targets differ.
+    ``sessions`` follows the order of ``a``. ``p`` is the two-sided bootstrap p-value of "no difference", but never below what
+    an exact sign test over the s sessions in which the two differ can give, 2^(1 - s): from a handful of sessions the bootstrap
+    alone would be sure of anything. Raises BirdnbError when recordings or targets differ.
     """
     b = b.align(a.recording_ids)
     if not np.array_equal(a.targets, b.targets):
@@ -83,11 +84,14 @@ def paired_bootstrap(
     scores_a, scores_b = _scores(a, weights), _scores(b, weights)
     accuracy = scores_a["accuracy"] - scores_b["accuracy"]
     f1 = np.nanmean(scores_a["f1"], axis=1) - np.nanmean(scores_b["f1"], axis=1)
+    group = pd.Series(a.recording_ids if sessions is None else list(sessions))
+    apart = pd.Series(right_a.astype(int) - right_b).groupby(group.to_numpy()).sum() != 0
+    least = 2.0 ** (1 - int(apart.sum()))
     for prefix, values in (("", accuracy), ("f1_", f1)):
         result[f"{prefix}difference"] = float(values[0])
         result[f"{prefix}ci95"] = _interval(values[1:])
         beyond = min((values[1:] <= 0).sum(), (values[1:] >= 0).sum())
-        result[f"{prefix}p"] = float(min(1.0, 2 * (1 + beyond) / (1 + bootstrap)))
+        result[f"{prefix}p"] = float(min(1.0, max(least, 2 * (1 + beyond) / (1 + bootstrap))))
     return result
 
 

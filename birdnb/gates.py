@@ -1,6 +1,7 @@
 """Targets and decisions of the study: every gate with its value, its target and what follows, computed and never typed.
 
-A decision is certain when both ends of the value's 95 % interval lead to it; without an interval nobody can say (None).
+A decision is certain when both ends of the value's 95 % interval lead to it, and the interval comes from FEW_SESSIONS or more;
+without an interval nobody can say (None).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import yaml
 
 BASELINE, FULL, ENSEMBLE = "phase3_ast_baseline", "phase3_ast_full", "phase3_ensemble"
 NOT_MEASURED = "not measured"
+FEW_SESSIONS = 10  # on the test side: intervals from fewer are too narrow to call anything certain
 CONVERGED = 0.40  # the validation accuracy the baseline should reach within 15 epochs
 
 Steps = tuple[tuple[str, float, str], ...]  # (relation, bound, decision), the first that holds decides
@@ -108,7 +110,11 @@ def gates(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict]:
     }
     table = {name: _answer(RULES[name], *values) for name, values in measured.items()}
     final = table.pop("final")
-    return table | {"success_level": _success_level(last, tested), "final": final}
+    table |= {"success_level": _success_level(last, tested), "final": final}
+    for row in table.values():
+        if row["certain"] and test.get(row["run"], {}).get("sessions", FEW_SESSIONS) < FEW_SESSIONS:
+            row["certain"] = False
+    return table
 
 
 def final_run(runs: Mapping[str, Mapping[str, Any]]) -> str | None:

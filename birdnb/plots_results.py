@@ -177,7 +177,7 @@ def paired_differences(rows: pd.DataFrame) -> Axes:
     ax = new_axes((10, 1.5 + 0.5 * len(rows)))
     heights = np.arange(len(rows), 0, -1.0)
     for y, row in zip(heights, rows.itertuples(), strict=True):
-        sure = row.low > 0 or row.high < 0
+        sure = (row.low > 0 or row.high < 0) and not ("p" in rows and row.p > 0.05)
         colour = COLOURS[0] if sure else GREY
         ax.plot([100 * row.low, 100 * row.high], [y, y], color=colour, linewidth=3, alpha=0.6)
         ax.plot(100 * row.difference, y, "o", color=colour, markersize=9)
@@ -188,7 +188,7 @@ def paired_differences(rows: pd.DataFrame) -> Axes:
     ax.axvline(0, color="black", linewidth=1)
     ax.set_yticks(heights, list(rows["name"]))
     ax.set_ylim(0.4, len(rows) + 0.6)
-    ax.set(xlabel="difference in accuracy [points] (grey: the 95 % interval holds zero)", title="What each step adds")
+    ax.set(xlabel="difference in accuracy [points] (grey: not settled)", title="What each step adds")
     ax.grid(axis="x")
     return ax
 

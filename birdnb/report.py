@@ -23,7 +23,7 @@ from birdnb.config import PROFILES
 from birdnb.corpora.manifest import attribution, license_counts
 from birdnb.evaluation import confusion, top_confusions
 from birdnb.files import BirdnbError, atomic_path, reports_dir, safe_name, write_json, write_text
-from birdnb.gates import BASELINE, ENSEMBLE, FULL, in_unit, reported
+from birdnb.gates import BASELINE, ENSEMBLE, FEW_SESSIONS, FULL, in_unit, reported
 from birdnb.results import ReportInput, collect, pooled_test, progression_rows, rare_and_common, step_rows, study_metrics
 
 __all__ = ["CAPTIONS", "ReportInput", "collect", "progression_rows", "step_rows", "study_metrics", "write_report"]
@@ -47,7 +47,6 @@ CAPTIONS = {  # figures with a place of their own; any other comes before the se
 LISTENS = (
     "What AST listens to in a recording that it gets {}: the more a patch weighs, the more the probability falls without it."
 )
-FEW_SESSIONS = 10  # on the test side: intervals from fewer are too narrow to call anything certain
 SHORT = {
     "gate_2": "Gate 2", "gate_3": "Gate 3", "train_validation_gap": "train-validation gap", "ensemble_gain": "ensemble gain",
     "success_level": "level of success",
@@ -141,7 +140,7 @@ def _comparison(report: ReportInput, metrics: dict[str, Any]) -> dict[str, Any]:
         "test": test,
         "gate": gate,
         "few": test.get("sessions", 0) < FEW_SESSIONS,
-        "certain": bool(gate["certain"]) and test.get("sessions", 0) >= FEW_SESSIONS,
+        "certain": bool(gate["certain"]),
         "split_counts": tables.split_table(metrics["split"]),
         "measured": tables.measured_table(metrics) if runs else "",
         "cost": tables.cost_table(metrics, {name: train["keep"] for name, train in settings.items() if "keep" in train}),

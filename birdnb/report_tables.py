@@ -134,10 +134,13 @@ def steps_table(metrics: Mapping[str, Any]) -> str:
 
 
 def verdict(step: Mapping[str, Any]) -> str:
-    """``better``, ``worse``, ``not settled`` when the interval holds zero, or ``no difference`` when it holds nothing else."""
+    """``better``, ``worse``, ``not settled`` when the interval holds zero or p is above 0.05 (too few sessions in which the two
+    differ), or ``no difference`` when the interval holds nothing but zero."""
     low, high = step["ci95"]
     if low == high == 0:
         return "no difference"
+    if step["p"] > 0.05:
+        return "not settled"
     return "better" if low > 0 else "worse" if high < 0 else "not settled"
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from sklearn import metrics as sk
 
 from birdnb.evaluation import (
@@ -140,6 +141,21 @@ def test_paired_bootstrap():
     assert same["difference"] == 0 and same["p"] == 1 and same["ci95"] == [0, 0]
     back = paired_bootstrap(bad, good, None)
     assert back["difference"] == pytest.approx(-got["difference"]) and back["p"] == pytest.approx(got["p"], abs=0.01)
+
+
+@pytest.mark.parametrize(("apart", "least"), [(2, 0.5), (3, 0.25), (5, 0.0625), (8, 0.0078125)])
+def test_a_handful_of_sessions_settles_nothing(apart, least):
+    """Right against wrong in every session that tells the two apart: an exact sign test gives 2 / 2^s, both tails."""
+    targets = np.zeros(20, dtype=np.int64)
+    names_ = [f"r{i}" for i in range(20)]
+    right = np.tile(np.float32([0.9, 0.1]), (20, 1))
+    wrong = right.copy()
+    wrong[: 2 * apart] = [0.1, 0.9]
+    step = paired_bootstrap(
+        Predictions(names_, right, targets), Predictions(names_, wrong, targets), [i // 2 for i in range(20)]
+    )
+    assert stats.binomtest(apart, apart).pvalue == least <= step["p"]
+    assert step["p"] < max(1.1 * least, 0.02)
 
 
 def test_paired_bootstrap_refuses_other_recordings_and_other_labels():

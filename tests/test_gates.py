@@ -110,6 +110,9 @@ def test_certain_only_when_the_whole_interval_decides_alike():
     assert certain(0.55, 0.6) is False
     assert certain(0.3, 0.8) is False
     assert gates({BASE: run(0.57)})["gate_2"]["certain"] is None
+    for sessions in (9, 10):
+        few = {BASE: run(0.57, test={"accuracy_ci95": [0.56, 0.6], "sessions": sessions})}
+        assert gates(few)["gate_2"]["certain"] is (sessions == 10)
     both = {"accuracy_ci95": [0.71, 0.9], "f1_macro_ci95": [0.47, 0.8]}
     assert gates({ENSEMBLE: run(0.8, 0.6, test=both)})["success_level"]["certain"] is False
     assert gates({ENSEMBLE: run(0.8, 0.6, test=both | {"f1_macro_ci95": [0.51, 0.8]})})["success_level"]["certain"] is True

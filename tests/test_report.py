@@ -22,7 +22,7 @@ from birdnb.config import AugmentSettings, ModelSettings, RunSettings, TrainSett
 from birdnb.ensemble import build_ensemble
 from birdnb.evaluation import Predictions, paired_bootstrap, summarise
 from birdnb.files import BirdnbError
-from birdnb.gates import reported
+from birdnb.gates import gates, reported
 from birdnb.report import collect, page, progression_rows, render, step_rows, study_metrics, write_report
 from birdnb.results import CLASSICAL, TITLES, rare_and_common
 
@@ -192,7 +192,8 @@ def test_steps_are_paired_on_the_same_recordings(written):
      ((0.0, 0.0), "no difference")],
 )  # fmt: skip
 def test_an_interval_is_put_into_a_word(interval, word):
-    assert tables.verdict({"ci95": interval}) == word
+    assert tables.verdict({"ci95": interval, "p": 0.01}) == word
+    assert tables.verdict({"ci95": interval, "p": 0.06}) == ("no difference" if word == "no difference" else "not settled")
 
 
 def test_folds_are_pooled(written):
@@ -277,9 +278,10 @@ def test_a_few_test_sessions_decide_nothing():
     report = collect(datasets, runs)
     metrics = study_metrics(report)
     test = metrics["runs"]["phase3_ensemble"]["test"]
-    metrics["gates"]["final"]["certain"] = True
     for sessions, early in ((9, True), (10, False)):
         test["sessions"] = sessions
+        test["accuracy_ci95"] = [0.9, 1.0]
+        metrics["gates"] = gates(metrics["runs"])
         text = render(report, metrics, {})
         assert ("TOO EARLY TO SAY" in text) == ("too few to decide anything" in text) == early
 
