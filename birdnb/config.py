@@ -180,7 +180,7 @@ def load_profile(name: str | Path, demo: bool = False) -> Profile:
 
 
 def _profile_path(name: str | Path) -> Path:
-    path = Path(name) if str(name).endswith((".yaml", ".yml")) else PROFILES / f"{name}.yaml"
+    path = Path(name).expanduser() if str(name).endswith((".yaml", ".yml")) else PROFILES / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in PROFILES.glob("*.yaml")))
         raise BirdnbError(f"no profile {str(name)!r}: choose one of {known}, or give the path of a YAML file")

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 
 from birdnb import plots, report_tables, training
 from birdnb.config import Profile, RunSettings, load_profile, override
-from birdnb.corpora import open_corpus
+from birdnb.corpora import corpus_name
 from birdnb.data import StudyData, open_study
 from birdnb.ensemble import EnsembleResult, build_ensemble
 from birdnb.evaluation import Predictions, concatenate
@@ -64,7 +64,7 @@ class Chapter:
 
     def require(self, run: str) -> None:
         """Raises BirdnbError when a run is not finished, naming the notebooks to run first. Computes no spectrograms."""
-        corpus = "demo" if self.corpus == "demo" else open_corpus(self.corpus).name
+        corpus = corpus_name(self.corpus)
         folders = [folder_of(corpus, self.profile.name, run, fold) for fold in self._folds]
         if not all((folder / METRICS).exists() for folder in folders):
             what = f"corpus {corpus}, profile {self.profile.name}, " + (f"{self.folds} folds" if self.folds else "one split")

@@ -70,14 +70,20 @@ class ReportInput:
 def collect(datasets: Sequence[StudyData], runs: Mapping[str, list[RunResult]]) -> ReportInput:
     """Bring the study's data (one, or one a fold) and its finished runs together; runs come in the order of the study.
 
-    Raises BirdnbError when a run lacks a fold or knows other species, or the ensemble was made from runs since trained anew.
+    Raises BirdnbError when a run lacks a fold, knows other species or was trained on another split, or the ensemble was made
+    from runs since trained anew.
     """
-    first = datasets[0]
+    first, splits = datasets[0], [data.fingerprint() for data in datasets]
     for name, results in runs.items():
         if len(results) != len(datasets):
             raise BirdnbError(f"{name} has {len(results)} of {len(datasets)} folds: finish its training first")
         if any(result.labels != first.labels for result in results):
             raise BirdnbError(f"{name} was trained on other species than the corpus has now: train it again")
+        if any(result.config.get("split", split) != split for result, split in zip(results, splits, strict=True)):
+            raise BirdnbError(
+                f"{name} was trained on another split or other recordings than the study has now (it has seed "
+                f"{results[0].config.get('seed')}, the study {first.seed}): run its notebook again, or ask for what it has"
+            )
     _check_ensemble(runs)
     report = first.species_report
     order = [name for name in TITLES if name in runs] + sorted(set(runs) - set(TITLES))

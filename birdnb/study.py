@@ -19,9 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from birdnb.execution import execute, tidy
-from birdnb.files import ROOT, BirdnbError, reports_dir, safe_name, write_text
+from birdnb.files import ROOT, BirdnbError, artifacts_dir, reports_dir, safe_name, write_text
 
 NOTEBOOKS = ROOT / "notebooks"
+TRAINED = {  # the runs that a notebook writes
+    "04": ("classical_mfcc", "phase2_mfcc", "phase3_ast_baseline"),
+    "05": ("phase3_ast_full",),
+    "06": ("phase3_efficientnet_full", "phase3_ensemble"),
+}
 EXAMPLES = """examples:
   ./run_all.sh                                         the demo study on the laptop profile
   ./run_all.sh --corpus data/xeno_canto --profile gpu  your own recordings, on a GPU
@@ -53,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
         if options.bless:
             return bless(books)
         os.environ |= {"BIRDNB_DASK": options.dask} if options.dask else {}  # read in features/workers.py
-        parameters = {"corpus": corpus_argument(options.corpus), "profile": options.profile,
+        parameters = {"corpus": corpus_argument(options.corpus), "profile": profile_argument(options.profile),
                       "seed": options.seed, "folds": options.folds}  # fmt: skip
         return run(books, parameters, papermill_parameters(extra), again=options.again)
     except BirdnbError as error:
@@ -122,6 +127,14 @@ def corpus_argument(text: str) -> str:
     return str(Path(text).expanduser().resolve())
 
 
+def profile_argument(text: str) -> str:
+    """The name of a profile as it is, a file as an absolute path: notebooks run in their own folder. Raises BirdnbError."""
+    from birdnb.config import load_profile
+
+    load_profile(text)
+    return str(Path(text).expanduser().resolve()) if text.endswith((".yaml", ".yml")) else text
+
+
 def papermill_parameters(words: list[str]) -> dict[str, Any]:
     """Read ``-p NAME VALUE`` pairs; values are Python literals where they can be, text elsewhere."""
     if len(words) % 3 or any(word not in ("-p", "--parameters") for word in words[::3]):
@@ -137,14 +150,17 @@ def run(books: list[Path], parameters: dict[str, Any], extra: dict[str, Any], ag
     _check_parameters(extra, sorted(set().union(*known.values())))
     if isinstance(extra.get("pretrained"), str) and Path(extra["pretrained"]).expanduser().exists():
         extra["pretrained"] = str(Path(extra["pretrained"]).expanduser().resolve())  # notebooks run in their own folder
-    load_profile(parameters["profile"])
+    profile = load_profile(parameters["profile"], demo=parameters["corpus"] == "demo")
     report = report_folder(parameters["corpus"], parameters["profile"])
     print(f"corpus {parameters['corpus']}, profile {parameters['profile']}, results in {_short(report)}", flush=True)
-    stamp = _hash(_code_state(), _corpus_state(parameters["corpus"]))
+    weights = {extra.get("pretrained"), *(settings.model.pretrained for settings in profile.runs.values())}
+    sources = [parameters["corpus"], *sorted(value for value in weights if isinstance(value, str))]
+    stamp = _hash(_code_state(), repr(profile), *map(_file_state, sources))
     began = time.monotonic()
     for book in books:
         given = {name: value for name, value in {**parameters, **extra}.items() if name in known[book]}
-        stamp = _hash(stamp, book.read_text(encoding="utf-8"), json.dumps(given, sort_keys=True, default=str))
+        told = json.dumps(given, sort_keys=True, default=str)
+        stamp = _hash(stamp, book.read_text(encoding="utf-8"), told, *_runs_before(book, parameters, profile.name))
         if not _execute(book, given, report, stamp, again):
             return 1
     page = report / "PHASE3_RESULTS.html"
@@ -168,7 +184,9 @@ def _check_parameters(given: dict[str, Any], known: list[str]) -> None:
 
 def report_folder(corpus: str, profile: str) -> Path:
     """``reports/<corpus>-<profile>``, both as safe file names."""
-    return reports_dir() / f"{safe_name(Path(corpus).name)}-{safe_name(Path(profile).stem)}"
+    from birdnb.corpora import corpus_name
+
+    return reports_dir() / f"{corpus_name(corpus)}-{safe_name(Path(profile).stem)}"
 
 
 def _execute(book: Path, parameters: dict[str, Any], report: Path, stamp: str, again: bool) -> bool:
@@ -250,13 +268,25 @@ def _code_state() -> str:
     return _hash(*(path.read_bytes() for path in files))
 
 
-def _corpus_state(corpus: str) -> str:
-    if corpus == "demo":
-        return corpus
-    entries = sorted(
-        (str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in Path(corpus).rglob("*") if path.is_file()
-    )
-    return _hash(json.dumps(entries))
+def _file_state(name: str) -> str:
+    """A key that changes with the files of a corpus or of weights; what is no path (demo, a hub id) stands for itself."""
+    root = Path(name).expanduser()
+    files = [root] if root.is_file() else root.rglob("*")
+    return _hash(name, json.dumps(sorted((str(path), *_size_and_time(path)) for path in files if path.is_file())))
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    return path.stat().st_size, path.stat().st_mtime_ns
+
+
+def _runs_before(book: Path, parameters: dict[str, Any], profile: str) -> list[str]:
+    """The configurations of the finished runs that earlier notebooks have trained: what this one reads and does not write."""
+    from birdnb.corpora import corpus_name
+
+    folder = artifacts_dir() / "runs" / f"{corpus_name(parameters['corpus'])}-{profile}"
+    part = "fold-*" if parameters["folds"] else "."
+    runs = [run for number, names in TRAINED.items() if number < book.stem[:2] for run in names]
+    return [path.read_text(encoding="utf-8") for run in runs for path in sorted((folder / run).glob(f"{part}/config.json"))]
 
 
 def _hash(*parts: str | bytes) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from birdnb.corpora import open_corpus
+from birdnb.corpora import corpus_name, open_corpus
 from birdnb.corpora.manifest import COLUMNS
 from birdnb.corpora.table import make_ids
 from birdnb.files import BirdnbError
@@ -103,6 +103,15 @@ class TestSpeciesFolders:
         assert len({name.casefold() for name in ids}) == 4
         assert ids[3] == "y"
         assert make_ids(paths[::-1]) == ids[::-1]
+
+
+def test_the_name_of_a_corpus(tmp_path, monkeypatch):
+    monkeypatch.setenv("BIRDNB_ARTIFACTS", str(tmp_path / "artifacts"))
+    assert corpus_name("demo") == corpus_name(tmp_path / "artifacts/corpora/demo") == "demo"
+    assert corpus_name(tmp_path / "demo") == "demo_folder"
+    assert corpus_name(tmp_path / "My birds!") == "My_birds"
+    names = [corpus_name(tmp_path / name) for name in ("\u9ce5", "\u30d2\u30bf\u30ad")]
+    assert names[0] != names[1] and all(name.startswith("unnamed-") for name in names)
 
 
 class TestWhatIsNoCorpus:

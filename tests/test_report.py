@@ -91,8 +91,9 @@ def _data(table, synthetic, species):
     cache = SimpleNamespace(quarantine=refused[1:])
     profile = SimpleNamespace(name="laptop", runs={})
     return SimpleNamespace(
-        corpus=corpus, cache=cache, profile=profile, seed=7, table=table, labels=list(species), species_report=report
-    )
+        corpus=corpus, cache=cache, profile=profile, seed=7, table=table, labels=list(species), species_report=report,
+        fingerprint=lambda: "the split",
+    )  # fmt: skip
 
 
 def _run(name, data, q, label):
@@ -321,6 +322,9 @@ def test_what_does_not_belong_together_is_refused(tmp_path):
     runs["phase3_ast_full"][1].config["key"] = "trained anew"
     with pytest.raises(BirdnbError, match=r"another phase3_ast_full .* notebook 06"):
         collect(datasets, runs)
+    runs["phase2_mfcc"][0].config |= {"split": "the split of seed 8", "seed": 8}
+    with pytest.raises(BirdnbError, match=r"phase2_mfcc was trained on another split .* \(it has seed 8, the study 7\)"):
+        collect(datasets, {"phase2_mfcc": runs["phase2_mfcc"]})
     runs["phase2_mfcc"][0].labels = ["other"]
     with pytest.raises(BirdnbError, match="other species"):
         collect(datasets, {"phase2_mfcc": runs["phase2_mfcc"]})

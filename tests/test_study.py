@@ -53,6 +53,41 @@ def test_a_notebook_that_works_and_one_that_fails(books, capsys):
     assert "up to date" in out and f"the notebooks: {books / 'notebooks'}\n" in out
 
 
+def test_a_notebook_is_out_of_date_when_what_it_reads_has_changed(books, monkeypatch, tmp_path):
+    ran = []
+
+    def quick(book, target, parameters, log):
+        ran.append(parameters["profile"])
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(book.read_bytes())
+
+    def times(*words):
+        ran.clear()
+        assert study.main(["--profile", "mine.yaml", "--only", *words]) == 0
+        return len(ran)
+
+    monkeypatch.setattr(study, "execute", quick)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notebooks" / "02_fails.ipynb").rename(tmp_path / "notebooks" / "07_reports.ipynb")
+    profile, weights = tmp_path / "mine.yaml", tmp_path / "my.safetensors"
+    profile.write_text("base: laptop\n")
+    weights.write_bytes(b"one")
+    given = ["01", "--", "-p", "pretrained", "my.safetensors"]
+    assert [times(*given), times(*given)] == [1, 0]
+    assert (books.parent / "demo-mine" / "notebooks" / "01_works.ipynb").exists()
+    weights.write_bytes(b"another")
+    assert [times(*given), times(*given)] == [1, 0]
+    profile.write_text("base: laptop\nruns: {phase3_ast_full: {train: {weight_decay: 0.1}}}\n")
+    assert [times(*given), times(*given)] == [1, 0]
+    (books.parent / "demo-mine" / "PHASE3_RESULTS.html").touch()
+    assert [times("07"), times("07")] == [1, 0]
+    assert ran == [] and times("01") == 1 and ran == [str(profile)]  # an absolute path: notebooks run in their own folder
+    run = tmp_path / "artifacts" / "runs" / "demo-mine" / "phase3_ast_full"
+    run.mkdir(parents=True)
+    (run / "config.json").write_text("{}")
+    assert [times("07"), times("07"), times("01")] == [1, 0, 0]
+
+
 def test_the_notebook_in_progress_is_called_running(books, monkeypatch, capsys):
     seen = {}
 

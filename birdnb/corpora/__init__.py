@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import pandas as pd
@@ -53,18 +54,32 @@ def open_corpus(spec: str | Path, progress: bool = True) -> Corpus:
     The corpus is called after its folder. Raises BirdnbError when there is no such folder, when its layout is none of the known
     ones, or when nothing in it can be used.
     """
-    demo = artifacts_dir() / "corpora" / "demo"
-    if str(spec) == "demo" or Path(spec).resolve() == demo.resolve():
+    name = corpus_name(spec)
+    if name == "demo":
         from birdnb.corpora.demo import make_demo
 
+        demo = artifacts_dir() / "corpora" / "demo"
         make_demo(demo, progress=progress)
-        return _open_folder(demo, "demo", progress, synthetic=True)
+        return _open_folder(demo, name, progress, synthetic=True)
     root = Path(spec).expanduser()
     if not root.is_dir():
         what = "is a file, not a folder" if root.exists() else "does not exist"
         raise BirdnbError(f"the corpus {str(spec)!r} {what} (looked for {root.absolute()}): give a folder, or demo")
-    name = safe_name(root.resolve().name)
-    return _open_folder(root, "demo_folder" if name == "demo" else name, progress)
+    return _open_folder(root, name, progress)
+
+
+def corpus_name(spec: str | Path) -> str:
+    """What the corpus is called, without opening it: ``demo``, or its folder's name made safe as a file name.
+
+    Names that have no letter of ASCII are told apart by digits of their hash.
+    """
+    if str(spec) == "demo" or Path(spec).expanduser().resolve() == (artifacts_dir() / "corpora" / "demo").resolve():
+        return "demo"
+    folder = Path(spec).expanduser().resolve().name
+    name = safe_name(folder)
+    if name == "unnamed":
+        return f"unnamed-{sha256(folder.encode(errors='surrogateescape')).hexdigest()[:8]}"
+    return "demo_folder" if name == "demo" else name
 
 
 def _open_folder(root: Path, name: str, progress: bool, synthetic: bool = False) -> Corpus:
