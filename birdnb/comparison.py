@@ -22,6 +22,7 @@ from birdnb import __version__
 from birdnb.acceleration import make_accelerator
 from birdnb.comparison_report import Comparison, Pooled, write_comparison
 from birdnb.config import Profile, RunSettings, load_profile, override
+from birdnb.corpora import corpus_name
 from birdnb.data import StudyData, open_study
 from birdnb.evaluation import concatenate
 from birdnb.files import BirdnbError, safe_name
@@ -165,7 +166,9 @@ def _chosen(args: argparse.Namespace) -> Comparison:
     variants = variants | given
     everywhere = _parse_settings(args.everywhere)
     variants = {name: everywhere | changes for name, changes in variants.items()}
-    return replace(comparison, variants=variants, runs=tuple(args.runs or comparison.runs), side=args.side or comparison.side)
+    name = safe_name(args.name or f"{comparison.name}_{corpus_name(args.corpus)}")
+    runs, side = tuple(args.runs or comparison.runs), args.side or comparison.side
+    return replace(comparison, name=name, variants=variants, runs=runs, side=side)
 
 
 def _about(any_of_them: Pooled, args: argparse.Namespace, words: str) -> str:
@@ -185,8 +188,8 @@ def _parser() -> argparse.ArgumentParser:
     known = "\n".join(f"  {name}: {', '.join(preset['variants'])}" for name, preset in presets.items())
     parser = argparse.ArgumentParser(
         prog="python -m birdnb.comparison", formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Train variants of the profile's runs on grouped folds and write reports/<name>.md: scores with intervals\n"
-        "and paired differences. Finished trainings are not repeated; a killed one goes on.",
+        description="Train variants of the profile's runs on grouped folds and write reports/<name>_<corpus>.md: scores with\n"
+        "intervals and paired differences. Finished trainings are not repeated; a killed one goes on.",
         epilog=f"variants in {PRESETS.name}:\n{known}\n\n"
         "examples:\n"
         "  python -m birdnb.comparison data/my_birds --variants pretraining --runs phase3_ast_full \\\n"
@@ -195,7 +198,7 @@ def _parser() -> argparse.ArgumentParser:
         '  python -m birdnb.comparison data/my_birds --variants ablation --only "no MixUp" PCEN --seeds 7 8',
     )  # fmt: skip
     parser.add_argument("corpus", metavar="CORPUS", help="demo, or the folder of a corpus")
-    parser.add_argument("--variants", choices=list(presets), help="a comparison of variants.yaml; also names the report")
+    parser.add_argument("--variants", choices=list(presets), help="a comparison of variants.yaml")
     parser.add_argument("--variant", action="append", default=[], metavar="TEXT", help='"name: setting=value ..."; repeatable')
     parser.add_argument("--only", nargs="+", metavar="NAME", help="of the comparison's own variants only these")
     parser.add_argument("--everywhere", default="", metavar="TEXT", help='"setting=value ..." for all variants: epochs=10, say')
@@ -203,6 +206,7 @@ def _parser() -> argparse.ArgumentParser:
         "--runs", nargs="+", metavar="RUN", help="runs of the profile to vary (default: those of the comparison)"
     )
     parser.add_argument("--side", choices=["validation", "test"], help="recordings to judge on (default: the comparison's)")
+    parser.add_argument("--name", help="of the report, reports/NAME.md (default: the comparison's and the corpus's)")
     parser.add_argument("--folds", type=int, default=4, metavar="K", help="grouped folds (default 4)")
     parser.add_argument("--profile", default="laptop", help="laptop (the default), gpu, or a YAML file")
     parser.add_argument("--seeds", type=int, nargs="+", default=[7], metavar="N", help="of folds and training (default 7)")

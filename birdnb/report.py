@@ -194,6 +194,7 @@ def _corpus(report: ReportInput) -> dict[str, Any]:
         "attributed": len(used),
         "recordists": used.loc[used["recordist"] != "", "recordist"].nunique(),
         "licences": tables.pipe_table(named.rename(columns={"license": "licence"})),
+        "non_commercial": int(licences.loc[licences["non_commercial"], "recordings"].sum()),
         "no_derivatives": int(licences.loc[licences["no_derivatives"], "recordings"].sum()),
     }
 

@@ -83,7 +83,7 @@ def test_the_command_writes_a_report(tmp_path, monkeypatch) -> None:
     )
     options = ["some/where/birds", "--folds", "3", "--runs", "run", "--variant", "fast: lr_head=1e-2 mixup=false"]
     assert comparison.main([*options, "--everywhere", "label_smoothing=0.1"]) == 0
-    text = (tmp_path / "reports" / "ablation.md").read_text()
+    text = (tmp_path / "reports" / "ablation_birds.md").read_text()
     assert "| recipe | `label_smoothing: 0.1` |" in text
     assert "| fast | `label_smoothing: 0.1`, `lr_head: 0.01`, `mixup: False` |" in text
     assert (
@@ -93,7 +93,9 @@ def test_the_command_writes_a_report(tmp_path, monkeypatch) -> None:
         and "validation recordings" in text
     )
     assert "some/where" not in text and "Corpus birds" in text
-    assert (tmp_path / "reports" / "figures" / "ablation_run.png").stat().st_size > 5000
+    assert (tmp_path / "reports" / "figures" / "ablation_birds_run.png").stat().st_size > 5000
+    assert comparison.main([*options, "--everywhere", "label_smoothing=0.1", "--name", "../mine"]) == 0
+    assert (tmp_path / "reports" / "mine.md").exists()
 
 
 def test_presets_fit_the_profiles_and_every_training_has_its_own_name() -> None:

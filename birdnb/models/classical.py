@@ -14,6 +14,7 @@ from birdnb.features.lms import mfcc_from_lms
 from birdnb.files import BirdnbError, atomic_path
 
 N_MFCC = 40
+BATCH = 512  # spectrograms worked on at a time
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,10 @@ def fit_classical(lms_db: np.ndarray, target: np.ndarray, n_classes: int) -> Cla
     present = np.unique(target)
     if len(present) < 2:
         raise BirdnbError(f"the training segments are of {len(present)} species: at least two are needed to tell apart")
-    scaler = StandardScaler().fit(mfcc_statistics(lms_db))
+    statistics = mfcc_statistics(lms_db)
+    scaler = StandardScaler().fit(statistics)
     model = LogisticRegression(C=0.1, class_weight="balanced", max_iter=2000)
-    model.fit(scaler.transform(mfcc_statistics(lms_db)), target)
+    model.fit(scaler.transform(statistics), target)
     two = len(model.coef_) == 1  # scikit-learn keeps one row for two classes: the logit of the second against 0
     coefficients = np.zeros((n_classes, len(scaler.mean_)))
     coefficients[present[1:] if two else present] = model.coef_
@@ -69,5 +71,9 @@ def fit_classical(lms_db: np.ndarray, target: np.ndarray, n_classes: int) -> Cla
 
 def mfcc_statistics(lms_db: np.ndarray) -> np.ndarray:
     """Mean and standard deviation over time of 40 MFCCs: segments (N, 128, T) in dB to (N, 80) float64."""
-    mfcc = mfcc_from_lms(np.asarray(lms_db, dtype=np.float64), N_MFCC)  # (N, 40, T)
-    return np.concatenate([mfcc.mean(axis=2), mfcc.std(axis=2)], axis=1)
+    statistics = np.empty((len(lms_db), 2 * N_MFCC))
+    for first in range(0, len(lms_db), BATCH):  # all at once would take six times the memory of the spectrograms
+        batch = slice(first, first + BATCH)
+        mfcc = mfcc_from_lms(np.asarray(lms_db[batch], dtype=np.float64), N_MFCC)  # (B, 40, T)
+        statistics[batch] = np.concatenate([mfcc.mean(axis=2), mfcc.std(axis=2)], axis=1)
+    return statistics
