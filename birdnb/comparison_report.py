@@ -18,8 +18,10 @@ from birdnb.runs import CLASSICAL
 
 READING = (
     "Judged on the {side} recordings of all folds together; brackets hold 95 % intervals from drawing recording sessions "
-    "again. Differences are paired, from *{reference}*: the same sessions are drawn for both. An interval that holds zero "
-    "means that these recordings cannot tell. Logistic regression on MFCC statistics is there for comparison."
+    "again. Differences are paired, from *{reference}*: the same sessions are drawn for both. An interval that holds zero, "
+    "or a p above 0.05, means that these recordings cannot tell. Folds share their recordings: what is chosen on the "
+    "validation side of some has no untouched test side left among the others. Logistic regression on MFCC statistics is "
+    "there for comparison."
 )
 
 

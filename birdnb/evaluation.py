@@ -58,10 +58,10 @@ def summarise(
         weights = _draws(predictions, sessions, seed, bootstrap)
         drawn = _scores(predictions, weights)
         result["accuracy_ci95"] = _accuracy_interval(drawn["accuracy"], result)
-        result["f1_macro_ci95"] = _interval(np.nanmean(drawn["f1"], axis=1))
+        result["f1_macro_ci95"] = _interval_if_any(np.nanmean(drawn["f1"], axis=1))
         result["map_macro_ci95"] = _shifted_interval(_mean_average_precision(predictions, weights), result["map_macro"])
         for c in map(int, np.flatnonzero(scores["support"])):
-            per_class[labels[c]]["f1_ci95"] = _interval(drawn["f1"][:, c])
+            per_class[labels[c]]["f1_ci95"] = _interval_if_any(drawn["f1"][:, c])
     return result | {"per_class": per_class}
 
 
@@ -228,8 +228,15 @@ def _interval(values: np.ndarray) -> list[float]:
     return [float(low), float(high)]
 
 
-def _shifted_interval(values: np.ndarray, measured: float) -> list[float]:
+def _interval_if_any(values: np.ndarray) -> list[float] | None:
+    # draws of recordings that are all right (or all wrong) never differ: that is no reason to be sure
+    return _interval(values) if np.nanmax(values) > np.nanmin(values) else None
+
+
+def _shifted_interval(values: np.ndarray, measured: float) -> list[float] | None:
     # a recording drawn twice ranks beside itself and lifts average precision: the draws' mean excess is taken off again
+    if _interval_if_any(values) is None:
+        return None
     low, high = np.clip(np.array(_interval(values)) - (values.mean() - measured), 0, 1)
     return [float(low), float(high)]
 

@@ -111,6 +111,9 @@ def gates(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict]:
     table = {name: _answer(RULES[name], *values) for name, values in measured.items()}
     final = table.pop("final")
     table |= {"success_level": _success_level(last, tested), "final": final}
+    gain, row = ensemble.get("gain", {}), table["ensemble_gain"]
+    if row["certain"] and (row["ci95"] == [0, 0] or (row["decision"] != RULES["ensemble_gain"].otherwise and gain["p"] > 0.05)):
+        row["certain"] = False  # too few sessions in which the two differ
     for row in table.values():
         if row["certain"] and test.get(row["run"], {}).get("sessions", FEW_SESSIONS) < FEW_SESSIONS:
             row["certain"] = False
@@ -128,7 +131,7 @@ def in_unit(value: float, unit: str) -> str:
     """A value as people read it: ``55 %``, ``2 points``, ``0.45``, ``15 epochs``."""
     if unit in ("share", "points"):
         return f"{round(100 * value, 1):g} {'%' if unit == 'share' else 'points'}"
-    return f"{value:.2f}" if unit == "score" else f"{value:g} epoch{'s' if value != 1 else ''}"
+    return f"{value:.2f}" if unit == "score" else f"{value:.3g} epoch{'s' if value != 1 else ''}"
 
 
 def reported() -> dict:
@@ -158,6 +161,8 @@ def _success_level(run: str | None, test: Mapping[str, Any] | None) -> dict:
     if parts[0]["ci95"] and parts[1]["ci95"]:
         ends = [min((r.decide(p["ci95"][i]) for r, p in zip(SUCCESS, parts, strict=True)), key=order.index) for i in (0, 1)]
         row["certain"] = ends[0] == ends[1]
+    else:
+        row["certain"] = None
     return row
 
 

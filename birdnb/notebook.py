@@ -62,6 +62,11 @@ class Chapter:
         """The study's data; with folds, those of the first fold."""
         return self.datasets[0]
 
+    @property
+    def which_fold(self) -> str:
+        """What to add to the name of something shown of the first fold only; empty for the single split."""
+        return f" (fold 1 of {self.folds})" if self.folds else ""
+
     def require(self, run: str) -> None:
         """Raises BirdnbError when a run is not finished, naming the notebooks to run first. Computes no spectrograms."""
         corpus = corpus_name(self.corpus)

@@ -16,6 +16,7 @@ from birdnb.plots import COLOURS, GREY, draw_lms, new_axes, percent, wrap
 
 MARKERS = "os^Dv"
 FEW = 5  # recordings: a bin of a reliability diagram with fewer says nothing about a trend
+ROW = 7  # [%] height of a row of counts below the reliability diagram
 LEAST_SCALE = 5.0  # [points] of an occlusion map's colours: smaller losses are noise and stay pale
 NAMED = 16  # species an embedding map can tell apart by colour and marker
 
@@ -66,8 +67,8 @@ def guesses(shares: np.ndarray, targets: Sequence[int], labels: Sequence[str]) -
 def reliability_diagram(curves: Mapping[str, pd.DataFrame], ax: Axes | None = None) -> Axes:
     """Plot accuracy against confidence, e.g. before and after temperature scaling; a perfect model lies on the diagonal.
 
-    ``curves`` maps a name to ``evaluation.calibration_curve``: confidence, accuracy, recordings. Dots grow with recordings,
-    written beside them; a line joins dots side by side that stand for five recordings and more.
+    ``curves`` maps a name to ``evaluation.calibration_curve``. Dots grow with recordings, their numbers stand in a row below;
+    a line joins dots side by side that stand for five recordings and more.
     """
     ax = ax or new_axes((6.0, 6.2))
     ax.plot([0, 100], [0, 100], color=GREY, linewidth=1.2, linestyle="--")
@@ -79,13 +80,14 @@ def reliability_diagram(curves: Mapping[str, pd.DataFrame], ax: Axes | None = No
         ax.plot(100 * curve["confidence"], trusted, color=colour, linewidth=1.5)
         ax.scatter(100 * curve["confidence"], 100 * curve["accuracy"], s=25 + 500 * share, color=colour, marker=marker,
                    alpha=0.75, linewidths=0, clip_on=False, zorder=3)  # fmt: skip
-        for row in curve.itertuples():
-            at = (100 * row.confidence, 100 * row.accuracy)
-            place = (-9 if number % 2 == 0 else 9, -15 if row.accuracy > 0.93 else 6)  # two runs apart, and none in the legend
-            ax.annotate(str(row.recordings), at, place, textcoords="offset points", ha="center", fontsize=10, color=colour)
+        for row in curve.itertuples():  # the counts in a row of their own, where no dot is
+            at = (50 * (row.low + row.high), -ROW * (number + 0.5))
+            ax.text(*at, str(row.recordings), ha="center", va="center", fontsize=10, color=colour)
         ax.plot([], [], color=colour, marker=marker, markersize=8, label=f"{name}: calibration error {100 * error:.1f} points")
-    note = f"number and size of a dot: recordings;\na line joins dots of {FEW} and more, side by side"
-    ax.set(xlabel=f"confidence [%]\n({note})", ylabel="accuracy [%]", xlim=(0, 100), ylim=(0, 100), aspect="equal")
+    note = f"numbers and size of a dot: recordings;\na line joins dots of {FEW} and more, side by side"
+    ax.set(xlabel=f"confidence [%]\n({note})", ylabel="accuracy [%]", xlim=(0, 100), ylim=(-ROW * len(curves), 100))
+    ax.set(aspect="equal", yticks=range(0, 101, 20))
+    ax.axhline(0, color=GREY, linewidth=1)
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
     ax.set_title("How far confidence can be trusted", pad=10 + 19 * len(curves))
     ax.grid()

@@ -96,7 +96,7 @@ def per_species_f1(per_class: Mapping[str, Mapping], title: str = "F1 of each sp
     ax = species_axes(len(species))
     for row, name in enumerate(species):
         scores = per_class[name]
-        if "f1_ci95" in scores:
+        if scores.get("f1_ci95"):
             ax.plot(scores["f1_ci95"], [row, row], color=COLOURS[5], linewidth=4, solid_capstyle="butt")
         ax.text(1.03, row, str(scores["support"]), va="center", ha="left", fontsize=10, color="#444444")
     ax.plot([per_class[s]["f1"] for s in species], np.arange(len(species)), "o", color=COLOURS[0], markersize=6)
@@ -106,14 +106,17 @@ def per_species_f1(per_class: Mapping[str, Mapping], title: str = "F1 of each sp
     ax.text(mean, len(species) - 0.3, f"mean {mean:.2f}", color=COLOURS[1], fontsize=11, ha=side, va="bottom")
     ax.text(1.03, len(species) - 0.3, "n", fontsize=11, va="bottom", style="italic", color="#444444")
     species_ticks(ax, species)
-    ax.set(xlim=(-0.02, 1.02), xlabel="F1 (bar: 95 % interval; n: test recordings)")
+    ax.set(xlim=(-0.02, 1.02), xlabel="F1 (bar: 95 % interval, none where all or none were right; n: test recordings)")
     ax.set_title(title, pad=22)
     ax.grid(axis="x")
     return ax
 
 
 def rare_vs_common(per_class: Mapping[str, Mapping], training: Mapping[str, int], ax: Axes | None = None) -> Axes:
-    """Plot F1 against the number of training recordings of each species, with the mean of the rarer and the commoner half."""
+    """Plot F1 against the number of training recordings of each species, with the mean of the rarer and the commoner half.
+
+    Without the means where both sides of the border have as many.
+    """
     ax = ax or new_axes((8, 4.2))
     species = sorted(per_class)
     count = np.array([training.get(s, 0) for s in species], dtype=float)
@@ -121,8 +124,9 @@ def rare_vs_common(per_class: Mapping[str, Mapping], training: Mapping[str, int]
     ax.plot(count, f1, "o", color=COLOURS[0], alpha=0.7, markersize=8, markeredgewidth=0, zorder=3)
     rank, margin = np.argsort(count, kind="stable"), max(0.3, 0.02 * float(np.ptp(count)))
     halves = {"rarer half": rank[: len(rank) // 2], "commoner half": rank[len(rank) // 2 :]}
+    parted = len(count) > 1 and count[halves["rarer half"][-1]] < count[halves["commoner half"][0]]
     for colour, (name, half) in zip((COLOURS[1], COLOURS[2]), halves.items(), strict=True):
-        if len(half):
+        if parted:
             label = f"{name}: mean F1 {f1[half].mean():.2f}"
             ends = [count[half].min() - margin, count[half].max() + margin]  # seen even where a half is a single species
             ax.plot(ends, [f1[half].mean()] * 2, color=colour, linewidth=4, label=label)

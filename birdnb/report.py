@@ -192,6 +192,7 @@ def _corpus(report: ReportInput) -> dict[str, Any]:
         "species_left_out": rare,
         "species_left_out_table": tables.pipe_table(rare.rename(columns={"groups": "sessions"})),
         "attributed": len(used),
+        "unattributed": int(((used["recordist"] == "") | (used["license"] == "")).sum()),
         "recordists": used.loc[used["recordist"] != "", "recordist"].nunique(),
         "licences": tables.pipe_table(named.rename(columns={"license": "licence"})),
         "non_commercial": int(licences.loc[licences["non_commercial"], "recordings"].sum()),
@@ -218,7 +219,7 @@ def _settings(report: ReportInput) -> dict[str, Any]:
 
 
 def _write_tables(report: ReportInput, metrics: dict[str, Any], folder: Path) -> None:
-    frames = {"attribution": attribution(report.tables[0]), "quarantine": report.quarantine}
+    frames = {"attribution": attribution(report.tables[0]), "quarantine": pd.concat([report.quarantine, report.dropped])}
     if metrics["final_run"]:
         matrix = confusion(pooled_test(report, metrics["final_run"]), len(report.labels))
         frames["confusion"] = pd.DataFrame(matrix, report.labels, report.labels).rename_axis("species").reset_index()

@@ -93,7 +93,7 @@ def cost_table(metrics: Mapping[str, Any], kept: Mapping[str, str]) -> str:
     rows = []
     for name, run in metrics["runs"].items():
         train, val = run.get("train", {}).get("accuracy"), run["val"]["accuracy"]
-        epochs = f"{run['epochs']:g} (best {run['best_epoch']:g})" if run.get("epochs") and name != CLASSICAL else NONE
+        epochs = f"{run['epochs']:.3g} (best {run['best_epoch']:.3g})" if run.get("epochs") and name != CLASSICAL else NONE
         epochs += f", {kept[name]} kept" if name in kept else ""
         weights = run.get("pretrained")
         rows.append({

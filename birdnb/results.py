@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from birdnb.corpora.manifest import session_caveat
-from birdnb.ensemble import combine
+from birdnb.ensemble import best_single, combine
 from birdnb.evaluation import Predictions, apply_temperature, concatenate, paired_bootstrap, summarise
 from birdnb.files import BirdnbError
 from birdnb.gates import BASELINE, CONVERGED, ENSEMBLE, FULL, final_run, gates
@@ -51,6 +51,7 @@ class ReportInput:
     labels: list[str]
     tables: list[pd.DataFrame]  # recording_id, species, session, recordist, license, url, side; a row a recording
     quarantine: pd.DataFrame  # recording_id, path, species, reason
+    dropped: pd.DataFrame  # the same of usable recordings whose species cannot be split
     species_left_out: pd.DataFrame  # species, recordings, groups, decision, reason
     runs: dict[str, list[RunResult]]
     caveat: str = ""  # what is not known about recording sessions
@@ -96,11 +97,20 @@ def collect(datasets: Sequence[StudyData], runs: Mapping[str, list[RunResult]]) 
         labels=first.labels,
         tables=[data.table for data in datasets],
         quarantine=pd.concat([first.corpus.left_out, first.cache.quarantine], ignore_index=True),
+        dropped=_dropped(first),
         species_left_out=report[report["decision"] != "keep"].reset_index(drop=True),
         runs={name: list(runs[name]) for name in order},
         caveat=session_caveat(first.table),
         changed=_changed(first.profile.runs, runs),
     )
+
+
+def _dropped(data: StudyData) -> pd.DataFrame:
+    reasons = data.species_report.loc[data.species_report["decision"] == "drop"].set_index("species")["reason"]
+    manifest = data.corpus.manifest
+    those = manifest["species"].isin(reasons.index) & manifest["recording_id"].isin(set(data.cache.index["recording_id"]))
+    rows = manifest.loc[those, ["recording_id", "path", "species"]]
+    return rows.assign(reason="species too rare to split: " + rows["species"].map(reasons).astype(str))
 
 
 def study_metrics(report: ReportInput) -> dict[str, Any]:
@@ -152,8 +162,8 @@ def rare_and_common(report: ReportInput, metrics: Mapping[str, Any]) -> dict[str
     train = pd.concat([table[table["side"] == "train"] for table in report.tables])["species"].value_counts()
     order = sorted(per_class, key=lambda species: (train.get(species, 0), species))
     halves = {"rare": order[: len(order) // 2], "common": order[len(order) // 2 :]}
-    if not halves["rare"] or train.get(order[0], 0) == train.get(order[-1], 0):
-        return None  # no species is rarer than another
+    if not halves["rare"] or train.get(halves["rare"][-1], 0) == train.get(halves["common"][0], 0):
+        return None  # as many recordings on both sides of the border: chance, not number, would part the halves
     found: dict[str, Any] = {half: float(np.mean([per_class[s]["f1"] for s in those])) for half, those in halves.items()}
     return found | {"border": round(float(train.get(halves["common"][0], 0)) / len(report.tables))}
 
@@ -190,6 +200,8 @@ def _run_summary(report: ReportInput, name: str) -> dict[str, Any]:
     results = report.runs[name]
     summary = dict(results[0].metrics) if len(results) == 1 else _over_folds(report, name)
     histories = [result.history for result in results]
+    if "weights" in summary:
+        summary |= _gains(report, name)
     if all(len(history) for history in histories):
         reached = [history.loc[history["val_accuracy"] >= CONVERGED, "epoch"] for history in histories]
         summary["epochs_to_40"] = max(int(r.iloc[0]) for r in reached) if all(len(r) for r in reached) else None
@@ -214,10 +226,8 @@ def _over_folds(report: ReportInput, name: str) -> dict[str, Any]:
     if "weights" in results[0].metrics:
         members = results[0].metrics["weights"]
         summary["weights"] = {m: float(np.mean([r.metrics["weights"][m] for r in results])) for m in members}
-        equal = concatenate([_equal(report, result, k) for k, result in enumerate(results)])
+        equal = _equal(report, name)
         summary["equal"] = {"test": summarise(equal, report.labels, report.sessions(equal), report.seed)}
-        for key, predictions in (("gain", pooled), ("gain_equal", equal)):
-            summary[key] = {"over": "best single model of each fold"} | _against_best(report, name, predictions)
         before = concatenate([apply_temperature(r.test, 1 / r.metrics["temperature"]) for r in results])
         unscaled = summarise(before, report.labels, None, bootstrap=0)
         parts = {"before": unscaled, "after": test}
@@ -225,16 +235,25 @@ def _over_folds(report: ReportInput, name: str) -> dict[str, Any]:
     return summary
 
 
-def _equal(report: ReportInput, ensemble: RunResult, fold: int) -> Predictions:
-    # the plain average of an ensemble's members
-    members = [report.runs[name][fold].test.align(ensemble.test.recording_ids) for name in ensemble.config["members"]]
-    return combine(members, np.ones(len(members)))
+def _equal(report: ReportInput, name: str) -> Predictions:
+    # the plain average of an ensemble's members, of all folds
+    parts = []
+    for fold, ensemble in enumerate(report.runs[name]):
+        members = [report.runs[member][fold].test.align(ensemble.test.recording_ids) for member in ensemble.config["members"]]
+        parts.append(combine(members, np.ones(len(members))))
+    return concatenate(parts)
 
 
-def _against_best(report: ReportInput, name: str, predictions: Predictions) -> dict[str, Any]:
-    # an ensemble's pooled predictions against the model that was best on validation, fold by fold
-    best = [report.runs[result.metrics["gain"]["over"]][k].test for k, result in enumerate(report.runs[name])]
-    return paired_bootstrap(predictions, concatenate(best), report.sessions(predictions), report.seed)
+def _gains(report: ReportInput, name: str) -> dict[str, Any]:
+    # an ensemble against the single model, member or not, that was best on validation, fold by fold
+    singles = {run: results for run, results in report.runs.items() if "weights" not in results[0].metrics}
+    best = [best_single({run: those[fold].val for run, those in singles.items()}) for fold in range(len(report.runs[name]))]
+    single = concatenate([singles[run][fold].test for fold, run in enumerate(best)])
+    over = best[0] if len(set(best)) == 1 else "best single model of each fold"
+    parts = {"gain": pooled_test(report, name), "gain_equal": _equal(report, name)}
+    return {
+        key: {"over": over} | paired_bootstrap(part, single, report.sessions(part), report.seed) for key, part in parts.items()
+    }
 
 
 def _steps(report: ReportInput, runs: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -245,6 +264,9 @@ def _steps(report: ReportInput, runs: Mapping[str, Any]) -> list[dict[str, Any]]
         if not without:
             rows.append({"what": what, "run": run, "without": runs[run]["gain"]["over"], **runs[run]["gain"]})
             continue
+        trained = [report.runs[name][0].config.get("settings", {}).get("train", {}).get("epochs") for name in (run, without)]
+        if run == FULL and trained[0] != trained[1]:
+            what += f" ({trained[0]} epochs at most instead of {trained[1]})"
         pooled = pooled_test(report, run)
         difference = paired_bootstrap(pooled, pooled_test(report, without), report.sessions(pooled), report.seed)
         rows.append({"what": what, "run": run, "without": without, **difference})

@@ -143,6 +143,15 @@ def test_paired_bootstrap():
     assert back["difference"] == pytest.approx(-got["difference"]) and back["p"] == pytest.approx(got["p"], abs=0.01)
 
 
+def test_all_right_is_no_reason_to_be_sure_of_f1():
+    targets = np.arange(20) % 2
+    found = summarise(
+        Predictions([f"r{i}" for i in range(20)], np.eye(2, dtype=np.float32)[targets], targets), ["a", "b"], None
+    )
+    assert found["f1_macro_ci95"] is found["map_macro_ci95"] is found["per_class"]["a"]["f1_ci95"] is None
+    assert found["accuracy_ci95"] == [0.025 ** (1 / 20), 1.0]
+
+
 @pytest.mark.parametrize(("apart", "least"), [(2, 0.5), (3, 0.25), (5, 0.0625), (8, 0.0078125)])
 def test_a_handful_of_sessions_settles_nothing(apart, least):
     """Right against wrong in every session that tells the two apart: an exact sign test gives 2 / 2^s, both tails."""

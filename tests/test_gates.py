@@ -110,6 +110,10 @@ def test_certain_only_when_the_whole_interval_decides_alike():
     assert certain(0.55, 0.6) is False
     assert certain(0.3, 0.8) is False
     assert gates({BASE: run(0.57)})["gate_2"]["certain"] is None
+    for gain, sure in (([0.06, 0.09], True), ([0.0, 0.0], False)):
+        for p in (0.01, 0.2):
+            step = {"difference": gain[0], "ci95": gain, "p": p}
+            assert gates({ENSEMBLE: run(gain=step)})["ensemble_gain"]["certain"] is (sure and p < 0.05)
     for sessions in (9, 10):
         few = {BASE: run(0.57, test={"accuracy_ci95": [0.56, 0.6], "sessions": sessions})}
         assert gates(few)["gate_2"]["certain"] is (sessions == 10)

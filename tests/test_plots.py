@@ -312,11 +312,12 @@ def test_reliability_diagram_states_the_calibration_error():
     ax = plots_models.reliability_diagram({"before": curve, "after": curve})
     error = 100 * np.average((curve["confidence"] - curve["accuracy"]).abs(), weights=curve["recordings"])
     assert ax.get_legend().get_texts()[0].get_text() == f"before: calibration error {error:.1f} points"
-    assert not overlaps(ax.figure, [ax._left_title, *ax.get_legend().get_texts()])
+    assert not overlaps(ax.figure, [ax._left_title, *ax.get_legend().get_texts(), *ax.texts])
 
 
 def test_reliability_joins_no_bins_of_few_recordings_and_says_how_many():
-    curve = pd.DataFrame({"confidence": [0.2, 0.5, 0.9], "accuracy": [1.0, 0.5, 0.95], "recordings": [2, 12, 30]})
+    bins = {"low": [0.2, 0.4, 0.8], "high": [0.3, 0.5, 0.9], "confidence": [0.25, 0.5, 0.9]}
+    curve = pd.DataFrame(bins | {"accuracy": [1.0, 0.5, 0.95], "recordings": [2, 12, 30]})
     ax = plots_models.reliability_diagram({"ensemble": curve})
     joined = ax.lines[1].get_ydata()
     assert np.isnan(joined[0]) and list(joined[1:]) == [50, 95]

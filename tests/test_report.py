@@ -83,12 +83,17 @@ def _data(table, synthetic, species):
         "recording_id": ["a", "b", "c"], "path": "", "species": "",
         "reason": ["shorter than 1 s", "shorter than 1 s", "not audio: <html>|x"],
     })  # fmt: skip
-    corpus = SimpleNamespace(name="my_birds", synthetic=synthetic, layout="manifest.csv", left_out=refused[:1])
+    alone = {"recording_id": ["lonely", "broken"], "path": "", "species": "Rara avis"}
+    manifest = pd.concat([table, pd.DataFrame(alone)], ignore_index=True)
+    corpus = SimpleNamespace(
+        name="my_birds", synthetic=synthetic, layout="manifest.csv", left_out=refused[:1], manifest=manifest
+    )
     rare = {"species": "Rara avis", "recordings": 1, "groups": 1, "decision": "drop", "reason": "1 recording, 3 are needed"}
     report = pd.DataFrame(
         [rare] + [{"species": s, "recordings": 9, "groups": 9, "decision": "keep", "reason": ""} for s in species]
     )
-    cache = SimpleNamespace(quarantine=refused[1:])
+    index = manifest.loc[manifest["recording_id"] != "broken", ["recording_id"]]
+    cache = SimpleNamespace(quarantine=refused[1:], index=index)
     profile = SimpleNamespace(name="laptop", runs={})
     return SimpleNamespace(
         corpus=corpus, cache=cache, profile=profile, seed=7, table=table, labels=list(species), species_report=report,
@@ -330,6 +335,44 @@ def test_what_does_not_belong_together_is_refused(tmp_path):
         collect(datasets, {"phase2_mfcc": runs["phase2_mfcc"]})
     with pytest.raises(BirdnbError, match=r"missing\.png"):
         write_report(collect(datasets, {}), {"progression": tmp_path / "missing.png"}, tmp_path)
+
+
+def test_the_ensemble_is_held_against_the_best_of_all_single_models():
+    datasets, runs = made_up_study()
+    for result in runs["phase3_ast_baseline"]:  # no member of the ensemble, and right about everything
+        for part in (result.val, result.test):
+            part.probabilities[:] = np.eye(len(SPECIES), dtype=np.float32)[part.targets]
+    metrics = study_metrics(collect(datasets, runs))
+    gain = metrics["runs"]["phase3_ensemble"]["gain"]
+    assert gain["over"] == "phase3_ast_baseline" and gain["only_first_right"] == 0
+    assert gain["difference"] == pytest.approx(metrics["runs"]["phase3_ensemble"]["test"]["accuracy"] - 1)
+    assert metrics["gates"]["ensemble_gain"]["decision"] == "BELOW EXPECTATION"
+
+
+def test_a_folder_without_metadata_promises_no_credit_and_drops_nothing_in_silence(tmp_path):
+    datasets, runs = made_up_study(synthetic=False)
+    datasets[0].table[["recordist", "license"]] = ""
+    write_report(collect(datasets, runs), {}, tmp_path)
+    text = (tmp_path / "PHASE3_RESULTS.md").read_text(encoding="utf-8")
+    n = len(datasets[0].table)
+    assert f"{n} recordings; `attribution.csv` names recordist" in text and f"known: {n} lack a recordist" in text
+    listed = pd.read_csv(tmp_path / "quarantine.csv").set_index("recording_id")["reason"]
+    assert listed["lonely"] == "species too rare to split: 1 recording, 3 are needed"
+    assert "broken" not in listed and set("abc") <= set(listed.index)
+
+
+def test_longer_training_is_named_beside_augmentation():
+    datasets, runs = made_up_study()
+    assert any(step["what"] == "Augmentation" for step in study_metrics(collect(datasets, runs))["steps"])
+    runs["phase3_ast_full"][0].config["settings"]["train"]["epochs"] = 30
+    steps = study_metrics(collect(datasets, {k: v for k, v in runs.items() if k != "phase3_ensemble"}))["steps"]
+    assert any(step["what"] == "Augmentation (30 epochs at most instead of 10)" for step in steps)
+
+
+def test_no_rarer_half_where_both_sides_of_the_border_have_as_many():
+    per_class = {name: {"f1": 0.5} for name in "abcd"}
+    report = SimpleNamespace(tables=[pd.DataFrame({"species": list("abbccddd"), "side": "train"})])
+    assert rare_and_common(report, {"final_run": "x", "runs": {"x": {"test": {"per_class": per_class}}}}) is None
 
 
 def test_rare_and_common_by_hand():
