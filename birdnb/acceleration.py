@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import re
 import resource
 import sys
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 from birdnb.config import RunSettings
 from birdnb.data import Clips
 from birdnb.evaluation import Predictions, concatenate, predict
+from birdnb.files import BirdnbError
 
 WAIT = timedelta(hours=12)  # how long a process waits for another that builds the cache
 
@@ -50,9 +53,36 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 def on_device(lms: Tensor, device: torch.device) -> Tensor:
     """The spectrograms on the device when they take less than half of its free memory, else where they are."""
-    if device.type == "cuda" and lms.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
-        return lms
+    if device.type == "cuda":
+        torch.cuda.empty_cache()  # what an earlier training has left is free, too
+        if lms.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
+            return lms
     return lms.to(device)
+
+
+def convert_sync_batchnorm(model: nn.Module) -> nn.Module:
+    """The model with batch statistics over all processes, by timm's function: torch's own drops activations in its layers."""
+    from timm.layers import convert_sync_batchnorm  # takes a second to import: only several GPUs need it
+
+    return convert_sync_batchnorm(model)
+
+
+@contextlib.contextmanager
+def enough_memory(settings: RunSettings) -> Iterator[None]:
+    """Raises BirdnbError with the remedy when a GPU's memory runs out inside."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise BirdnbError(
+            f"out of GPU memory with batches of {settings.train.batch_size} clips: lower batch_size and raise "
+            "accumulation by the same factor"
+        ) from error
+
+
+def forget_peak_memory(device: torch.device) -> None:
+    """Begin to count ``peak_memory_mb`` of a GPU anew."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
 
 
 def peak_memory_mb(device: torch.device) -> float:
@@ -77,7 +107,7 @@ def predict_shared(
     mine = clips if world == 1 else clips.of_recordings(range(rank, len(clips.recording_ids), world))
     parts = []
     if mine.recording_ids:
-        batch = max(256 if accelerator.device.type == "cuda" else 64, 2 * settings.train.batch_size)
-        with autocast(accelerator.device, settings.train.precision):
+        batch = max(64, (4 if accelerator.device.type == "cuda" else 2) * settings.train.batch_size)
+        with enough_memory(settings), autocast(accelerator.device, settings.train.precision):
             parts = [predict(model, mine, settings.model.normalisation, batch, accelerator.device, shifts)]
     return parts[0] if world == 1 else concatenate(gather_object(parts)).align(clips.recording_ids)

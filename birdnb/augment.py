@@ -84,9 +84,9 @@ def mix_up(
     ``x`` (B, 128, T), ``labels`` (B, C) shares that sum to 1. Labels are blended with the same lambda or, with ``union``,
     shared equally between the species present in either sample, however faint; the sums stay 1.
     """
-    partner = torch.randperm(len(x), generator=generator, device=generator.device).to(x.device)
+    partner = to_device(torch.randperm(len(x), generator=generator, device=generator.device), x.device)
     seed = int(torch.randint(2**62, (1,), generator=generator, device=generator.device))  # torch draws no Beta from a generator
-    blend = torch.from_numpy(np.random.default_rng(seed).beta(alpha, alpha, len(x))).to(x)  # (B,)
+    blend = to_device(torch.from_numpy(np.random.default_rng(seed).beta(alpha, alpha, len(x))).to(x.dtype), x.device)  # (B,)
     mixed = torch.lerp(x[partner], x, blend[:, None, None])
     if union:
         present = ((labels + labels[partner]) > 0).to(labels)  # (B, C)
@@ -107,9 +107,8 @@ def inject_noise(
     which = (_uniform(batch, generator, noise_bank.device) * len(noise_bank)).long().clamp_max(len(noise_bank) - 1)
     snr = snr_db[0] + (snr_db[1] - snr_db[0]) * _uniform(batch, generator, device)  # (B,) dB
     noise = time_shift(noise_bank[which].to(device).float(), generator)  # (B, 128, T)
-    mixed = lms_db.float().clone()
-    mixed[chosen] = add_noise(mixed[chosen], noise[chosen], snr[chosen])
-    return mixed
+    lms_db = lms_db.float()
+    return torch.where(chosen[:, None, None], add_noise(lms_db, noise, snr), lms_db)  # an index would make a GPU wait
 
 
 def add_noise(lms_db: Tensor, noise_db: Tensor, snr_db: Tensor | float) -> Tensor:
@@ -129,6 +128,13 @@ def time_shift(x: Tensor, generator: Generator) -> Tensor:
     return x.gather(2, index[:, None, :].expand(batch, bands, frames))
 
 
+def to_device(x: Tensor, device: torch.device) -> Tensor:
+    """``x`` on the device; to a CUDA GPU through pinned memory, so that nobody waits for the work that is queued there."""
+    if device.type == "cuda" and x.device.type == "cpu":
+        return x.pin_memory().to(device, non_blocking=True)
+    return x.to(device)
+
+
 def _block(batch: int, length: int, widths: tuple[int, int], generator: Generator, device: torch.device) -> Tensor:
     """One run of True per row, (batch, length): its width drawn from ``widths``, its place anywhere it fits."""
     widest = min(widths[1], length)
@@ -141,7 +147,7 @@ def _block(batch: int, length: int, widths: tuple[int, int], generator: Generato
 
 def _uniform(n: int, generator: Generator, device: torch.device | str) -> Tensor:
     """``n`` numbers in [0, 1), drawn where the generator lives and moved to ``device``."""
-    return torch.rand(n, generator=generator, device=generator.device).to(device)
+    return to_device(torch.rand(n, generator=generator, device=generator.device), torch.device(device))
 
 
 def _power(db: Tensor) -> Tensor:

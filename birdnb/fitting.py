@@ -21,8 +21,17 @@ from accelerate.utils import broadcast
 from torch import Generator, Tensor, nn
 from tqdm.auto import tqdm
 
-from birdnb.acceleration import autocast, make_accelerator, on_device, peak_memory_mb, predict_shared
-from birdnb.augment import Augment
+from birdnb.acceleration import (
+    autocast,
+    convert_sync_batchnorm,
+    enough_memory,
+    forget_peak_memory,
+    make_accelerator,
+    on_device,
+    peak_memory_mb,
+    predict_shared,
+)
+from birdnb.augment import Augment, to_device
 from birdnb.checkpoint import BEST, LAST, Ema, fit_key, load_state, save_state, save_weights, weights_of
 from birdnb.config import AugmentSettings, RunSettings
 from birdnb.data import Clips
@@ -54,11 +63,14 @@ def fit(
 
     ``folder`` gets ``history.csv``, ``best.safetensors`` and ``last.pt``, the state from which a killed training goes on.
     ``batch_size`` counts the clips of all processes together. ``noise_bank`` is (M, 128, T) dB. ``val_loss`` is the loss
-    function on the probabilities of whole recordings. Raises BirdnbError when the loss is not finite or explodes, and when
-    ``folder`` holds a state that is damaged or belongs to another configuration.
+    function on the probabilities of whole recordings. Raises BirdnbError when the loss is not finite or explodes, when memory
+    runs out, and when ``folder`` holds a state that is damaged or belongs to another configuration.
     """
     accelerator = accelerator or make_accelerator()
-    return _Loop(model, clips_train, clips_val, settings, Path(folder), seed, labels, noise_bank, accelerator).run(progress)
+    forget_peak_memory(accelerator.device)
+    with enough_memory(settings):
+        loop = _Loop(model, clips_train, clips_val, settings, Path(folder), seed, labels, noise_bank, accelerator)
+        return loop.run(progress)
 
 
 def best_epoch(history: list[dict[str, Any]]) -> int:
@@ -97,7 +109,7 @@ class _Loop:
         self.train = replace(train, lms=on_device(train.lms, self.device))
         self.val = replace(val, lms=on_device(val.lms, self.device))
         if self.world > 1 and self.device.type == "cuda":
-            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+            model = convert_sync_batchnorm(model)
         groups = parameter_groups(model.to(self.device), t.lr_backbone, t.lr_head, t.weight_decay, t.layer_decay)
         self.rates = [group["lr"] for group in groups]
         self.model, self.optimizer = self.accelerator.prepare(model, torch.optim.AdamW(groups, fused=True))
@@ -108,19 +120,13 @@ class _Loop:
         self.augment = Augment(a, bank, len(self.labels), self.settings.model.normalisation) if _is_on(a) else None
 
     def run(self, progress: bool) -> pd.DataFrame:
-        """Train from the last saved epoch on; the history, a row an epoch. Raises BirdnbError when memory runs out."""
+        """Train from the last saved epoch on; the history, a row an epoch."""
         self._resume()
         total, done = self.settings.train.epochs * self.batches, len(self.history) * self.batches
         quiet = {} if progress and self.accelerator.is_main_process else {"disable": True}  # left out, TQDM_DISABLE decides
         with tqdm(total=total, initial=done, unit="batch", **quiet) as bar:
             while not self._finished():
-                try:
-                    self._epoch(bar)
-                except torch.OutOfMemoryError as error:
-                    raise BirdnbError(
-                        f"out of GPU memory with batches of {self.settings.train.batch_size} clips: lower batch_size and raise "
-                        "accumulation by the same factor"
-                    ) from error
+                self._epoch(bar)
         self.plain.load_state_dict(self.kept)
         if self.accelerator.is_main_process:
             save_weights(self.folder / BEST, self.kept)
@@ -174,8 +180,8 @@ class _Loop:
     def _backward(self, batch: Tensor, size: int, generator: Generator) -> Tensor:
         """Add the gradients of this process' part of a batch of clip numbers; gives (loss, right, clips)."""
         mine = batch.tensor_split(self.world)[self.rank]
-        target = self.train.target[mine].to(self.device)  # (B,)
-        lms = self.train.lms[mine.to(self.train.lms.device)].to(self.device)  # (B, 128, T) dB
+        target = to_device(self.train.target[mine], self.device)  # (B,)
+        lms = to_device(self.train.lms[to_device(mine, self.train.lms.device)], self.device)  # (B, 128, T) dB
         if self.augment:
             x, target = self.augment(lms, target, generator)  # (B, 128, T), (B, C)
         else:

@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
+from birdnb.acceleration import make_accelerator
 from birdnb.augment import add_noise, spec_augment
 from birdnb.data import StudyData
 from birdnb.ensemble import combine
@@ -242,10 +243,11 @@ def confused_pairs(data: StudyData, run: Run, limit: int = 4) -> list[dict]:
 
 def test_embeddings(data: StudyData, run: TrainedRun) -> tuple[np.ndarray, list[str]]:
     """A network's pooled features of the test recordings (R, D), means over their clips, and their species."""
-    model, clips = load_model(run.folder), data.clips("test")
+    device = make_accelerator().device
+    model, clips = load_model(run.folder).to(device), data.clips("test")
     kind = run.config["settings"]["model"]["normalisation"]
     with torch.no_grad():
-        parts = [model.embed(normalise(lms.float(), kind)) for lms in clips.lms.split(64)]  # type: ignore[operator]
+        parts = [model.embed(normalise(lms.to(device).float(), kind)).cpu() for lms in clips.lms.split(64)]  # type: ignore[operator]
     features = torch.cat(parts).float()  # (N, D)
     total = torch.zeros(len(clips.recording_ids), features.shape[1]).index_add(0, clips.recording, features)
     mean = total / torch.bincount(clips.recording, minlength=len(total))[:, None]  # (R, D)
@@ -257,7 +259,7 @@ def listening_figures(data: StudyData, run: TrainedRun, each: int = 2, model: st
 
     The map is that of the species the model (``model`` in the titles) named. Keys are ``right_1``, ``wrong_1`` and so on.
     """
-    network, kind = load_model(run.folder), run.config["settings"]["model"]["normalisation"]
+    network, kind = load_model(run.folder).to(make_accelerator().device), run.config["settings"]["model"]["normalisation"]
     test, shown = run.test, set()
     figures: dict[str, Figure] = {}
     for i in np.argsort(-test.probabilities.max(axis=1), kind="stable"):

@@ -4,7 +4,9 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
+from birdnb.acceleration import convert_sync_batchnorm
 from birdnb.files import BirdnbError
 from birdnb.models import build_model, parameter_groups
 from birdnb.models.efficientnet import AudioEfficientNet
@@ -29,6 +31,15 @@ def test_logits_for_clips_of_3_4_and_5_seconds(n_frames, imagenet):
     logits = model(x)
     assert logits.shape == (2, 12) and torch.isfinite(logits).all()
     assert model.embed(x).shape == (2, 1408)
+
+
+@pytest.mark.parametrize("name", ["efficientnet_b2", "ast", "mfcc"])
+def test_statistics_over_several_gpus_leave_the_network_as_it_is(name):
+    model, x = build_model(name, 12, 173).eval(), torch.randn(2, 128, 173)
+    with torch.no_grad():
+        expected = model(x)
+        torch.testing.assert_close(convert_sync_batchnorm(model).eval()(x), expected, rtol=0, atol=0)
+    assert any(isinstance(part, nn.SyncBatchNorm) for part in model.modules())
 
 
 @pytest.mark.parametrize("name", ["", "model.safetensors", "saved.pth"])

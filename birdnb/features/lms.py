@@ -21,7 +21,7 @@ BANDS_PER_PRODUCT = 32  # a quarter of the mel bands reaches a fraction of the b
 AMIN = 1e-10  # [power] floor of the decibels: -100 dB
 NOISE_FLOOR_RANGE = 40.0  # [dB] above a band's median
 NOISE_FLOOR_MEAN, NOISE_FLOOR_STD = 3.0, 4.5  # [dB] typical of field recordings
-PCEN_SECONDS = 0.4  # [s] time constant of the automatic gain
+PCEN_SECONDS = 0.4  # [s] time constant of the automatic gain at hop_length 512; it shrinks with the hop
 PCEN_GAIN, PCEN_BIAS, PCEN_POWER, PCEN_EPS = 0.98, 2.0, 0.5, 1e-6
 FRAME_SECONDS = AudioSettings.hop_length / AudioSettings.sample_rate  # [s] between the frames of an LMS
 

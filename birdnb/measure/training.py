@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -73,14 +74,15 @@ def data_row(device: torch.device, n: int, rounds: int = ROUNDS) -> Row:
 def step_row(device: torch.device, size: str, batch: int, rounds: int = ROUNDS) -> Row:
     """A training step of AST: ours at T = 173, in bf16 where the GPU has it; the plain way padded to 1,024, in fp32."""
     torch.manual_seed(0)
-    ours, plain = build_model("ast", SPECIES, AUDIO.n_frames, size=size), plain_ast(SPECIES)
-    ways = {
-        "birdnb": _step(ours, torch.randn(batch, AUDIO.n_mels, AUDIO.n_frames), device, "auto"),
-        "plain": _step(plain, torch.randn(batch, FRAMES, AUDIO.n_mels), device, "fp32"),
-    }
+    ours = build_model("ast", SPECIES, AUDIO.n_frames, size=size)
+    ways = {"birdnb": _step(ours, torch.randn(batch, AUDIO.n_mels, AUDIO.n_frames), device, "auto")}
+    with contextlib.suppress(torch.OutOfMemoryError):  # the plain way takes 15 GB and more: then it is left out of the table
+        ways["plain"] = _step(plain_ast(SPECIES), torch.randn(batch, FRAMES, AUDIO.n_mels), device, "fp32")
     took = best_seconds(ways, rounds if device.type == "cpu" else 10 * rounds)
     speed = {name: batch / seconds for name, seconds in took.items()}
     what = f"AST {size}, training step, {device.type}, batch {batch}"
+    if "plain" not in speed:
+        return Row(f"{what} (no memory for the plain way)", "clips/s", speed["birdnb"])
     target = "at least 4" if device.type == "cpu" else "at least 10"
     ratio = speed["birdnb"] / speed["plain"]
     return Row(what, "clips/s", speed["birdnb"], speed["plain"], f"padded to {FRAMES}, fp32", ratio, target)
@@ -124,7 +126,7 @@ def loop_rows(size: str, batch: int, n: int, plain: float) -> list[Row]:
     speed, memory = float(last["clips_per_second"]), float(last["peak_memory_mb"]) / 1e3
     what = f"AST {size}, whole loop with augmentation, batch {batch}"
     return [
-        Row(what, "clips/s", speed, plain, "the plain step", speed / plain, "at least 10"),
+        *([Row(what, "clips/s", speed, plain, "the plain step", speed / plain, "at least 10")] if plain else []),
         Row(what, "clips/s", speed, target="at least 2000"),
         Row(f"... its peak memory, batch {batch}", "GB", memory, target="at most 6" if batch <= 16 else ""),
     ]
@@ -139,5 +141,5 @@ def random_clips(n: int) -> Clips:
 
 
 def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)

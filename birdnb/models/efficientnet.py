@@ -36,7 +36,8 @@ class AudioEfficientNet(nn.Module):
             self._load(str(shipped("efficientnet_b2")))
         elif isinstance(pretrained, str) and is_local(pretrained):
             self._load(pretrained)
-        self.backbone.to(memory_format=torch.channels_last)  # a third faster on a CPU
+        if not torch.backends.mps.is_available():  # there torch 2.11 fails in, or garbles, batch normalisation of this layout
+            self.backbone.to(memory_format=torch.channels_last)  # a third faster on a CPU
 
     @property
     def head(self) -> nn.Module:

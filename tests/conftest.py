@@ -1,0 +1,5 @@
+"""What holds for all tests."""
+
+import os
+
+os.environ.setdefault("ACCELERATE_USE_CPU", "true")  # they compare numbers in full precision; a GPU's own tests ask for it
