@@ -172,7 +172,11 @@ def _species(report: ReportInput, metrics: dict[str, Any]) -> dict[str, Any]:
         "temperature": run.get("temperature"),
         "ensemble_run": run,
         "ensemble_table": tables.ensemble_table(run) if weights else "",
-        "weights": ", ".join(f"{tables.plain(tables.title(name))} {weight:.2f}" for name, weight in weights.items()),
+        "weights": ", ".join(
+            f"{tables.plain(tables.title(name))} {tables.score(weight, [min(each), max(each)] if each else None)}"
+            for name, weight in weights.items()
+            for each in [run.get("weights_of_folds", {}).get(name)]
+        ),
     }
 
 

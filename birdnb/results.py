@@ -225,7 +225,8 @@ def _over_folds(report: ReportInput, name: str) -> dict[str, Any]:
     summary |= {key: results[0].metrics.get(key) for key in ("parameters", "pretrained")}
     if "weights" in results[0].metrics:
         members = results[0].metrics["weights"]
-        summary["weights"] = {m: float(np.mean([r.metrics["weights"][m] for r in results])) for m in members}
+        summary["weights_of_folds"] = {m: [float(r.metrics["weights"][m]) for r in results] for m in members}
+        summary["weights"] = {m: float(np.mean(each)) for m, each in summary["weights_of_folds"].items()}
         equal = _equal(report, name)
         summary["equal"] = {"test": summarise(equal, report.labels, report.sessions(equal), report.seed)}
         before = concatenate([apply_temperature(r.test, 1 / r.metrics["temperature"]) for r in results])

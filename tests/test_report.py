@@ -361,6 +361,16 @@ def test_a_folder_without_metadata_promises_no_credit_and_drops_nothing_in_silen
     assert "broken" not in listed and set("abc") <= set(listed.index)
 
 
+def test_weights_of_folds_are_not_hidden_in_their_mean():
+    datasets, runs = made_up_study(folds=3)
+    metrics = study_metrics(collect(datasets, runs))
+    run = metrics["runs"]["phase3_ensemble"]
+    each = run["weights_of_folds"]["phase3_ast_full"]
+    assert len(each) == 3 and run["weights"]["phase3_ast_full"] == pytest.approx(np.mean(each))
+    text = render(collect(datasets, runs), metrics, {})
+    assert f"AST + augmentation {np.mean(each):.2f} ({min(each):.2f}–{max(each):.2f})" in text
+
+
 def test_longer_training_is_named_beside_augmentation():
     datasets, runs = made_up_study()
     assert any(step["what"] == "Augmentation" for step in study_metrics(collect(datasets, runs))["steps"])
