@@ -12,7 +12,7 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import yaml
 from birdnb import __version__
 from birdnb.acceleration import make_accelerator
 from birdnb.comparison_report import Comparison, Pooled, write_comparison
-from birdnb.config import Profile, RunSettings, load_profile, override
+from birdnb.config import AudioSettings, Profile, RunSettings, load_profile, override
 from birdnb.corpora import corpus_name
 from birdnb.data import StudyData, open_study
 from birdnb.evaluation import concatenate
@@ -65,16 +65,27 @@ def _parse_settings(words: str) -> dict[str, Any]:
     return {key: _literal(value) for key, _, value in pairs}
 
 
-def settings_of(comparison: Comparison, profile: Profile) -> dict[tuple[str, str], RunSettings]:
-    """The settings of every run and variant. Raises BirdnbError for a run or setting that is not there."""
+def settings_of(comparison: Comparison, profile: Profile) -> dict[tuple[str, str], tuple[AudioSettings, RunSettings]]:
+    """The settings of every run and variant: those of its spectrograms, where a variant changes them, and its own.
+
+    Raises BirdnbError for a run or setting that is not there.
+    """
     for run in comparison.runs:
         if run not in profile.runs:
             raise BirdnbError(f"profile {profile.name} has no run {run!r}: choose from {', '.join(profile.runs)} by --runs")
     return {
-        (run, variant): override(profile.runs[run], **changes)
+        (run, variant): _changed(profile.audio, profile.runs[run], changes)
         for run in comparison.runs
         for variant, changes in comparison.variants.items()
     }
+
+
+def _changed(audio: AudioSettings, run: RunSettings, changes: dict[str, Any]) -> tuple[AudioSettings, RunSettings]:
+    of_audio = {field.name for field in fields(AudioSettings)}
+    return (
+        override(audio, **{key: value for key, value in changes.items() if key in of_audio}),
+        override(run, **{key: value for key, value in changes.items() if key not in of_audio}),
+    )
 
 
 def compare(
@@ -84,22 +95,21 @@ def compare(
 
     Finished trainings are loaded. Raises BirdnbError when settings do not exist, folds cannot be made or a training diverges.
     """
-    settings = settings_of(comparison, profile)
-    jobs: list[tuple[str, str]] = [(CLASSICAL, CLASSICAL), *settings]
-    studies = [
-        (seed, open_study(corpus, profile, seed, (fold, folds), progress)) for seed in seeds for fold in range(1, folds + 1)
-    ]
-    results: dict[tuple[str, str], list[RunResult]] = {job: [] for job in jobs}
-    began, total = time.perf_counter(), len(studies) * len(jobs)
-    for number, (seed, data) in enumerate(studies):
-        for place, job in enumerate(jobs, 1):
+    jobs = {(CLASSICAL, CLASSICAL): (profile.audio, None), **settings_of(comparison, profile)}
+    turns = [(seed, (fold, folds)) for seed in seeds for fold in range(1, folds + 1)]
+    results: dict[tuple[str, str], list[tuple[RunResult, StudyData]]] = {job: [] for job in jobs}
+    began, total = time.perf_counter(), len(turns) * len(jobs)
+    for number, (seed, fold) in enumerate(turns):
+        audios = {audio for audio, _ in jobs.values()}
+        studies = {audio: open_study(corpus, replace(profile, audio=audio), seed, fold, progress) for audio in audios}
+        for place, (job, (audio, settings)) in enumerate(jobs.items(), 1):
             name = CLASSICAL if job[0] == CLASSICAL else run_name(*job, seed)
-            results[job].append(train_run(data, name, settings.get(job), progress))
+            results[job].append((train_run(studies[audio], name, settings, progress), studies[audio]))
             if progress:
                 done = number * len(jobs) + place
                 left = (time.perf_counter() - began) / done * (total - done) / 60
-                print(f"{done} of {total}: {name}, fold {number % folds + 1} of {folds}; about {left:.0f} minutes left")
-    return [_pool(job, results[job], [data for _, data in studies], comparison.side) for job in jobs]
+                print(f"{done} of {total}: {name}, fold {fold[0]} of {folds}; about {left:.0f} minutes left")
+    return [_pool(job, found, comparison.side) for job, found in results.items()]
 
 
 def run_name(run: str, variant: str, seed: int) -> str:
@@ -108,23 +118,23 @@ def run_name(run: str, variant: str, seed: int) -> str:
     return safe_name(f"compare_{short}_{variant}" + (f"_seed{seed}" if seed != 7 else "")).lower()
 
 
-def _pool(job: tuple[str, str], results: Sequence[RunResult], studies: Sequence[StudyData], side: str) -> Pooled:
+def _pool(job: tuple[str, str], results: Sequence[tuple[RunResult, StudyData]], side: str) -> Pooled:
     parts, sessions, folds = [], [], []
-    for result, data in zip(results, studies, strict=True):
+    for result, data in results:
         found = result.test if side == "test" else result.val
         sessions += data.sessions(found.recording_ids)
         folds.append(float((found.predicted == found.targets).mean()))
         # a recording may be on the validation side of several folds, and is on the test side once a seed
         parts.append(replace(found, recording_ids=[f"{name} {data.fold} {data.seed}" for name in found.recording_ids]))
-    minutes = sum(result.metrics["seconds"] for result in results) / 60
-    return Pooled(*job, concatenate(parts), sessions, folds, results[0].labels, minutes)
+    minutes = sum(result.metrics["seconds"] for result, _ in results) / 60
+    return Pooled(*job, concatenate(parts), sessions, folds, results[0][0].labels, minutes)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Compare from the shell; 0 when it is done, 2 after an error, 130 when interrupted."""
     args = _parser().parse_args(argv)
     try:
-        comparison, profile = _chosen(args), load_profile(args.profile)
+        comparison, profile = _chosen(args), load_profile(args.profile, demo=args.corpus == "demo")
         pooled = compare(comparison, args.corpus, profile, args.folds, args.seeds)
         words = [Path(word).name if word == args.corpus else word for word in (sys.argv[1:] if argv is None else argv)]
         path = write_comparison(comparison, pooled, _about(pooled[0], args, shlex.join(words)))

@@ -72,13 +72,13 @@ class ModelSettings:
 
     name: str = "ast"  # ast, efficientnet_b2, mfcc, or another of birdnb.registry.MODELS
     pretrained: bool | str = False  # false, synthetic, true (the model's hub checkpoint), a hub id, or a local folder or file
-    size: str = "tiny"  # AST only: tiny (laptop) or base (the checkpoint's)
+    size: str = "tiny"  # AST only: tiny (laptop), tiny_stride4 (a token every 4 frames, not 8) or base (the checkpoint's)
     normalisation: str = "standard"  # standard (zero mean, unit variance), noise_floor or pcen
     drop_path: float = 0.0  # stochastic depth
 
     def __post_init__(self) -> None:
         check("model", MODELS, self.name)
-        _one_of("size", self.size, ("tiny", "base"))
+        _one_of("size", self.size, ("tiny", "tiny_stride4", "base"))
         _one_of("normalisation", self.normalisation, ("standard", "noise_floor", "pcen"))
 
 

@@ -18,7 +18,6 @@ from birdnb.evaluation import (
     expected_calibration_error,
     fit_temperature,
     log_loss,
-    paired_bootstrap,
     summarise,
 )
 from birdnb.files import BirdnbError, write_json, write_text
@@ -61,7 +60,7 @@ def build_ensemble(
     seed: int = 0,
     name: str = NAME,
 ) -> EnsembleResult:
-    """Weigh two or more runs by validation log loss, calibrate on validation, compare on test; write a run folder if given.
+    """Weigh two or more runs by validation log loss, calibrate on validation, score on test; write a run folder if given.
 
     ``sessions`` maps recording ids to sessions, for the intervals. The test targets are read only to score what validation
     has already decided. Raises BirdnbError when the runs' labels, splits or targets differ.
@@ -76,16 +75,12 @@ def build_ensemble(
     final = {side: apply_temperature(part, temperature) for side, part in weighted.items()}
     equal = {"val": combine(val, np.ones(len(val))), "test": combine(test, np.ones(len(test)))}
     of = {side: _sessions_of(part, sessions) for side, part in final.items()}
-    best = best_single(dict(zip(members, val, strict=True)))
-    single = test[list(members).index(best)]
     metrics: dict[str, Any] = {
         **{side: summarise(final[side], labels, of[side], seed) for side in final},
         "equal": {side: summarise(equal[side], labels, of[side], seed) for side in equal},
         "weights": {member: float(w) for member, w in zip(members, weights, strict=True)},
         "temperature": temperature,
         "calibration": {side: calibration_gain(weighted[side], final[side]) for side in final},
-        "gain": {"over": best} | paired_bootstrap(final["test"], single, of["test"], seed),
-        "gain_equal": {"over": best} | paired_bootstrap(equal["test"], single, of["test"], seed),
         "parameters": _sum_of(members, "parameters"),
         "seconds": _sum_of(members, "seconds"),
         "pretrained": any(member.metrics.get("pretrained") for member in members.values()),

@@ -12,7 +12,7 @@ from birdnb.models.weights import check_source
 
 MODEL = {
     "pretrained": "start from: false, synthetic (shipped), true (the model's hub weights), a hub id, a file or folder",
-    "size": "size of AST: tiny or base",
+    "size": "size of AST: tiny, tiny_stride4 (twice the tokens) or base",
     "normalisation": "of a spectrogram: standard, noise_floor or pcen",
     "drop_path": "rate of stochastic depth",
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def fold_of(corpus, profile, seed, fold, progress):
     data = small_study(seed)
     number = (np.arange(len(data.table)) + fold[0]) % FOLDS
     data.table["side"] = np.where(number == 0, "test", np.where(np.arange(len(data.table)) % 4 == 3, "validation", "train"))
-    return replace(data, fold=fold, profile=tiny_profile())
+    return replace(data, fold=fold, profile=replace(tiny_profile(), audio=profile.audio))
 
 
 @pytest.fixture(autouse=True)
@@ -77,9 +77,28 @@ def test_the_validation_side_may_hold_a_recording_twice() -> None:
     assert len(pooled[1].sessions) == len(names)
 
 
+def test_a_variant_may_change_the_spectrograms(tmp_path) -> None:
+    plan = replace(PLAN, variants={"as it is": {}, "hop 256": {"hop_length": 256, "mixup": False}})
+    pooled = compared(plan)
+    assert [p.variant for p in pooled] == ["classical_mfcc", "as it is", "hop 256"]
+    own = tiny_profile().audio
+    for name, audio in (("as_it_is", own), ("hop_256", replace(own, hop_length=256))):
+        config = training.load_run(tmp_path / f"artifacts/runs/small-tiny/compare_run_{name}/fold-1-of-{FOLDS}").config
+        assert config["audio"] == asdict(audio) and config["settings"]["augment"]["mixup"] is (audio == own)
+    assert pooled[2].sessions == pooled[1].sessions
+
+
+def test_the_demo_corpus_is_compared_with_the_settings_of_its_study(monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr(comparison, "load_profile", lambda name, demo: asked.append(demo) or load_profile(name, demo))
+    for corpus in ("demo", "some/birds"):
+        assert comparison.main([corpus, "--variant", "x: mixpu=true"]) == 2
+    assert asked == [True, False]
+
+
 def test_the_command_writes_a_report(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(
-        comparison, "load_profile", lambda name: replace(small_study().profile, runs={"run": settings(epochs=1)})
+        comparison, "load_profile", lambda name, demo: replace(small_study().profile, runs={"run": settings(epochs=1)})
     )
     options = ["some/where/birds", "--folds", "3", "--runs", "run", "--variant", "fast: lr_head=1e-2 mixup=false"]
     assert comparison.main([*options, "--everywhere", "label_smoothing=0.1"]) == 0
@@ -106,8 +125,8 @@ def test_presets_fit_the_profiles_and_every_training_has_its_own_name() -> None:
             assert len({comparison.run_name(*job, 7) for job in found}) == len(plan.runs) * len(plan.variants)
         assert plan.reference in plan.variants and plan.side in ("validation", "test")
     pretraining = comparison.settings_of(comparison.load_comparison("pretraining"), load_profile("laptop"))
-    assert pretraining["phase3_ast_full", "synthetic"].model.pretrained == "synthetic"
-    assert pretraining["phase3_ast_full", "scratch"].model.pretrained is False
+    assert pretraining["phase3_ast_full", "synthetic"][1].model.pretrained == "synthetic"
+    assert pretraining["phase3_ast_full", "scratch"][1].model.pretrained is False
     assert comparison.run_name("phase3_ast_full", "scratch", 7) == "compare_ast_scratch"
 
 

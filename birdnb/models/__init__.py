@@ -44,9 +44,8 @@ def parameter_groups(
             continue
         depth = depth_of[id(parameter)]
         below = len(layers) - 2 - depth  # layers between this one and the head; -1 for the head itself
-        part, lr = ("head", lr_head) if below < 0 else (f"layer {depth}", lr_backbone * layer_decay**below)
-        if layer_decay == 1 and below >= 0:
-            part = "backbone"  # a few large groups are quicker than many small ones
+        backbone = "backbone" if layer_decay == 1 else f"layer {depth}"  # a few large groups are quicker than many small ones
+        part, lr = ("head", lr_head) if below < 0 else (backbone, lr_backbone * layer_decay**below)
         plain = parameter.ndim <= 1 or name.endswith(NO_DECAY)
         key = f"{part}, no decay" if plain else part
         group = groups.setdefault(key, {"name": key, "params": [], "lr": lr, "weight_decay": 0.0 if plain else weight_decay})
