@@ -118,7 +118,7 @@ def test_the_command_writes_a_report(tmp_path, monkeypatch) -> None:
 
 
 def test_presets_fit_the_profiles_and_every_training_has_its_own_name() -> None:
-    for preset in ("pretraining", "ablation"):
+    for preset in ("pretraining", "ablation", "resolution"):
         plan = comparison.load_comparison(preset)
         for profile in ("laptop", "gpu"):
             found = comparison.settings_of(plan, load_profile(profile))
