@@ -66,13 +66,13 @@ def spec_augment(
 ) -> Tensor:
     """Set one block of mel bands and one block of frames of a share ``prob`` of the samples to the sample's mean.
 
-    ``x`` is normalised, (B, 128, T). Widths are drawn evenly from (narrowest, widest), both included; those of time masks are
-    frames at T = 173 and scale with T.
+    ``x`` is normalised, (B, 128, T). Widths are drawn evenly from (narrowest, widest), both included, 0 for no mask; those of
+    time masks are frames at T = 173 and scale with T.
     """
-    time_mask = (max(1, round(time_mask[0] * x.shape[2] / FRAMES)), max(1, round(time_mask[1] * x.shape[2] / FRAMES)))
+    narrowest, widest = (max(1, round(width * x.shape[2] / FRAMES)) if width else 0 for width in time_mask)
     chosen = (_uniform(len(x), generator, x.device) < prob)[:, None]  # (B, 1)
     bands = _block(len(x), x.shape[1], freq_mask, generator, x.device) & chosen  # (B, 128)
-    frames = _block(len(x), x.shape[2], time_mask, generator, x.device) & chosen  # (B, T)
+    frames = _block(len(x), x.shape[2], (narrowest, widest), generator, x.device) & chosen  # (B, T)
     return torch.where(bands[:, :, None] | frames[:, None, :], x.mean(dim=(1, 2), keepdim=True), x)
 
 

@@ -103,7 +103,7 @@ def compare(
         audios = {audio for audio, _ in jobs.values()}
         studies = {audio: open_study(corpus, replace(profile, audio=audio), seed, fold, progress) for audio in audios}
         for place, (job, (audio, settings)) in enumerate(jobs.items(), 1):
-            name = CLASSICAL if job[0] == CLASSICAL else run_name(*job, seed)
+            name = run_name(*job, seed)
             results[job].append((train_run(studies[audio], name, settings, progress), studies[audio]))
             if progress:
                 done = number * len(jobs) + place
@@ -114,8 +114,8 @@ def compare(
 
 def run_name(run: str, variant: str, seed: int) -> str:
     """Name of a compared training: ``compare_ast_scratch`` of ``phase3_ast_full``, with the seed unless it is 7."""
-    short = run.removeprefix("phase3_").removesuffix("_full")
-    return safe_name(f"compare_{short}_{variant}" + (f"_seed{seed}" if seed != 7 else "")).lower()
+    name = run if run == CLASSICAL else f"{run.removeprefix('phase3_').removesuffix('_full')}_{variant}"
+    return safe_name(f"compare_{name}" + (f"_seed{seed}" if seed != 7 else "")).lower()
 
 
 def _pool(job: tuple[str, str], results: Sequence[tuple[RunResult, StudyData]], side: str) -> Pooled:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import types
 import typing
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from birdnb.files import BirdnbError
 from birdnb.registry import AUGMENTATIONS, MODELS, check
 
 PROFILES = Path(__file__).parent / "profiles"
+TINY = 1e-9  # what a setting that may not be 0, or not 1, keeps off it
 WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "text"}  # types of settings, for people
 T = TypeVar("T")
 
@@ -34,6 +36,8 @@ class AudioSettings:
     segments_per_recording: int = 3  # the most active windows kept of each recording
 
     def __post_init__(self) -> None:
+        for name in ("sample_rate", "n_fft", "hop_length", "n_mels", "segments_per_recording"):
+            _within(name, getattr(self, name), 1)
         if not 3.0 <= self.clip_seconds <= 5.0:
             raise BirdnbError(f"clip_seconds is {self.clip_seconds}: the study uses clips of 3 to 5 seconds")
 
@@ -80,6 +84,7 @@ class ModelSettings:
         check("model", MODELS, self.name)
         _one_of("size", self.size, ("tiny", "tiny_stride4", "base"))
         _one_of("normalisation", self.normalisation, ("standard", "noise_floor", "pcen"))
+        _within("drop_path", self.drop_path, 0, 1 - TINY)
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,11 @@ class AugmentSettings:
 
     def __post_init__(self) -> None:
         _one_of("mixup_labels", self.mixup_labels, ("mix", "union"))
+        for name in ("specaugment_prob", "mixup_prob", "noise_prob"):
+            _within(name, getattr(self, name), 0, 1)
+        for name in ("freq_mask", "freq_mask_min", "time_mask", "time_mask_min"):
+            _within(name, getattr(self, name), 0)
+        _within("mixup_alpha", self.mixup_alpha, TINY)
         for name in self.extra.split():
             check("augmentation", AUGMENTATIONS, name)
 
@@ -124,9 +134,9 @@ class TrainSettings:
     loss: str = "cross_entropy"  # cross_entropy or focal
     focal_gamma: float = 2.0
     class_balance: bool = False  # weigh classes by inverse frequency
-    label_smoothing: float = 0.0
+    label_smoothing: float = 0.0  # of cross-entropy; the focal loss takes none
     clip_norm: float = 1.0  # gradient clipping
-    patience: int = 10  # epochs without a better validation score before stopping
+    patience: int = 10  # epochs without a better validation score before stopping, where the best are kept
     keep: str = "best"  # best (by validation macro F1, then loss) or last
     ema_decay: float = 0.0  # exponential moving average of the weights, 0 for none
     segments: int = 3  # training segments per recording, the most active first
@@ -137,6 +147,15 @@ class TrainSettings:
         _one_of("loss", self.loss, ("cross_entropy", "focal"))
         _one_of("keep", self.keep, ("best", "last"))
         _one_of("precision", self.precision, ("auto", "fp32", "bf16"))
+        for name in ("epochs", "batch_size", "accumulation", "patience", "segments", "test_shifts"):
+            _within(name, getattr(self, name), 1)
+        for name in ("lr_backbone", "lr_head", "weight_decay", "focal_gamma"):
+            _within(name, getattr(self, name), 0)
+        for name in ("clip_norm", "layer_decay"):
+            _within(name, getattr(self, name), TINY)
+        _within("warmup", self.warmup, 0, 1)
+        for name in ("label_smoothing", "ema_decay"):
+            _within(name, getattr(self, name), 0, 1 - TINY)
 
 
 @dataclass(frozen=True)
@@ -272,3 +291,10 @@ def _check_type(where: str, value: Any, hint: Any) -> None:
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise BirdnbError(f"{name} is {value!r}: choose one of {', '.join(allowed)}")
+
+
+def _within(name: str, value: float, least: float, most: float = math.inf) -> None:
+    if not least <= value <= most:
+        low = "more than 0" if least == TINY else f"{least} or more"
+        high = ", less than 1" if most == 1 - TINY else f", at most {most}" if most < math.inf else ""
+        raise BirdnbError(f"{name} is {value}: give {low}{high}")

@@ -118,6 +118,8 @@ def choose_weights(validation: Sequence[Predictions], sessions: Sequence[str] | 
     coarser for more.
     """
     m, n = len(validation), len(validation[0])
+    if sessions is not None and len(set(sessions)) < 2:
+        return np.full(m, 1 / m)  # one session has no error to reckon with, and decides nothing
     grid = simplex_grid(m, {2: 20, 3: 20, 4: 10, 5: 10}.get(m, 5))
     equal = np.full(m, 1 / m)
     grid = np.vstack([equal, grid[np.argsort(np.abs(grid - equal).sum(axis=1), kind="stable")]])

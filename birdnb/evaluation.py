@@ -242,6 +242,13 @@ def _shifted_interval(values: np.ndarray, measured: float) -> list[float] | None
 
 
 def _accuracy_interval(drawn: np.ndarray, result: dict) -> list[float]:
-    # with every recording right (or wrong) draws never differ; the exact binomial bound over the sessions is honest then
-    bound = 0.025 ** (1 / result["sessions"])
-    return {1.0: [bound, 1.0], 0.0: [0.0, 1 - bound]}.get(result["accuracy"]) or _interval(drawn)
+    # with every recording right (or wrong), or the same share of each session, draws never differ: the exact binomial bounds
+    # (Clopper and Pearson) over the sessions are honest then
+    if _interval_if_any(drawn):
+        return _interval(drawn)
+    from scipy.stats import beta
+
+    n, right = result["sessions"], result["accuracy"] * result["sessions"]
+    low = beta.ppf(0.025, right, n - right + 1) if right > 0 else 0.0
+    high = beta.ppf(0.975, right + 1, n - right) if right < n else 1.0
+    return [float(low), float(high)]

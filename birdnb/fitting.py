@@ -91,7 +91,6 @@ class _Loop:
         noise_bank: Tensor | None,
         accelerator: Accelerator,
     ) -> None:
-        _check(settings)
         self.settings, self.folder, self.seed, self.labels, self.accelerator = settings, folder, seed, labels, accelerator
         self.world, self.rank, self.device = accelerator.num_processes, accelerator.process_index, accelerator.device
         self.key = fit_key(settings, seed, labels, train, val)
@@ -135,7 +134,9 @@ class _Loop:
 
     def _finished(self) -> bool:
         done, t = len(self.history), self.settings.train
-        return done >= t.epochs or (done > 0 and done - 1 - best_epoch(self.history) >= t.patience)
+        if done == 0 or done >= t.epochs or t.keep == "last":  # the last weights are those of the whole schedule
+            return done >= t.epochs
+        return done - 1 - best_epoch(self.history) >= t.patience
 
     def _epoch(self, bar: tqdm) -> None:
         epoch, t, start = len(self.history), self.settings.train, time.perf_counter()
@@ -272,15 +273,6 @@ def f1_macro(found: Predictions) -> float:
     matrix = confusion(found, found.probabilities.shape[1])  # (C, C)
     support, called = matrix.sum(axis=1), matrix.sum(axis=0)
     return float(np.mean((2 * np.diag(matrix) / np.maximum(support + called, 1))[support > 0]))
-
-
-def _check(settings: RunSettings) -> None:
-    t = settings.train
-    for name in ("epochs", "batch_size", "accumulation", "patience"):
-        if getattr(t, name) < 1:
-            raise BirdnbError(f"{name} is {getattr(t, name)}: give 1 or more")
-    if not (0 <= t.ema_decay < 1 and 0 <= t.warmup <= 1):
-        raise BirdnbError(f"ema_decay is {t.ema_decay} and warmup {t.warmup}: both are shares between 0 and 1")
 
 
 def _generator(*seeds: int) -> Generator:

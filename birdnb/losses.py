@@ -18,7 +18,9 @@ class FocalLoss(nn.Module):
     """Mean over the batch of sum_c target_c alpha_c (1 - p_c)^gamma (-log p_c).
 
     Linear in the target, so a soft label costs the same mixture of what its hard labels cost; gamma = 0 is cross-entropy.
-    ``alpha`` weighs classes, (C,) or None; ``label_smoothing`` moves that share of each label evenly to all classes.
+    ``alpha`` weighs classes, (C,) or None. ``label_smoothing`` moves that share of each label evenly to all classes; the
+    label's own class keeps deciding its weight (torch's cross-entropy weighs what was moved by where it went: the rarest
+    classes then draw certainty from all others).
     """
 
     alpha: Tensor | None
@@ -34,14 +36,14 @@ class FocalLoss(nn.Module):
         n_classes = logits.shape[1]
         if target.ndim == 1:
             target = functional.one_hot(target, n_classes)  # (B, C)
-        target = target.float() * (1 - self.label_smoothing) + self.label_smoothing / n_classes
+        target = target.float() if self.alpha is None else target * self.alpha
+        smooth = self.label_smoothing
+        target = (1 - smooth) * target + smooth / n_classes * target.sum(dim=1, keepdim=True)
         log_p = functional.log_softmax(logits.float(), dim=1)  # (B, C)
         cost = -log_p
         if self.gamma > 0:
             miss = (-torch.expm1(log_p)).clamp_min(1e-8)  # 1 - p; kept off 0, where a root has no finite slope
             cost = cost * miss**self.gamma
-        if self.alpha is not None:
-            cost = cost * self.alpha
         return (target * cost).sum(dim=1).mean()
 
 
@@ -49,9 +51,11 @@ def build_loss(train: TrainSettings, class_counts: Sequence[int] | Tensor) -> Fo
     """The loss the settings ask for; ``class_counts`` are training clips of each class, (C,).
 
     With ``class_balance`` a class weighs as the inverse of its count; the weights are 1 on average over the training clips.
+    Labels are smoothed for cross-entropy only: the focal loss forgives what is nearly right, but not what smoothing asks of
+    the other classes, and would hold certainty down at three quarters.
     """
     alpha = None
     if train.class_balance:
-        counts = torch.as_tensor(class_counts, dtype=torch.float32).clamp_min(1)
-        alpha = counts.sum() / (len(counts) * counts)
-    return FocalLoss(train.focal_gamma if train.loss == "focal" else 0.0, alpha, train.label_smoothing)
+        counts = torch.as_tensor(class_counts, dtype=torch.float32)
+        alpha = counts.sum() / ((counts > 0).sum() * counts.clamp_min(1))
+    return FocalLoss(train.focal_gamma, alpha) if train.loss == "focal" else FocalLoss(0.0, alpha, train.label_smoothing)

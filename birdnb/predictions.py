@@ -111,7 +111,8 @@ def predict(
     clip_probabilities = []
     with torch.no_grad():
         for lms in clips.lms.split(batch_size):
-            x = normalise(lms.to(device).float(), normalisation)  # (B, 128, T)
+            with torch.autocast(torch.device(device).type, enabled=False):  # in full precision, as in training
+                x = normalise(lms.to(device).float(), normalisation)  # (B, 128, T)
             steps = [round(k * x.shape[-1] / shifts) for k in range(shifts)]
             shifted = [model(x.roll(step, dims=-1)).float().softmax(dim=-1) for step in steps]
             clip_probabilities.append(torch.stack(shifted).mean(dim=0).cpu())  # (B, C)

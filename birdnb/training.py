@@ -49,15 +49,14 @@ def train_run(
 ) -> RunResult:
     """Train a run, or load it when it is finished and unchanged, or go on where it was killed.
 
-    ``settings`` are the profile's unless given; "classical_mfcc" (logistic regression) needs none. A run whose settings,
+    ``settings`` are the profile's unless given; "classical_mfcc" (logistic regression; also "compare_classical_mfcc" and the
+    like) needs none. A run whose settings,
     seed, labels, recordings, split or spectrograms changed is trained from the start, and says so; a finished one is kept in
     ``replaced/``. ``again`` starts over in any case. Raises BirdnbError for an unknown run, a damaged state and a training
     that diverges.
     """
     accelerator = accelerator or make_accelerator()
-    if run == CLASSICAL:
-        settings = None
-    elif settings is None:
+    if settings is None and CLASSICAL not in run:
         settings = _of_profile(data.profile, run)
     folder = run_folder(data, run)
     if accelerator.is_main_process:

@@ -66,6 +66,11 @@ def test_every_width_and_place_occurs_and_the_share_is_right():
     assert changed.all(axis=2).any(axis=0).all()  # every band is masked at some time
 
 
+def test_no_width_is_no_mask():
+    x = torch.randn(20, 128, 173, generator=seeded())
+    assert torch.equal(spec_augment(x, seeded(), prob=1.0, freq_mask=(0, 0), time_mask=(0, 0)), x)
+
+
 def test_masks_wider_than_the_spectrogram_are_cut():
     masked = spec_augment(torch.randn(3, 128, 10), seeded(), prob=1.0, freq_mask=(200, 300), time_mask=(500, 600))
     assert masked.shape == (3, 128, 10) and torch.isfinite(masked).all()

@@ -65,6 +65,9 @@ def test_folds_and_seeds_are_pooled_and_compared_in_pairs(tmp_path, monkeypatch)
         assert row["folds"] == [run.metrics["test"]["accuracy"] for run in runs]
     assert rows[1]["paired"] is None
     assert rows[2]["paired"]["difference"] == pytest.approx(right[1].mean() - right[0].mean())
+    of_study = tmp_path / "artifacts/runs/small-tiny"
+    assert not (of_study / "classical_mfcc").exists()  # the study's own run is left alone
+    assert (of_study / "compare_classical_mfcc_seed8" / f"fold-1-of-{FOLDS}" / "metrics.json").exists()
     monkeypatch.setattr(training, "fit", None)  # finished trainings are loaded
     again = compared()
     np.testing.assert_array_equal(again[1].predictions.probabilities, pooled[1].predictions.probabilities[:39])

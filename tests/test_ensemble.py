@@ -101,6 +101,7 @@ def test_many_recordings_settle_what_few_cannot():
     assert choose_weights(better(200))[0] > 0.8
     in_two_sessions = choose_weights(better(200), ["a", "b"] * 100)
     np.testing.assert_allclose(in_two_sessions, [0.5, 0.5])
+    np.testing.assert_allclose(choose_weights(better(200), ["a"] * 200), [0.5, 0.5])
 
 
 @pytest.mark.parametrize("members", [2, 3, 4, 6])

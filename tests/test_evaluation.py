@@ -125,6 +125,16 @@ def test_all_right_still_has_an_interval():
     assert summarise(wrong, names(2), None)["accuracy_ci95"] == pytest.approx([0, 1 - 0.8315], abs=1e-3)
 
 
+def test_sessions_with_the_same_share_are_no_reason_to_be_sure():
+    q = np.where(np.arange(10)[:, None] % 5 < 3, [0.9, 0.1], [0.1, 0.9]).astype(np.float32)  # 3 of 5 right in each session
+    p = Predictions(names(10), q, np.zeros(10, int))
+    low, high = summarise(p, names(2), np.repeat(names(2), 5))["accuracy_ci95"]
+    reference = stats.beta.ppf(0.025, 1.2, 1.8), stats.beta.ppf(0.975, 2.2, 0.8)  # 1.2 of 2 sessions
+    assert (low, high) == pytest.approx(reference) and low < 0.1 and high > 0.9
+    one = summarise(p, names(2), ["a session"] * 10)["accuracy_ci95"]
+    assert one[0] < 0.1 and one[1] > 0.95
+
+
 def test_paired_bootstrap():
     rng = np.random.default_rng(8)
     good, bad = made_up(rng, 200, 5, right=5), made_up(rng, 200, 5, right=0)
@@ -298,6 +308,11 @@ def test_predict_equals_a_plain_loop():
     expected = torch.stack([each[recording == r].mean(dim=0) for r in range(3)])
     np.testing.assert_allclose(got.probabilities, expected.detach().numpy(), atol=1e-6)
     assert got.recording_ids == ["a", "b", "c"] and got.targets.tolist() == [1, 0, 1]
+    seen = []
+    model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
+    with torch.autocast("cpu", torch.bfloat16):  # the network in bf16, not what it is fed
+        predict(model, clips, "pcen", batch_size=7)
+    torch.testing.assert_close(seen[0], normalise(lms.float(), "pcen"), rtol=0, atol=0)
     both = predict(model, clips, "standard", shifts=2)  # half a turn exchanges the halves
     np.testing.assert_allclose(both.probabilities, 0.5, atol=1e-6)
     clips.recording_ids = ["a", "b", "c", "d"]

@@ -16,13 +16,35 @@ TARGET = torch.tensor([0, 2, 1, 1])
 SOFT = torch.tensor([[0.7, 0.3, 0.0], [0.0, 0.5, 0.5], [0.0, 1.0, 0.0], [0.2, 0.3, 0.5]])
 
 
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize(("smoothing", "alpha"), [(0.0, None), (0.1, None), (0.0, [0.5, 1.0, 3.0])])
 @pytest.mark.parametrize("target", [TARGET, SOFT], ids=["hard", "soft"])
-@pytest.mark.parametrize("alpha", [None, [0.5, 1.0, 3.0]])
 def test_gamma_0_is_cross_entropy(target, smoothing, alpha):
     weight = None if alpha is None else torch.tensor(alpha)
     each = functional.cross_entropy(LOGITS, target, weight=weight, label_smoothing=smoothing, reduction="none")
     torch.testing.assert_close(FocalLoss(0.0, alpha, smoothing)(LOGITS, target), each.mean())
+
+
+def test_a_smoothed_label_keeps_the_weight_of_its_class():
+    alpha = torch.tensor([0.5, 1.0, 3.0])
+    each = functional.cross_entropy(LOGITS, TARGET, label_smoothing=0.1, reduction="none")
+    torch.testing.assert_close(FocalLoss(0.0, alpha, 0.1)(LOGITS, TARGET), (alpha[TARGET] * each).mean())
+
+
+def test_class_balance_does_not_move_what_a_certain_clip_is_taken_for():
+    """The best answer to a label of which 0.05 is spread over three classes is 0.95 + 0.05 / 3, however common its class."""
+    loss = build_loss(TrainSettings(class_balance=True, label_smoothing=0.05), [300, 3, 3])
+    logits = torch.zeros(1, 3, requires_grad=True)
+    optimizer = torch.optim.LBFGS([logits], max_iter=100)
+
+    def closure():
+        optimizer.zero_grad()
+        value = loss(logits, torch.tensor([0]))
+        value.backward()
+        return value
+
+    optimizer.step(closure)
+    best = torch.tensor([[0.95 + 0.05 / 3, 0.05 / 3, 0.05 / 3]])
+    torch.testing.assert_close(logits.softmax(1).detach(), best, atol=1e-3, rtol=0)
 
 
 def test_by_hand():
@@ -70,10 +92,13 @@ def test_class_balance_gives_each_class_the_same_say():
     loss = build_loss(TrainSettings(class_balance=True), [30, 10, 60])
     torch.testing.assert_close(loss.alpha * torch.tensor([30.0, 10.0, 60.0]), torch.full((3,), 100 / 3))
     assert build_loss(TrainSettings(), [30, 10, 60]).alpha is None
-    assert torch.isfinite(build_loss(TrainSettings(class_balance=True), [3, 0, 5]).alpha).all()
+    absent = build_loss(TrainSettings(class_balance=True), [100, 50, 0, 0]).alpha
+    assert torch.isfinite(absent).all()
+    torch.testing.assert_close((absent[:2] * torch.tensor([100.0, 50.0])).sum() / 150, torch.tensor(1.0))  # 1 on average
 
 
 def test_settings_choose_the_loss():
     assert build_loss(TrainSettings(loss="cross_entropy"), [1]).gamma == 0
     focal = build_loss(TrainSettings(loss="focal", focal_gamma=1.5, label_smoothing=0.05), [1])
-    assert (focal.gamma, focal.label_smoothing) == (1.5, 0.05)
+    assert (focal.gamma, focal.label_smoothing) == (1.5, 0.0)  # labels are smoothed for cross-entropy only
+    assert build_loss(TrainSettings(label_smoothing=0.05), [1]).label_smoothing == 0.05

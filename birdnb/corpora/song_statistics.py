@@ -62,7 +62,7 @@ def song_statistics(waveform: np.ndarray, audio: AudioSettings = FINE) -> dict[s
         "centroid": float((hertz @ weight).sum() / total),
         "bandwidth": float(width),
         "range": float(moment.std()),
-        "rate": len(lengths) / audio.clip_seconds,
+        "rate": len(lengths) / min(audio.clip_seconds, len(waveform) / audio.sample_rate),
         "length": 1000 * float(np.median(lengths)),
         "active": 100 * float(active.mean()),
         "snr": 10 * float(np.log10(total / active.sum() / noise_power)),
