@@ -15,8 +15,8 @@ from birdnb.gates import RULES
 from birdnb.plots import COLOURS, GREY, new_axes
 
 SIDES = {"train": COLOURS[0], "validation": COLOURS[4], "test": COLOURS[2]}
-LABEL = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1}  # keeps a number readable over a line
 GAP_LIMIT = 100 * RULES["train_validation_gap"].target  # [points]
+LABEL = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1}  # keeps a number readable over a line
 
 
 def class_counts(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
@@ -54,10 +54,10 @@ def learning_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
     """Compare how runs learned: validation solid, training dashed; a dot where validation F1 was best.
 
     ``histories`` maps a run's name to its ``history.csv``: epoch, train_loss, val_loss, train_accuracy, val_accuracy (0..1),
-    val_f1_macro, lr_backbone, lr_head. The gap is training minus validation accuracy in points, with the study's limit.
+    val_f1_macro, lr_backbone, lr_head. Training accuracy is that of the clips as they were trained on, altered or not.
     """
     figure, axes = plt.subplots(2, 3, figsize=(12, 6.2))
-    loss, accuracy, f1, rate, gap, key = axes.flat
+    loss, accuracy, f1, rate, ahead, key = axes.flat
     for (name, history), colour in zip(histories.items(), COLOURS * 3, strict=False):
         epoch = history["epoch"]
         for ax, metric, scale in ((loss, "loss", 1), (accuracy, "accuracy", 100)):
@@ -68,13 +68,14 @@ def learning_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
         f1.plot(epoch[best], history["val_f1_macro"][best], "o", color=colour, markersize=7)
         rate.plot(epoch, history["lr_head"], color=colour)
         rate.plot(epoch, history["lr_backbone"], color=colour, linestyle=":")
-        gap.plot(epoch, 100 * (history["train_accuracy"] - history["val_accuracy"]), color=colour)
+        ahead.plot(epoch, 100 * (history["train_accuracy"] - history["val_accuracy"]), color=colour)
         key.plot([], [], color=colour, linewidth=3, label=name)
-    gap.axhline(GAP_LIMIT, color=GREY, linewidth=1.2)
-    gap.text(0.01, GAP_LIMIT, "limit", color="#555555", fontsize=10, va="bottom", transform=gap.get_yaxis_transform())
+    ahead.axhline(GAP_LIMIT, color=GREY, linewidth=1.2)
+    text = "limit, for unaltered clips"
+    ahead.text(0.01, GAP_LIMIT, text, color="#555555", fontsize=10, va="bottom", transform=ahead.get_yaxis_transform())
     for ax, title, unit in (
         (loss, "loss", "loss"), (accuracy, "accuracy", "accuracy [%]"), (f1, "validation F1-macro", "F1-macro"),
-        (rate, "learning rate", "learning rate"), (gap, "train-validation gap", "gap [points]"),
+        (rate, "learning rate", "learning rate"), (ahead, "training (as trained) − validation", "gap in accuracy [points]"),
     ):  # fmt: skip
         ax.set(title=title, xlabel="epoch", ylabel=unit)
         ax.xaxis.get_major_locator().set_params(integer=True)
@@ -106,7 +107,7 @@ def per_species_f1(per_class: Mapping[str, Mapping], title: str = "F1 of each sp
     ax.text(mean, len(species) - 0.3, f"mean {mean:.2f}", color=COLOURS[1], fontsize=11, ha=side, va="bottom")
     ax.text(1.03, len(species) - 0.3, "n", fontsize=11, va="bottom", style="italic", color="#444444")
     species_ticks(ax, species)
-    ax.set(xlim=(-0.02, 1.02), xlabel="F1 (bar: 95 % interval, none where all or none were right; n: test recordings)")
+    ax.set(xlim=(-0.02, 1.02), xlabel="F1 (bar: 95 % interval, where the draws differ; n: test recordings)")
     ax.set_title(title, pad=22)
     ax.grid(axis="x")
     return ax
@@ -137,17 +138,17 @@ def rare_vs_common(per_class: Mapping[str, Mapping], training: Mapping[str, int]
     return ax
 
 
-def progression(rows: pd.DataFrame, chance: float, targets: Mapping[str, float] | None = None) -> Axes:
+def progression(rows: pd.DataFrame, chance: float, targets: Mapping[str, float] | None = None, birds: str = "") -> Axes:
     """Draw test accuracy from chance to the ensemble, the first row on top; reported figures are hollow and apart.
 
     ``rows`` has name, accuracy (0..1), low, high (95 % interval, NaN if unknown) and reported (bool); ``targets`` maps a
-    name to an accuracy (0..1).
+    name to an accuracy (0..1). ``birds`` is for the title: "12 invented species".
     """
     ax = new_axes((10, 1.7 + 0.45 * (len(rows) + 1)))
     rows = pd.concat([rows[~rows["reported"].astype(bool)], rows[rows["reported"].astype(bool)]])
     names = ["chance", *rows["name"]]
     heights = np.arange(len(names), 0, -1.0)
-    heights[1 + int((~rows["reported"].astype(bool)).sum()) :] -= 0.6  # a gap before the reported figures
+    heights[1 + int((~rows["reported"].astype(bool)).sum()) :] -= 1  # a gap before the reported figures
     ax.plot(100 * chance, heights[0], "|", color=GREY, markersize=18, markeredgewidth=3)
     ax.annotate(
         f"{100 * chance:.1f} %", (100 * chance, heights[0]), (10, 0), textcoords="offset points", va="center", bbox=LABEL
@@ -165,13 +166,13 @@ def progression(rows: pd.DataFrame, chance: float, targets: Mapping[str, float] 
         ax.text(
             100 * value, 1.0, name, color=COLOURS[1], fontsize=10, ha="center", va="bottom", transform=ax.get_xaxis_transform()
         )
+    if rows["reported"].any():
+        y = heights[1 + int((~rows["reported"].astype(bool)).sum())] + 0.75
+        ax.text(1, y, "reported by the study we repeat, for other birds:", fontsize=11, va="center", color="#555555")
     ax.set_yticks(heights, names)
-    ax.set(
-        xlim=(0, 100),
-        xlabel="test accuracy [%]\n(line: 95 % interval; hollow: reported by the study we repeat, not reproduced here)",
-    )
+    ax.set(xlim=(0, 100), xlabel="test accuracy [%]\n(line: 95 % interval; hollow: reported, not reproduced here)")
     ax.set_ylim(heights[-1] - 0.7, heights[0] + 0.7)
-    ax.set_title("From chance to the ensemble", pad=22 if targets else 6)
+    ax.set_title("From chance to the ensemble" + (f": {birds}" if birds else ""), pad=22 if targets else 6)
     ax.grid(axis="x")
     return ax
 

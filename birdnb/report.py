@@ -45,7 +45,8 @@ CAPTIONS = {  # figures with a place of their own; any other comes before the se
     "class_counts": "Recordings of each species, by side.",
 }
 LISTENS = (
-    "What AST listens to in a recording that it gets {}: the more a patch weighs, the more the probability falls without it."
+    "What AST listens to in a recording that it gets {}: without an orange part the probability falls, without a purple one it "
+    "rises. Each picture has its own scale."
 )
 SHORT = {
     "gate_2": "Gate 2", "gate_3": "Gate 3", "train_validation_gap": "train-validation gap", "ensemble_gain": "ensemble gain",

@@ -147,11 +147,15 @@ def verdict(step: Mapping[str, Any]) -> str:
 def gates_table(gates: Mapping[str, Mapping[str, Any]]) -> str:
     """Every gate: question, value, rule, decision, and whether the interval leaves room for another decision."""
     sure = {True: "yes", False: "no: within uncertainty", None: NONE}
+
+    def certain(gate: Mapping[str, Any]) -> str:
+        return "no: the two never differ" if gate["unit"] == "points" and gate["ci95"] == [0, 0] else sure[gate["certain"]]
+
     rows = [{
         "gate": plain(gate["question"]),
         "value": gate_value(gate),
         "decision": f"**{gate['decision']}**" if gate["decision"] != NOT_MEASURED else NOT_MEASURED,
-        "certain": sure[gate["certain"]],
+        "certain": certain(gate),
         "rule": plain(gate["rule"]),
     } for gate in gates.values()]  # fmt: skip
     return pipe_table(pd.DataFrame(rows), left=5)

@@ -265,13 +265,21 @@ def _steps(report: ReportInput, runs: Mapping[str, Any]) -> list[dict[str, Any]]
         if not without:
             rows.append({"what": what, "run": run, "without": runs[run]["gain"]["over"], **runs[run]["gain"]})
             continue
-        trained = [report.runs[name][0].config.get("settings", {}).get("train", {}).get("epochs") for name in (run, without)]
-        if run == FULL and trained[0] != trained[1]:
-            what += f" ({trained[0]} epochs at most instead of {trained[1]})"
+        if run in (FULL, EFFICIENTNET):
+            what += _also_differ(*(report.runs[name][0].config.get("settings", {}).get("train", {}) for name in (run, without)))
         pooled = pooled_test(report, run)
         difference = paired_bootstrap(pooled, pooled_test(report, without), report.sessions(pooled), report.seed)
         rows.append({"what": what, "run": run, "without": without, **difference})
     return rows
+
+
+def _also_differ(train: Mapping[str, Any], without: Mapping[str, Any]) -> str:
+    # " (11 epochs at most instead of 5)", for people who would think that nothing differs but what the step is called after
+    words = {"epochs": "{} epochs at most instead of {}", "segments": "{} training clips a recording instead of {}"}
+    differ = [
+        text.format(train[key], without[key]) for key, text in words.items() if train and train.get(key) != without.get(key)
+    ]
+    return f" ({', '.join(differ)})" if differ else ""
 
 
 def _split_counts(report: ReportInput) -> dict[str, Any]:

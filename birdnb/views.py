@@ -214,7 +214,8 @@ def confusion_view(data: StudyData, run: Run, recording: str, model: str = "the 
         draw_lms(ax, data.cache.load(name)[0], audio)
         ax.set(xlabel="time [s]", ylabel="frequency [kHz]")
         ax.set_title(wrap(title, 38), fontsize=11)
-    top = np.argsort(-probabilities, kind="stable")[:5][::-1]
+    top = list(np.argsort(-probabilities, kind="stable")[:5][::-1])
+    top = top if run.test.targets[i] in top else [int(run.test.targets[i]), *top]  # the truth at the bottom, however unlikely
     colours = [COLOURS[2] if run.labels[c] == truth else COLOURS[1] for c in top]
     axes[2].barh(np.arange(len(top)), 100 * probabilities[top], color=colours)
     axes[2].set_yticks(np.arange(len(top)), [wrap(run.labels[c], 20) for c in top], fontsize=10)

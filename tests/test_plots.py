@@ -195,7 +195,7 @@ def test_learning_curves_show_all_runs_in_percent_and_points():
     by_title = {ax.get_title(loc="left"): ax for ax in figure.axes}
     solid = by_title["accuracy"].lines[0]
     np.testing.assert_allclose(solid.get_ydata(), 100 * runs["phase2_mfcc"]["val_accuracy"])
-    gap = by_title["train-validation gap"].lines
+    gap = by_title["training (as trained) − validation"].lines
     np.testing.assert_allclose(gap[1].get_ydata(), 20 * runs["phase3_ast_full"]["train_accuracy"])
     assert gap[2].get_ydata()[0] == 15.0  # the limit
     assert by_title["learning rate"].get_yscale() == "log"
@@ -249,12 +249,12 @@ def test_progression_sets_reported_figures_apart():
         [("reported run", 0.5728, np.nan, np.nan, True), ("AST", 0.6, 0.5, 0.7, False), ("ensemble", 0.7, 0.6, 0.8, False)],
         columns=["name", "accuracy", "low", "high", "reported"],
     )
-    ax = plots_results.progression(rows, 1 / 12, {"target": 0.65})
+    ax = plots_results.progression(rows, 1 / 12, {"target": 0.65}, "12 species")
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["chance", "AST", "ensemble", "reported run"]
     hollow = [line for line in ax.lines if line.get_marker() == "D"]
     assert [line.get_markerfacecolor() for line in hollow] == ["white"]
     written = [text.get_text() for text in ax.texts]
-    assert written == ["8.3 %", "60.0 %", "70.0 %", "57.3 %", "target"]
+    assert written == ["8.3 %", "60.0 %", "70.0 %", "57.3 %", "target", "reported by the study we repeat, for other birds:"]
     heights = ax.get_yticks()
     assert heights[2] - heights[3] > heights[1] - heights[2]
 
