@@ -24,7 +24,9 @@ set_up() { # make .venv, and install into it whenever pyproject.toml has changed
   wanted=$(cksum <"$here/pyproject.toml")
   if [ -x "$here/.venv/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then return; fi
   echo "Setting up the environment in .venv (about 3 GB to download, 6 GB on disk, 2 to 4 minutes; log: .venv/setup.log)"
-  [ -x "$here/.venv/bin/python" ] || "$(find_python)" -m venv "$here/.venv" || fail "could not make .venv: see the message above"
+  if ! "$here/.venv/bin/python" -m pip --version >/dev/null 2>&1; then # not there, or broken off half-way
+    "$(find_python)" -m venv --clear "$here/.venv" || fail "could not make .venv: see the message above"
+  fi
   (while sleep 20 >/dev/null 2>&1 && kill -0 $$ 2>/dev/null; do printf .; done) & # a sign of life
   dots=$!
   "$here/.venv/bin/python" -m pip install --disable-pip-version-check --editable "$here" >"$log" 2>&1 || status=$?
@@ -50,4 +52,5 @@ for word in "$@"; do
   [ "$word" = "--" ] && break
   [ "$word" = "--setup" ] && exit 0
 done
+export PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}" # this copy of birdnb, whichever one the environment holds
 exec "$python" -m birdnb.study "$@"

@@ -276,9 +276,8 @@ def _steps(report: ReportInput, runs: Mapping[str, Any]) -> list[dict[str, Any]]
 def _also_differ(train: Mapping[str, Any], without: Mapping[str, Any]) -> str:
     # " (11 epochs at most instead of 5)", for people who would think that nothing differs but what the step is called after
     words = {"epochs": "{} epochs at most instead of {}", "segments": "{} training clips a recording instead of {}"}
-    differ = [
-        text.format(train[key], without[key]) for key, text in words.items() if train and train.get(key) != without.get(key)
-    ]
+    both = {key: (train.get(key), without.get(key)) for key in words}
+    differ = [words[key].format(*pair) for key, pair in both.items() if None not in pair and pair[0] != pair[1]]
     return f" ({', '.join(differ)})" if differ else ""
 
 

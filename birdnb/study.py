@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import ast
 import difflib
+import functools
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +48,16 @@ def main(argv: list[str] | None = None) -> int:
         asked = {"-p", "--parameters"} & set(unknown)
         remedy = "; notebook parameters come after --, as in: ./run_all.sh -- -p epochs 30" if asked else ""
         parser.error(f"unrecognized arguments: {' '.join(unknown)}{remedy}")
+    _refuse_what_is_ignored(parser, options, extra)
+    for name in ("BIRDNB_ARTIFACTS", "BIRDNB_REPORTS"):  # notebooks run in their own folder
+        os.environ |= {name: str(Path(os.environ[name]).expanduser().resolve())} if os.environ.get(name) else {}
     try:
         books = select(options.only)
         if options.list:
             print("\n".join(f"{book.stem[:2]}  {book.stem[3:]:<22}{title(book)}" for book in books))
+            return 0
+        if options.setup:
+            print("The environment stands.")
             return 0
         if options.lab:
             return subprocess.call([sys.executable, "-m", "jupyter", "lab", str(NOTEBOOKS)], cwd=ROOT)
@@ -90,6 +98,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--bless", action="store_true", help="execute the committed notebooks anew and rewrite their outputs")
     parser.add_argument("--list", action="store_true", help="list the notebooks and stop")
     return parser
+
+
+def _refuse_what_is_ignored(parser: argparse.ArgumentParser, options: argparse.Namespace, extra: list[str]) -> None:
+    """Stop with an error for a seed below 0, and for options that another one would leave without effect."""
+    if options.seed < 0:
+        parser.error(f"argument --seed: {options.seed} is no seed: give 0 or more")
+    alone = next((name for name in ("setup", "lab", "test", "bless", "list") if getattr(options, name)), None)
+    changed = [name for name in ("corpus", "profile", "seed", "folds", "dask", "again")
+               if getattr(options, name) != parser.get_default(name)]  # fmt: skip
+    if alone and (changed or extra):
+        parser.error(f"--{alone} takes no {'--' + changed[0] if changed else 'notebook parameters'}")
+    fixed = sorted({"corpus", "profile", "seed", "folds"} & set(extra[1::3]))
+    if fixed:
+        parser.error(f"-p {fixed[0]}: give --{fixed[0]} instead, before the --")
 
 
 def _folds(text: str) -> int:
@@ -160,8 +182,11 @@ def run(books: list[Path], parameters: dict[str, Any], extra: dict[str, Any], ag
     for book in books:
         given = {name: value for name, value in {**parameters, **extra}.items() if name in known[book]}
         told = json.dumps(given, sort_keys=True, default=str)
-        stamp = _hash(stamp, book.read_text(encoding="utf-8"), told, *_runs_before(book, parameters, profile.name))
-        if not _execute(book, given, report, stamp, again):
+        number = book.stem[:2]
+        before = [run for other, names in TRAINED.items() if other < number for run in names]  # read by it, not written
+        stamp = _hash(stamp, book.read_text(encoding="utf-8"), told, _state_of(before, parameters, profile.name))
+        own = functools.partial(_state_of, TRAINED.get(number, ()), parameters, profile.name)
+        if not _execute(book, given, report, stamp, again, own):
             return 1
     page = report / "PHASE3_RESULTS.html"
     places = f"the notebooks: {_short(report / 'notebooks')}" + (f"; the report: {_short(page)}" if page.exists() else "")
@@ -183,21 +208,26 @@ def _check_parameters(given: dict[str, Any], known: list[str]) -> None:
 
 
 def report_folder(corpus: str, profile: str) -> Path:
-    """``reports/<corpus>-<profile>``, both as safe file names."""
+    """``reports/<corpus>-<profile>``, both as safe file names; ``profile`` is a name or the path of a YAML file."""
     from birdnb.corpora import corpus_name
 
-    return reports_dir() / f"{corpus_name(corpus)}-{safe_name(Path(profile).stem)}"
+    return reports_dir() / f"{corpus_name(corpus)}-{safe_name(Path(profile).name.removesuffix('.yaml').removesuffix('.yml'))}"
 
 
-def _execute(book: Path, parameters: dict[str, Any], report: Path, stamp: str, again: bool) -> bool:
-    """Execute one notebook; print one line, its beginning at once; return whether it went well."""
+def _execute(
+    book: Path, parameters: dict[str, Any], report: Path, stamp: str, again: bool, runs: Callable[[], str] = str
+) -> bool:
+    """Execute one notebook; print one line, its beginning at once; return whether it went well.
+
+    ``runs`` tells the state of the runs that the notebook writes: one whose runs are gone or others is executed again.
+    """
     target = report / "notebooks" / book.name
     running, failed = (target.with_suffix(f".{state}.ipynb") for state in ("running", "failed"))
     for old in (running, failed):
         old.unlink(missing_ok=True)
     name = f"{book.stem:<22}"
     missing_report = book.stem.startswith("07") and not (report / "PHASE3_RESULTS.html").exists()
-    if not again and not missing_report and _stamp_of(target) == stamp:
+    if not again and not missing_report and _stamp_of(target) == {"stamp": stamp, "runs": runs()}:
         print(f"{name} up to date", flush=True)
         return True
     began = time.monotonic()
@@ -211,7 +241,7 @@ def _execute(book: Path, parameters: dict[str, Any], report: Path, stamp: str, a
         print(f"{line}  FAILED: {error}\n  the notebook as far as it got: {_short(failed)}\n  its log: {_short(log)}")
         return False
     finished = json.loads(running.read_text(encoding="utf-8"))
-    finished["metadata"]["birdnb"] = {"stamp": stamp}
+    finished["metadata"]["birdnb"] = {"stamp": stamp, "runs": runs()}
     write_text(target, json.dumps(tidy(finished), indent=1, ensure_ascii=False) + "\n")
     running.unlink()
     print(f"{line}  {title(book)}", flush=True)
@@ -257,8 +287,8 @@ def _known_parameters(book: Path) -> set[str]:
     return set(papermill.inspect_notebook(book))
 
 
-def _stamp_of(book: Path) -> str | None:
-    return json.loads(book.read_text(encoding="utf-8"))["metadata"].get("birdnb", {}).get("stamp") if book.exists() else None
+def _stamp_of(book: Path) -> dict[str, str] | None:
+    return json.loads(book.read_text(encoding="utf-8"))["metadata"].get("birdnb") if book.exists() else None
 
 
 def _code_state() -> str:
@@ -279,14 +309,16 @@ def _size_and_time(path: Path) -> tuple[int, int]:
     return path.stat().st_size, path.stat().st_mtime_ns
 
 
-def _runs_before(book: Path, parameters: dict[str, Any], profile: str) -> list[str]:
-    """The configurations of the finished runs that earlier notebooks have trained: what this one reads and does not write."""
+def _state_of(runs: Iterable[str], parameters: dict[str, Any], profile: str) -> str:
+    """A key that changes with the configurations of these runs, and with which of them are finished."""
     from birdnb.corpora import corpus_name
 
     folder = artifacts_dir() / "runs" / f"{corpus_name(parameters['corpus'])}-{profile}"
     part = "fold-*" if parameters["folds"] else "."
-    runs = [run for number, names in TRAINED.items() if number < book.stem[:2] for run in names]
-    return [path.read_text(encoding="utf-8") for run in runs for path in sorted((folder / run).glob(f"{part}/config.json"))]
+    finished = [path.parent for run in runs for path in sorted((folder / run).glob(f"{part}/metrics.json"))]
+    return _hash(
+        *(text for run in finished for text in (str(run.relative_to(folder)), (run / "config.json").read_text("utf-8")))
+    )
 
 
 def _hash(*parts: str | bytes) -> str:

@@ -85,7 +85,59 @@ def test_a_notebook_is_out_of_date_when_what_it_reads_has_changed(books, monkeyp
     run = tmp_path / "artifacts" / "runs" / "demo-mine" / "phase3_ast_full"
     run.mkdir(parents=True)
     (run / "config.json").write_text("{}")
+    assert [times("07"), times("07"), times("01")] == [0, 0, 0]  # not finished
+    (run / "metrics.json").write_text("{}")
     assert [times("07"), times("07"), times("01")] == [1, 0, 0]
+
+
+def test_a_notebook_is_out_of_date_when_its_own_runs_are_gone_or_others(books, monkeypatch, tmp_path):
+    folder, ran = tmp_path / "artifacts" / "runs" / "demo-laptop" / "phase3_ast_full", []
+
+    def trains(book, target, parameters, log):
+        ran.append(book.stem)
+        for path, text in ((target, book.read_text()), (folder / "config.json", "{}"), (folder / "metrics.json", "{}")):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+
+    def times():
+        ran.clear()
+        assert study.main(["--only", "05"]) == 0
+        return len(ran)
+
+    monkeypatch.setattr(study, "execute", trains)
+    (tmp_path / "notebooks" / "01_works.ipynb").rename(tmp_path / "notebooks" / "05_trains.ipynb")
+    assert [times(), times()] == [1, 0]
+    (folder / "config.json").write_text('{"epochs": 2}')  # trained from the shell with other settings
+    assert [times(), times()] == [1, 0]
+    shutil.rmtree(folder)
+    assert [times(), times()] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--bless", "--corpus", "birds"], "--bless takes no --corpus"),
+        (["--test", "--", "-p", "epochs", "3"], "--test takes no notebook parameters"),
+        (["--", "-p", "folds", "2"], "-p folds: give --folds instead"),
+        (["--seed", "-1"], "-1 is no seed: give 0 or more"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(words, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        study.main(words)
+    assert stopped.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_relative_folders_are_those_of_the_caller(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BIRDNB_REPORTS", "mine")
+    assert study.main(["--list"]) == 0
+    assert os.environ["BIRDNB_REPORTS"] == str(tmp_path / "mine")
+
+
+def test_profiles_with_a_dot_have_a_folder_of_their_own():
+    assert study.report_folder("demo", "some/laptop.mine.yaml").name == "demo-laptop.mine"
+    assert study.report_folder("demo", "laptop.mine").name == "demo-laptop.mine"
 
 
 def test_the_notebook_in_progress_is_called_running(books, monkeypatch, capsys):
@@ -189,7 +241,7 @@ def test_results_of_nothing(monkeypatch, tmp_path):
 def test_the_installation_shows_that_it_lives_and_keeps_its_status(status, tmp_path):
     """A stand-in for pip that takes two seconds, and a sleep that is short."""
     scripts = {
-        ".venv/bin/python": f"echo pip; /bin/sleep 2; echo went wrong; exit {status}",
+        ".venv/bin/python": f"[ $3 = --version ] && exit; echo pip; /bin/sleep 2; echo went wrong; exit {status}",
         "bin/sleep": "exec /bin/sleep 0.3",
     }
     for name, script in scripts.items():
