@@ -27,6 +27,7 @@ from birdnb.data import StudyData, open_study
 from birdnb.evaluation import concatenate
 from birdnb.files import BirdnbError, safe_name
 from birdnb.model_card import machine
+from birdnb.options import parse_seed
 from birdnb.report_tables import plain
 from birdnb.runs import CLASSICAL, RunResult, git_commit
 from birdnb.training import train_run
@@ -73,6 +74,10 @@ def settings_of(comparison: Comparison, profile: Profile) -> dict[tuple[str, str
     for run in comparison.runs:
         if run not in profile.runs:
             raise BirdnbError(f"profile {profile.name} has no run {run!r}: choose from {', '.join(profile.runs)} by --runs")
+    names = [run_name(run, variant, 7) for run in comparison.runs for variant in comparison.variants]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise BirdnbError(f"two variants would both be called {twice}: name them apart, with letters of the Latin alphabet")
     return {
         (run, variant): _changed(profile.audio, profile.runs[run], changes)
         for run in comparison.runs
@@ -135,7 +140,7 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         comparison, profile = _chosen(args), load_profile(args.profile, demo=args.corpus == "demo")
-        pooled = compare(comparison, args.corpus, profile, args.folds, args.seeds)
+        pooled = compare(comparison, args.corpus, profile, args.folds, list(dict.fromkeys(args.seeds)))
         words = [Path(word).name if word == args.corpus else word for word in (sys.argv[1:] if argv is None else argv)]
         path = write_comparison(comparison, pooled, _about(pooled[0], args, shlex.join(words)))
     except BirdnbError as error:
@@ -147,6 +152,12 @@ def main(argv: list[str] | None = None) -> int:
     print(path.read_text(encoding="utf-8"))
     print(path)
     return 0
+
+
+def _folds(text: str) -> int:
+    if not text.isdecimal() or int(text) < 2:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of folds: give 2 or more")
+    return int(text)
 
 
 def _literal(text: str) -> Any:
@@ -217,9 +228,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--side", choices=["validation", "test"], help="recordings to judge on (default: the comparison's)")
     parser.add_argument("--name", help="of the report, reports/NAME.md (default: the comparison's and the corpus's)")
-    parser.add_argument("--folds", type=int, default=4, metavar="K", help="grouped folds (default 4)")
+    parser.add_argument("--folds", type=_folds, default=4, metavar="K", help="grouped folds (default 4)")
     parser.add_argument("--profile", default="laptop", help="laptop (the default), gpu, or a YAML file")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[7], metavar="N", help="of folds and training (default 7)")
+    parser.add_argument("--seeds", type=parse_seed, nargs="+", default=[7], metavar="N", help="(default 7)")
     return parser
 
 

@@ -212,15 +212,28 @@ def _read_profile(path: Path) -> dict[str, Any]:
         text = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except yaml.YAMLError as error:
         raise BirdnbError(f"{path} is not valid YAML: {error}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise BirdnbError(f"{path} cannot be read ({error}): it must be text in UTF-8") from error
+    _check_shape(f"{path}: the profile", text, 1)
     unknown = set(text) - {"base", "audio", "split", "defaults", "runs", "demo"}
     if unknown:
         raise BirdnbError(f"{path}: unknown section {sorted(unknown)[0]!r}; known are base, audio, split, defaults, runs, demo")
+    for section, depth in (("audio", 1), ("split", 1), ("defaults", 2), ("runs", 3), ("demo", 3)):
+        _check_shape(f"{path}: {section}", text.get(section), depth)
     base = text.pop("base", None)
     if base is None:
         return text
     if (PROFILES / f"{base}.yaml").resolve() == path.resolve() or not (PROFILES / f"{base}.yaml").is_file():
         raise BirdnbError(f"{path}: base is {base!r}: name another profile that comes with birdnb")
     return _merge(_read_profile(PROFILES / f"{base}.yaml"), text)
+
+
+def _check_shape(where: str, value: Any, depth: int) -> None:
+    """Raises BirdnbError unless the value is a mapping of mappings, ``depth`` of them; empty ones may be left out."""
+    if value is not None and not isinstance(value, dict):
+        raise BirdnbError(f"{where} is {value!r}: write settings there, as in {{epochs: 3}}")
+    for key, part in (value or {}).items() if depth > 1 else ():
+        _check_shape(f"{where}.{key}", part, depth - 1)
 
 
 def from_dict(kind: type[T], values: dict[str, Any], where: str) -> T:

@@ -10,18 +10,28 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from birdnb.files import BirdnbError
+
 
 def execute(book: Path, target: Path, parameters: dict[str, Any], log: Path) -> str | None:
     """Execute ``book`` into ``target`` by papermill; return what went wrong in one line, or None.
 
     ``log`` gets what the notebook and its kernel print and, at its end, the traceback of what went wrong; progress bars go to
-    the terminal, too, where there is one.
+    the terminal, too, where there is one. Raises BirdnbError when neither can be written.
     """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        return _execute(book, target, parameters, log)
+    except OSError as error:
+        remedy = "free some space, or set BIRDNB_REPORTS to a folder that can be written"
+        raise BirdnbError(f"cannot write {error.filename or target.parent} ({error.strerror}): {remedy}") from error
+
+
+def _execute(book: Path, target: Path, parameters: dict[str, Any], log: Path) -> str | None:
     import nbclient.exceptions
     import papermill
 
-    target.parent.mkdir(parents=True, exist_ok=True)
-    log.parent.mkdir(parents=True, exist_ok=True)
     os.environ |= {"BIRDNB_HEADLESS": "1", "TQDM_MININTERVAL": "1"}
     bar = {"desc": book.stem, "leave": False, "disable": not sys.stderr.isatty()}
     try:

@@ -56,7 +56,11 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
             raise BirdnbError(f"no space left on the disk while writing {path}: free some space and run again") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise BirdnbError(
-                f"may not write {path}: make the folder writable or set BIRDNB_ARTIFACTS to another one"
+                f"may not write {path}: make the folder writable, or set BIRDNB_ARTIFACTS or BIRDNB_REPORTS to another one"
+            ) from error
+        if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG):
+            raise BirdnbError(
+                f"cannot write {path} ({error.strerror}): move away what is there, or choose another name"
             ) from error
         raise
     finally:

@@ -94,10 +94,22 @@ def settings_of(profile: Profile, run: str | None, model: str | None, options: d
     return run or str(base), override(start, name=model, **known)
 
 
+def given_settings(options: dict[str, Any]) -> list[str]:
+    """Names of the settings that were given, ``model`` among them."""
+    return [name for name in ("model", *(name for _, _, texts in GROUPS for name in texts)) if options.get(name) is not None]
+
+
 def check_values(values: dict[str, Any]) -> None:
     """Refuse values that no setting takes before anything is computed. Raises BirdnbError; other names do not count."""
     override(RunSettings(), **{name: value for name, value in values.items() if any(name in texts for *_, texts in GROUPS)})
     check_source(values.get("pretrained"))
+
+
+def parse_seed(text: str) -> int:
+    """Read a seed, a whole number from 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no seed: give a whole number from 0")
+    return int(text)
 
 
 def parse_fold(text: str) -> tuple[int, int]:

@@ -10,6 +10,7 @@ import argparse
 import math
 import re
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from birdnb.config import AudioSettings, AugmentSettings, ModelSettings, RunSett
 from birdnb.files import BirdnbError, artifacts_dir, write_text
 from birdnb.model_card import cores, model_card
 from birdnb.models.weights import FILES, SHIPPED, save_weights
-from birdnb.options import bool_or_text
+from birdnb.options import bool_or_text, parse_seed
 from birdnb.pretraining_loop import Budget, Pretrainer, Pretraining
 
 
@@ -50,6 +51,7 @@ def pretrain(
     A killed call goes on from the state in ``artifacts/pretraining`` when it is repeated; clips and minutes may then be
     others, the rest may not. Raises BirdnbError as ``Pretrainer`` does, and when ``out`` cannot be written.
     """
+    _check_out(out)
     origin = _origin(what.run.model)
     pretrainer = Pretrainer(what, budget, out.stem, workers=workers, held_out=held_out)
     rows = pretrainer.run(progress)
@@ -60,6 +62,17 @@ def pretrain(
     write_text(out.with_suffix(".md"), model_card(out, parameters=parameters, device=pretrainer.device, **facts))
     pretrainer.forget()
     return rows
+
+
+def _check_out(out: Path) -> None:
+    """Raises BirdnbError, before anything is trained, when the weights could not be written or read again under this name."""
+    if out.suffix != ".safetensors" or out.is_dir():
+        raise BirdnbError(f"the weights cannot go to {out}: give the name of a file that ends in .safetensors")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out.parent).close()
+    except OSError as error:
+        raise BirdnbError(f"the weights cannot go to {out} ({error.strerror}): give a folder that can be written") from error
 
 
 def _origin(model: ModelSettings) -> str:
@@ -152,7 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, default=max(1, cores() // 2), metavar="N",
                         help="processes that make clips (default: half the cores, here %(default)s)")  # fmt: skip
     parser.add_argument("--threads", type=_positive, metavar="N", help="threads that train on a CPU (default: the cores left)")
-    parser.add_argument("--seed", type=int, default=7, metavar="N",
+    parser.add_argument("--seed", type=parse_seed, default=7, metavar="N",
                         help="of clips, weights and augmentation (default: %(default)s)")  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="FILE",
                         help="file to write, .safetensors (default: the model's in artifacts/pretraining)")  # fmt: skip

@@ -144,7 +144,10 @@ def corpus_argument(text: str) -> str:
     if text == "demo":
         return text
     from birdnb.corpora import open_corpus
+    from birdnb.corpora.table import is_utf8
 
+    if not is_utf8(text):
+        raise BirdnbError(f"the name of the corpus folder is not UTF-8 ({os.fsencode(text)!r}): rename it")
     open_corpus(text, progress=False)
     return str(Path(text).expanduser().resolve())
 

@@ -21,7 +21,7 @@ from birdnb.evaluation import Predictions, log_loss, summarise
 from birdnb.files import BirdnbError, write_json, write_text
 from birdnb.fitting import best_epoch, f1_macro, fit
 from birdnb.models import build_model
-from birdnb.options import add_settings, parse_fold, settings_of
+from birdnb.options import add_settings, given_settings, parse_fold, parse_seed, settings_of
 from birdnb.registry import MODELS
 from birdnb.runs import (
     CLASSICAL,
@@ -154,6 +154,8 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         profile = load_profile(args.profile, demo=args.corpus == "demo")
+        if args.run == CLASSICAL and (given := given_settings(vars(args))):
+            raise BirdnbError(f"{CLASSICAL} takes no --{given[0].replace('_', '-')}: logistic regression has no such setting")
         run, settings = (CLASSICAL, None) if args.run == CLASSICAL else settings_of(profile, args.run, args.model, vars(args))
         accelerator = make_accelerator()
         with accelerator.main_process_first():
@@ -187,7 +189,7 @@ def _parser() -> argparse.ArgumentParser:
         "--corpus", default="demo", metavar="NAME", help="demo, or the folder of a corpus (default: %(default)s)"
     )
     study.add_argument("--profile", default="laptop", metavar="NAME", help="laptop, gpu or a YAML file (default: %(default)s)")
-    study.add_argument("--seed", type=int, default=7, metavar="N", help="of split, weights and training (default: %(default)s)")
+    study.add_argument("--seed", type=parse_seed, default=7, metavar="N", help="of split and training (default: %(default)s)")
     study.add_argument("--fold", type=parse_fold, metavar="k/K", help="fold k of K grouped folds instead of the single split")
     run = parser.add_argument_group("run")
     run.add_argument("--run", metavar="NAME", help=f"a run of the profile, {CLASSICAL}, or a new name beside --model")

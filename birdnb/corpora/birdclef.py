@@ -71,6 +71,7 @@ def parse_list(text: str) -> list[str]:
         value = ast.literal_eval(text.strip()) if text.strip().startswith(("[", "(")) else [text]
     except (ValueError, SyntaxError):
         value = [text]
+    value = value if isinstance(value, (list, tuple)) else [value]
     return [str(item).strip() for item in value if str(item).strip()]
 
 

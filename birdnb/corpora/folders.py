@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -42,7 +43,8 @@ def read_manifest_folder(root: Path, progress: bool = True) -> Source:
 
 def is_species_folders(root: Path) -> bool:
     """Tell whether a folder in this one holds audio files."""
-    return any(is_audio(file.name) for folder in _visible_folders(root) for file in folder.iterdir())
+    readable = [folder for folder in _visible_folders(root) if os.access(folder, os.R_OK | os.X_OK)]
+    return any(is_audio(file.name) for folder in readable for file in folder.iterdir())
 
 
 def read_species_folders(root: Path, progress: bool = True) -> Source:
@@ -56,7 +58,7 @@ def read_species_folders(root: Path, progress: bool = True) -> Source:
           Turdus merula/XC1234.ogg
 
     The recording id is made of the file's name (with digits of its path's hash when two files share it). Audio beside the
-    species folders or deeper than one folder, files that are no audio, and linked folders are reported.
+    species folders or deeper than one folder, files that are no audio, linked folders and those that may not be read are reported.
     """
     kept, left = [], []
     for path in sorted(root.rglob("*")):
@@ -64,6 +66,8 @@ def read_species_folders(root: Path, progress: bool = True) -> Source:
         parts = PurePosixPath(relative).parts
         if path.is_symlink() and path.is_dir():
             left.append(("", relative, "", "a link to a folder: put the folder itself here"))
+        if path.is_dir() and not os.access(path, os.R_OK | os.X_OK):
+            left.append(("", relative, parts[0], "a folder that may not be read: give yourself the right to"))
         if path.is_dir() or path.name.startswith(".tmp-"):
             continue
         if not is_utf8(relative):

@@ -39,6 +39,8 @@ def read_manifest(path: Path | str) -> pd.DataFrame:
             table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
     except FileNotFoundError as error:
         raise BirdnbError(f"{path} is missing") from error
+    except OSError as error:
+        raise BirdnbError(f"{path} cannot be read: {error.strerror}") from error
     except pd.errors.EmptyDataError as error:
         raise BirdnbError(f"{path} is empty: it needs a header line with at least {', '.join(REQUIRED)}") from error
     except UnicodeDecodeError as error:
@@ -46,8 +48,11 @@ def read_manifest(path: Path | str) -> pd.DataFrame:
     except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
         raise BirdnbError(f"{path} is not a CSV table: {error}") from error
     table.columns = [str(name).strip() for name in table.columns]
-    if len(table.columns) == 1 and ";" in table.columns[0]:
-        raise BirdnbError(f"{path} is separated by semicolons: save it with commas")
+    for mark, name in ((";", "semicolons"), ("\t", "tabs")):
+        if len(table.columns) == 1 and mark in table.columns[0]:
+            raise BirdnbError(f"{path} is separated by {name}: save it with commas")
+    if not table.columns.is_unique:
+        raise BirdnbError(f"{path} has two columns called {table.columns[table.columns.duplicated()][0]!r}: delete one")
     return table.fillna("")  # only rows with too few fields have gaps here
 
 

@@ -10,6 +10,7 @@ The folder becomes a corpus that ``open_corpus`` reads. Several runs add up; a r
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -67,8 +68,13 @@ def run(args: argparse.Namespace) -> int:
     key = os.environ.get("XENO_CANTO_KEY", "").strip()
     if not key:
         raise BirdnbError("no API key: put yours (https://xeno-canto.org/account) into the environment variable XENO_CANTO_KEY")
+    if not args.pause >= 0:
+        raise BirdnbError(f"--pause {args.pause}: give 0 or more seconds")
     if args.pause < 1 and (urlsplit(args.api).hostname or "").endswith("xeno-canto.org"):
         raise BirdnbError(f"--pause {args.pause}: xeno-canto.org asks for one request a second at most")
+    if urlsplit(args.api).scheme not in ("http", "https") or not urlsplit(args.api).hostname:
+        raise BirdnbError(f"--api {args.api}: give a whole address, such as {API}")
+    _check_tables(args.out)
     names = _read_species(args.species_file) if args.species_file else []
     queries = [_checked_query(args.query)] if args.query else [f"gen:{genus} sp:{rest}" for genus, rest in map(_halves, names)]
     if not queries:
@@ -144,7 +150,8 @@ def _fetch_one(api: XenoCantoApi, record: dict[str, Any], out: Path, outcome: Ou
 
 def _page(api: XenoCantoApi, query: str, number: int, per_page: int, path: Path, keep: bool) -> dict[str, Any]:
     if path.is_file() and time.time() - path.stat().st_mtime < KEEP_PAGES:
-        return json.loads(path.read_text(encoding="utf-8"))
+        with contextlib.suppress(ValueError):  # a damaged page is asked for again
+            return json.loads(path.read_text(encoding="utf-8"))
     page = json.loads(api.redact(json.dumps(api.page(query, number, per_page), ensure_ascii=False)))
     if keep:
         write_text(path, json.dumps(page, ensure_ascii=False, indent=1))
@@ -163,6 +170,13 @@ def _save(out: Path, outcome: Outcome) -> None:
         manifest = read_manifest(out / "manifest.csv")
     here = set(manifest["recording_id"]) if manifest is not None else set()
     _merge(out / "skipped.csv", outcome.skipped, without=here)
+
+
+def _check_tables(out: Path) -> None:
+    """Raises BirdnbError when a table in the folder is not one of ours: adding to it would lose rows."""
+    for path in (out / "manifest.csv", out / "metadata.csv", out / "skipped.csv"):
+        if path.is_file() and "recording_id" not in read_manifest(path).columns:
+            raise BirdnbError(f"{path} was not written by this command: choose another folder for --out")
 
 
 def _merge(path: Path, rows: list[dict[str, str]], without: Set[str] = frozenset()) -> pd.DataFrame:

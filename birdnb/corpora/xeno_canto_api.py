@@ -170,8 +170,9 @@ def retry_after(header: str) -> float | None:
 
 def _refusal(response: httpx.Response, body: Any) -> str:
     """What the API said, from either of its two shapes of error, and what to do about it."""
-    error = body.get("error") if isinstance(body, dict) else None
-    said = error.get("message") or error.get("code") if isinstance(error, dict) else (body or {}).get("message") or error
+    body = body if isinstance(body, dict) else {}
+    error = body.get("error")
+    said = error.get("message") or error.get("code") if isinstance(error, dict) else body.get("message") or error
     status = response.status_code
     remedy = {401: "check the environment variable XENO_CANTO_KEY", 403: "check the environment variable XENO_CANTO_KEY"}
     if 300 <= status < 400:

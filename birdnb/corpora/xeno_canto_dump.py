@@ -99,11 +99,12 @@ def _records(path: Path) -> list[dict[str, Any]] | None:
     """The recordings of a page that have a number; None when the file is something else."""
     try:
         page = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    except (OSError, ValueError, RecursionError):  # a folder or a dead link, no text, no JSON
         return None
-    if not isinstance(page, dict) or "recordings" not in page:
+    if not isinstance(page, dict) or not isinstance(page.get("recordings"), list):
         return None
-    return [record for record in page["recordings"] or [] if isinstance(record, dict) and text_of(record, "id", "nr").isdigit()]
+    numbered = [r for r in page["recordings"] if isinstance(r, dict) and text_of(r, "id", "nr").isdigit()]
+    return numbered if numbered or "numRecordings" in page else None
 
 
 def _number(path: str) -> str:
