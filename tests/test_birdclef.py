@@ -111,6 +111,8 @@ def test_a_filename_that_leads_out(tmp_path):
 
 @pytest.mark.parametrize(("text", "expected"), [
     ("['a', 'b']", ["a", "b"]), ("[]", []), ("", []), ("['']", []), ("[1, 2]", ["1", "2"]), ("abc", ["abc"]), ("['a", ["['a"]),
+    ("(5)", ["5"]),
+    ("('abc')", ["abc"]),
     ("[__import__('os')]", ["[__import__('os')]"]),
 ])  # fmt: skip
 def test_lists_are_literals_and_never_run(text, expected):

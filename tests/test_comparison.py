@@ -153,6 +153,7 @@ def test_variants_are_read_from_words() -> None:
         (["--variants", "pretraining", "--everywhere", "epochs"], "'epochs': write"),
         (["--variants", "pretraining", "--runs", "phase4"], "has no run 'phase4'"),
         (["--variants", "ablation", "--only", "no nothing"], "no variant 'no nothing'"),
+        (["--variant", "тест: epochs=1", "--variant", "проба: epochs=2"], "two variants would both be called compare_"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_trained(options, message, monkeypatch, capsys) -> None:

@@ -61,6 +61,10 @@ def test_every_profile_that_comes_along_can_be_read() -> None:
         ("runs: {x: {optimiser: {}}}", "unknown part 'optimiser'"),
         ("demo: {x: {}}", "demo names a run 'x' that runs does not have"),
         ("audio: {", "is not valid YAML"),
+        ("audio: 5", "audio is 5: write settings there"),
+        ("runs: [a, b]", "runs is .*: write settings there"),
+        ("runs: {x: {train: 5}}", "runs.x.train is 5: write settings there"),
+        ("just words", "the profile is 'just words'"),
     ],
 )
 def test_what_a_profile_cannot_mean_is_an_error_that_names_it(text, message, tmp_path) -> None:

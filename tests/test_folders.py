@@ -158,6 +158,14 @@ class TestDemo:
 
 
 class TestXenoCantoDump:
+    @pytest.mark.parametrize("text", ['{"recordings": 120}', '{"recordings": {"a": 1}}', '{"recordings": []}', "[" * 99999])
+    def test_json_that_is_no_page_beside_species_folders(self, tmp_path, text):
+        root = put(tmp_path / "birds", "A/1.wav", "B/2.wav")
+        (root / "info.json").write_text(text)
+        (root / "x.json").mkdir()
+        (root / "dead.json").symlink_to(root / "nothing")
+        assert open_corpus(root, progress=False).layout == "species folders"
+
     def test_pages_beside_audio(self, tmp_path):
         root = put(
             tmp_path / "xc", "XC1.mp3", "audio/2.mp3", "audio/XC4 - Common Blackbird.ogg", "audio/XC99.mp3", "audio/song.mp3"

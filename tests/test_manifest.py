@@ -57,6 +57,8 @@ class TestReading:
             (b"", "is empty"),
             ("recording_id,path,species\na,b,M\u00f6we\n".encode("latin-1"), "not UTF-8"),
             (b"recording_id;path;species\na;b;c\n", "semicolons"),
+            (b"recording_id\tpath\tspecies\na\tb\tc\n", "tabs"),
+            (b"recording_id,path,species, species\na,b,c,d\n", "two columns called 'species'"),
             (b'a,b\n"x,y\n', "not a CSV table"),
             (b"a,b\n1,2,3,4\n1,2\n", "not a CSV table"),
         ],

@@ -285,7 +285,17 @@ def test_errors_are_one_line(tmp_path, capsys, banded) -> None:
     options = ["--model", "ast", "--species", "4", "--batch-size", "8", "--seed", "3", "--out", str(tmp_path / "x.safetensors")]
     assert pretraining.main([*options, "--workers", "0"]) == 2
     assert capsys.readouterr().err.startswith(f"error: {state} is damaged")
-    with pytest.raises(SystemExit):
-        pretraining.main(["--model", "ast", "--clips", "0"])
+    for number, value in (("--clips", "0"), ("--seed", "-1")):
+        with pytest.raises(SystemExit):
+            pretraining.main(["--model", "ast", number, value])
     with pytest.raises(BirdnbError, match="no run with the model 'resnet'"):
         pretraining.settings_for("resnet")
+
+
+@pytest.mark.parametrize("name", ["w.md", "weights", "folder.safetensors", "file/w.safetensors"])
+def test_where_weights_cannot_go_is_told_before_training(name, tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(pretraining, "Pretrainer", None)
+    (tmp_path / "folder.safetensors").mkdir()
+    (tmp_path / "file").touch()
+    assert pretraining.main(["--model", "ast", "--out", str(tmp_path / name)]) == 2
+    assert f"the weights cannot go to {tmp_path / name}" in capsys.readouterr().err

@@ -198,6 +198,11 @@ def test_folds_have_folders_of_their_own():
     assert training.run_folder(data, "run").parts[-3:] == ("small-tiny", "run", "fold-2-of-4")
 
 
+def test_logistic_regression_takes_no_settings(capsys):
+    assert training.main(["--run", "classical_mfcc", "--epochs", "9"]) == 2
+    assert "classical_mfcc takes no --epochs" in capsys.readouterr().err
+
+
 def test_an_unknown_run_is_named():
     with pytest.raises(BirdnbError, match=r"no run 'nonsense': choose run, classical_mfcc"):
         training.train_run(small_study(), "nonsense")

@@ -363,6 +363,26 @@ class TestErrors:
         assert "ConnectError" in error
         assert_key_nowhere(error, caplog.text, folder=tmp_path)
 
+    @pytest.mark.parametrize(
+        ("options", "said"),
+        [(["--api", "127.0.0.1:9/api"], "give a whole address"), (["--pause", "-1"], "give 0 or more seconds")],
+    )
+    def test_options_that_cannot_work_are_told_at_once(self, tmp_path, capsys, options, said):
+        assert xeno_canto.main(["--query", "a:b", "--out", str(tmp_path), *options]) == 2
+        assert said in capsys.readouterr().err
+
+    def test_a_table_of_somebody_else_is_left_alone(self, server, tmp_path, capsys):
+        (tmp_path / "manifest.csv").write_text("file,label\na.wav,A\nb.wav,B\n")
+        assert download(server, tmp_path) == 2
+        assert "was not written by this command" in capsys.readouterr().err and not server.seen
+        assert (tmp_path / "manifest.csv").read_text() == "file,label\na.wav,A\nb.wav,B\n"
+
+    def test_a_damaged_page_is_asked_for_again(self, server, tmp_path):
+        assert download(server, tmp_path) == 0
+        (page,) = tmp_path.glob("pages/*/page-0001.json")
+        page.write_text('{"recordings": [')
+        assert download(server, tmp_path) == 0
+
     def test_no_traceback_shows_the_key(self):
         with XenoCantoApi(f"http://127.0.0.1:9/{KEY}", KEY, 0.0) as api, pytest.raises(BirdnbError) as caught:
             api.page("a:b", 1, 500)

@@ -58,7 +58,8 @@ def read_species_folders(root: Path, progress: bool = True) -> Source:
           Turdus merula/XC1234.ogg
 
     The recording id is made of the file's name (with digits of its path's hash when two files share it). Audio beside the
-    species folders or deeper than one folder, files that are no audio, linked folders and those that may not be read are reported.
+    species folders or deeper than one folder, files that are no audio, and folders that are links or may not be read are
+    reported.
     """
     kept, left = [], []
     for path in sorted(root.rglob("*")):
