@@ -33,7 +33,8 @@ class AudioAST(nn.Module):
     ``size`` is "tiny" (192 wide, a convolutional stem; for a laptop, from scratch), "tiny_stride4" (the same with a token every
     4 frames, not 8) or "base" (the published one: 12 layers, 768 wide, 16 x 16 patches every 10). ``pretrained`` is False,
     "synthetic" (the shipped tiny checkpoint), True (AudioSet weights from the hub), a hub id, a folder that transformers
-    saved, or a .safetensors file or run folder of this class. A hub or transformers checkpoint brings its own size. Position
+    saved, or a .safetensors file or run folder of this class. A hub or transformers checkpoint brings its own size. Weights
+    of tiny and tiny_stride4 have the same shapes and cannot be told apart: name the size that learned them. Position
     embeddings are cut or interpolated to n_frames; only the head is new. Raises BirdnbError when the weights cannot be had
     or do not fit.
     """
