@@ -88,8 +88,8 @@ def reliability_diagram(curves: Mapping[str, pd.DataFrame], ax: Axes | None = No
     ax.set(xlabel=f"confidence [%]\n({note})", ylabel="accuracy [%]", xlim=(0, 100), ylim=(-ROW * len(curves), 100))
     ax.set(aspect="equal", yticks=range(0, 101, 20))
     ax.axhline(0, color=GREY, linewidth=1)
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
-    ax.set_title("How far confidence can be trusted", pad=10 + 19 * len(curves))
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=1)  # above the largest dot at 100 %
+    ax.set_title("How far confidence can be trusted", pad=20 + 19 * len(curves))
     ax.grid()
     return ax
 

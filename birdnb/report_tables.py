@@ -102,7 +102,7 @@ def cost_table(metrics: Mapping[str, Any], kept: Mapping[str, str]) -> str:
             "training time": duration(run.get("seconds")),
             "parameters": amount(run.get("parameters")),
             "pretrained weights": plain(weights) if isinstance(weights, str) else "yes" if weights else "no",
-            "validation accuracy": percent(val),
+            "validation accuracy": percent(val, run["val"].get("accuracy_ci95")),
             "train − validation": NONE if train is None else points(train - val),
         })  # fmt: skip
     return pipe_table(pd.DataFrame(rows))
