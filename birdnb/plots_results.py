@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from birdnb.gates import RULES
-from birdnb.plots import COLOURS, GREY, new_axes
+from birdnb.plots import COLOURS, GREY, new_axes, wrap
 
 SIDES = {"train": COLOURS[0], "validation": COLOURS[4], "test": COLOURS[2]}
 GAP_LIMIT = 100 * RULES["train_validation_gap"].target  # [points]
@@ -72,7 +72,8 @@ def learning_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
         key.plot([], [], color=colour, linewidth=3, label=name)
     ahead.axhline(GAP_LIMIT, color=GREY, linewidth=1.2)
     text = "limit, for unaltered clips"
-    ahead.text(0.01, GAP_LIMIT, text, color="#555555", fontsize=10, va="bottom", transform=ahead.get_yaxis_transform())
+    place = {"ha": "right", "va": "bottom", "transform": ahead.get_yaxis_transform()}
+    ahead.text(0.99, GAP_LIMIT, text, color="#555555", fontsize=10, **place)
     for ax, title, unit in (
         (loss, "loss", "loss"), (accuracy, "accuracy", "accuracy [%]"), (f1, "validation F1-macro", "F1-macro"),
         (rate, "learning rate", "learning rate"), (ahead, "training (as trained) − validation", "gap in accuracy [points]"),
@@ -179,7 +180,7 @@ def progression(rows: pd.DataFrame, chance: float, targets: Mapping[str, float] 
 
 def paired_differences(rows: pd.DataFrame) -> Axes:
     """Forest plot of paired differences in accuracy: columns name, difference, low, high (0..1) and, if known, p."""
-    ax = new_axes((10, 1.5 + 0.5 * len(rows)))
+    ax = new_axes((10, 1.6 + 0.55 * len(rows)))
     heights = np.arange(len(rows), 0, -1.0)
     for y, row in zip(heights, rows.itertuples(), strict=True):
         sure = (row.low > 0 or row.high < 0) and not ("p" in rows and row.p > 0.05)
@@ -191,7 +192,7 @@ def paired_differences(rows: pd.DataFrame) -> Axes:
             text += "  (p < 0.001)" if row.p < 0.001 else f"  (p = {row.p:.3f})"
         ax.text(1.02, y, text, va="center", transform=ax.get_yaxis_transform())
     ax.axvline(0, color="black", linewidth=1)
-    ax.set_yticks(heights, list(rows["name"]))
+    ax.set_yticks(heights, [wrap(name, 52) for name in rows["name"]])
     ax.set_ylim(0.4, len(rows) + 0.6)
     ax.set(xlabel="difference in accuracy [points] (grey: not settled)", title="What each step adds")
     ax.grid(axis="x")

@@ -275,7 +275,7 @@ def _steps(report: ReportInput, runs: Mapping[str, Any]) -> list[dict[str, Any]]
 
 def _also_differ(train: Mapping[str, Any], without: Mapping[str, Any]) -> str:
     # " (11 epochs at most instead of 5)", for people who would think that nothing differs but what the step is called after
-    words = {"epochs": "{} epochs at most instead of {}", "segments": "{} training clips a recording instead of {}"}
+    words = {"epochs": "{} epochs at most instead of {}", "segments": "clips of a recording {} instead of {}"}
     both = {key: (train.get(key), without.get(key)) for key in words}
     differ = [words[key].format(*pair) for key, pair in both.items() if None not in pair and pair[0] != pair[1]]
     return f" ({', '.join(differ)})" if differ else ""

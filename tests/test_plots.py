@@ -270,6 +270,13 @@ def test_paired_differences_grey_when_zero_is_inside():
     assert [text.get_text() for text in ax.texts] == ["+5.0  (p = 0.020)", "+1.0  (p = 0.600)"]
 
 
+def test_long_names_of_steps_leave_room_for_the_plot():
+    name = "EfficientNet-B2 instead of AST (6 epochs at most instead of 11, clips of a recording 1 instead of 2)"
+    rows = pd.DataFrame([(name, 0.05, 0.01, 0.09, 0.02)], columns=["name", "difference", "low", "high", "p"])
+    (label,) = plots_results.paired_differences(rows).get_yticklabels()
+    assert label.get_text().replace("\n", " ") == name and max(map(len, label.get_text().split("\n"))) <= 52
+
+
 def test_small_p_and_true_minus():
     rows = pd.DataFrame([("step", -0.05, -0.09, -0.01, 0.0004)], columns=["name", "difference", "low", "high", "p"])
     ax = plots_results.paired_differences(rows)
