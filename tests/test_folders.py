@@ -204,6 +204,15 @@ class TestXenoCantoDump:
         ])  # fmt: skip
 
 
+def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    """By a stand-in for the question, as the superuser may read everything."""
+    root = put(tmp_path / "birds", "0first/1.wav", "B/2.wav")
+    allowed = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != root / "0first" and allowed(path, mode))
+    left = open_corpus(root, progress=False).left_out
+    assert left.loc[left["path"] == "0first", "reason"].item().startswith("a folder that may not be read")
+
+
 def test_left_out_is_a_table_of_text(tmp_path):
     corpus = open_corpus(put(tmp_path / "c", "A/1.wav"))
     assert corpus.left_out.empty
