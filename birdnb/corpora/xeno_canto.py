@@ -187,7 +187,7 @@ def _merge(path: Path, rows: list[dict[str, str]], without: Set[str] = frozenset
         return table
     table = table.fillna("").drop_duplicates("recording_id", keep="last")
     table = table[~table["recording_id"].isin(without)]
-    number = table["recording_id"].str.extract(r"^XC(\d+)$")[0].fillna("0").astype(int)
+    number = table["recording_id"].str.extract(r"^XC(\d+)$")[0].fillna("0").str.zfill(40)  # in the order of the numbers
     table = table.assign(_n=number).sort_values(["_n", "recording_id"], ignore_index=True).drop(columns="_n")
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
     return table
