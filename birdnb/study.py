@@ -217,9 +217,7 @@ def report_folder(corpus: str, profile: str) -> Path:
     return reports_dir() / f"{corpus_name(corpus)}-{safe_name(Path(profile).name.removesuffix('.yaml').removesuffix('.yml'))}"
 
 
-def _execute(
-    book: Path, parameters: dict[str, Any], report: Path, stamp: str, again: bool, runs: Callable[[], str] = str
-) -> bool:
+def _execute(book: Path, parameters: dict[str, Any], report: Path, stamp: str, again: bool, runs: Callable[[], str]) -> bool:
     """Execute one notebook; print one line, its beginning at once; return whether it went well.
 
     ``runs`` tells the state of the runs that the notebook writes: one whose runs are gone or others is executed again.
