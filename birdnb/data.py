@@ -15,10 +15,11 @@ from torch.utils.data import Dataset
 from birdnb import __version__
 from birdnb.config import AudioSettings, Profile, SplitSettings, key_of, load_profile
 from birdnb.corpora import Corpus, open_corpus
-from birdnb.corpora.manifest import audit_split, check_species, make_folds, make_split, sessions
-from birdnb.features.cache import LmsCache, build_cache
+from birdnb.features.cache import build_cache
 from birdnb.features.lms import normalise
+from birdnb.features.store import LmsCache
 from birdnb.files import BirdnbError, artifacts_dir, write_text
+from birdnb.split.sides import audit_split, check_species, make_folds, make_split, sessions
 
 SIDES = ("train", "validation", "test")
 

@@ -72,13 +72,15 @@ def small_study(seed: int = 7, per_species: int = 13) -> StudyData:
 
 def main() -> None:
     """Train the run; with several processes also write the validation predictions that they made together."""
-    from birdnb import acceleration, training
+    from birdnb.training import __main__ as training
+    from birdnb.training import devices as acceleration
+    from birdnb.training import runs
 
     torch.set_num_threads(1)
     data, accelerator = small_study(), acceleration.make_accelerator()
     print("ready", flush=True)
     result = training.train_run(data, "run", settings(epochs=int(sys.argv[1])), accelerator=accelerator)
-    model = training.load_model(result.folder)
+    model = runs.load_model(result.folder)
     found = acceleration.predict_shared(model, data.clips("validation"), settings(), accelerator)
     if accelerator.is_main_process:
         answer = {"processes": accelerator.num_processes, "ids": found.recording_ids, "p": found.probabilities.tolist()}

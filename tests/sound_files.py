@@ -9,7 +9,7 @@ import pandas as pd
 import soundfile
 
 from birdnb.corpora import Corpus
-from birdnb.corpora.manifest import COLUMNS
+from birdnb.corpora.table import COLUMNS
 
 
 def noise(seconds: float, sample_rate: int = 22050, seed: int = 0, level: float = 0.01) -> np.ndarray:

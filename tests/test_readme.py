@@ -14,8 +14,8 @@ import torch
 from small_study import settings, small_study
 
 from birdnb import corpora, data, registry
-from birdnb.corpora.manifest import sessions
-from birdnb.runs import load_model
+from birdnb.split.sides import sessions
+from birdnb.training.runs import load_model
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from birdnb.corpora import birdclef, birdset, folders, xeno_canto_dump
+from birdnb.corpora import birdclef, birdset, folders
 from birdnb.corpora.table import check_manifest, is_audio
+from birdnb.corpora.xeno_canto import dump as xeno_canto_dump
 from birdnb.files import BirdnbError, artifacts_dir, safe_name
 
 
@@ -56,7 +57,7 @@ def open_corpus(spec: str | Path, progress: bool = True) -> Corpus:
     """
     name = corpus_name(spec)
     if name == "demo":
-        from birdnb.corpora.demo import make_demo
+        from birdnb.synthetic.demo import make_demo
 
         demo = artifacts_dir() / "corpora" / "demo"
         make_demo(demo, progress=progress)

@@ -1,0 +1,1 @@
+"""Measure how fast extraction, training and start are here, beside the plain way with the usual libraries."""

@@ -1,0 +1,1 @@
+"""Compare variants of a run over grouped folds."""

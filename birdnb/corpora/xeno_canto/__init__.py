@@ -1,0 +1,1 @@
+"""Download from Xeno-Canto, and read what was downloaded."""

@@ -1,0 +1,1 @@
+"""Turn predictions into metrics with intervals, ensembles and gate decisions."""

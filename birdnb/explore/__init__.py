@@ -1,0 +1,1 @@
+"""Explore recordings and results in a notebook: widgets, and the plain functions behind them."""

@@ -1,0 +1,1 @@
+"""Draw data with matplotlib; saving is separate."""

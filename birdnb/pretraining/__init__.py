@@ -1,0 +1,1 @@
+"""Learn checkpoints from invented song, and compare invented song with recorded."""

@@ -1,0 +1,1 @@
+"""Run the notebooks, and give each what it calls."""

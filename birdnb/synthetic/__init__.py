@@ -1,0 +1,1 @@
+"""Invent birds: species, their songs, the places they sing in, and the demo corpus."""

@@ -1,0 +1,230 @@
+"""Run folders: what a run is made of (``config.json``), whether it is finished, and reading it back.
+
+A run is finished when ``metrics.json`` is there, which is written last. Its configuration is its settings, seed, labels,
+split and spectrograms; ``key`` in ``config.json`` is a hash of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import safetensors.torch
+import torch
+from torch import nn
+from tqdm.auto import tqdm
+
+from birdnb import __version__
+from birdnb.config import ModelSettings, RunSettings, key_of
+from birdnb.data import StudyData
+from birdnb.evaluation.predictions import Predictions
+from birdnb.files import ROOT, BirdnbError, artifacts_dir, safe_name, write_json
+from birdnb.models import build_model
+from birdnb.models.weights import FILES, SHIPPED, is_local
+from birdnb.training.checkpoint import BEST, sha256_of
+from birdnb.training.devices import device_name
+
+CLASSICAL = "classical_mfcc"  # logistic regression, not a network
+CONFIG, METRICS, LABELS, HISTORY = "config.json", "metrics.json", "labels.json", "history.csv"
+REPLACED = "replaced"  # folder in a run's folder: the finished run before this one
+PACKAGES = ("torch", "accelerate", "transformers", "timm", "numpy", "scikit-learn", "librosa")
+
+
+@dataclass
+class RunResult:
+    """A finished run, read from its folder."""
+
+    name: str
+    folder: Path
+    config: dict[str, Any]
+    labels: list[str]
+    history: pd.DataFrame
+    metrics: dict[str, Any]
+    val: Predictions
+    test: Predictions
+
+
+def run_folder(data: StudyData, run: str) -> Path:
+    """``artifacts/runs/<corpus>-<profile>/<run>``, and ``fold-1-of-4`` in it for a fold. Raises BirdnbError for a bad name."""
+    return folder_of(data.corpus.name, data.profile.name, run, data.fold)
+
+
+def folder_of(corpus: str, profile: str, run: str, fold: tuple[int, int] | None) -> Path:
+    """``run_folder`` by names: for those who have not opened the data."""
+    if safe_name(run) != run:
+        raise BirdnbError(
+            f"the run name {run!r} cannot be a folder: use letters, digits, '.', '_' and '-', such as {safe_name(run)}"
+        )
+    folder = artifacts_dir() / "runs" / f"{corpus}-{profile}" / run
+    return folder / f"fold-{fold[0]}-of-{fold[1]}" if fold else folder
+
+
+def load_run(folder: Path | str) -> RunResult:
+    """Read a finished run. Raises BirdnbError when it is not finished or a file is damaged."""
+    folder = Path(folder)
+    if not (folder / METRICS).exists():
+        raise BirdnbError(f"{folder} holds no finished run: run its training (it goes on where it stopped)")
+    config, labels, metrics = (read_json(folder / name) for name in (CONFIG, LABELS, METRICS))
+    try:
+        history = pd.read_csv(folder / HISTORY)
+    except (OSError, ValueError) as error:
+        raise _damaged(folder / HISTORY, error) from error
+    val, test = (Predictions.load(folder / f"predictions_{side}.npz") for side in ("val", "test"))
+    if val.probabilities.shape[1] != len(labels):
+        raise BirdnbError(
+            f"{folder}: predictions of {val.probabilities.shape[1]} species, {len(labels)} labels: train it again"
+        )
+    return RunResult(config["run"], folder, config, labels, history, metrics, val, test)
+
+
+def load_model(folder: Path | str) -> nn.Module:
+    """The network of a finished run with the weights it kept, on the CPU, in evaluation mode.
+
+    Raises BirdnbError when the run is no network or not finished, or when its weights are damaged or of another run.
+    """
+    folder = Path(folder)
+    if not (folder / METRICS).exists():
+        raise BirdnbError(f"{folder} holds no finished run: run its training (it goes on where it stopped)")
+    config, labels, metrics = (read_json(folder / name) for name in (CONFIG, LABELS, METRICS))
+    if not (folder / BEST).exists():
+        raise BirdnbError(f"{folder} holds no network ({BEST} is missing): load the run of a network, or train it again")
+    if sha256_of(folder / BEST) != metrics["weights_sha256"]:
+        raise BirdnbError(f"{folder / BEST} is damaged or of another run (see weights_sha256 in {METRICS}): train it again")
+    weights, m = safetensors.torch.load_file(folder / BEST), config["settings"]["model"]
+    shapes = {name: value.shape for name, value in weights.items()}
+    # a hub checkpoint brings its own size, base as a rule; only one of yet another size is asked for again
+    for pretrained, size in ((False, m["size"]), (False, "base"), (m["pretrained"], m["size"])):
+        model = build_model(m["name"], len(labels), config["n_frames"], pretrained, size=size)
+        if {name: value.shape for name, value in model.state_dict().items()} == shapes:
+            model.load_state_dict(weights)
+            return model.eval()
+    raise BirdnbError(f"{folder / BEST} does not fit {m['name']} for {len(labels)} species: train it again")
+
+
+def run_config(data: StudyData, run: str, settings: RunSettings | None, device: torch.device, processes: int) -> dict[str, Any]:
+    """What goes into ``config.json``; ``key`` covers what decides the result: settings, seed, labels, split, spectrograms."""
+    plain = dataclasses.asdict(settings) if settings else {"model": {"name": CLASSICAL}}
+    split, weights = data.fingerprint(), _weights_key(settings.model) if settings else None
+    return {
+        "run": run,
+        "key": key_of(plain, data.seed, data.labels, split, weights),
+        "settings": plain,
+        "seed": data.seed,
+        "fold": list(data.fold) if data.fold else None,
+        "profile": data.profile.name,
+        "corpus": {"name": data.corpus.name, "layout": data.corpus.layout, "synthetic": data.corpus.synthetic},
+        "recordings": {side: len(data.side(side)) for side in ("train", "validation", "test")},
+        "split": split,
+        "weights": weights,
+        "cache": data.cache.folder.name,
+        "audio": dataclasses.asdict(data.profile.audio),
+        "n_frames": data.profile.audio.n_frames,
+        "device": device_name(device),
+        "processes": processes,
+        "threads": torch.get_num_threads(),
+        "birdnb": __version__,
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "git_commit": git_commit(),
+    }
+
+
+def prepare_folder(folder: Path, config: dict[str, Any], labels: list[str], again: bool) -> None:
+    """Leave a folder that is finished or can go on, else a fresh one; one line says what is started over, and why.
+
+    A finished run whose configuration changed goes to ``replaced/``. Raises BirdnbError when ``config.json`` is damaged.
+    """
+    before = read_json(folder / CONFIG) if (folder / CONFIG).exists() and not again else None
+    for litter in folder.glob(".tmp-*"):  # what killed processes were writing
+        shutil.rmtree(litter) if litter.is_dir() else litter.unlink()
+    if before is not None and before.get("key") == config["key"]:
+        return
+    if before is not None:
+        kept = f"; the finished run is kept in {folder / REPLACED}" if (folder / METRICS).exists() else ""
+        tqdm.write(f"{config['run']}: {_changes(before, config)}: trained from the start{kept}")
+    _set_aside(folder)
+    write_json(folder / LABELS, labels)
+    write_json(folder / CONFIG, config)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of a run. Raises BirdnbError when it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _damaged(path, error) from error
+
+
+def git_commit() -> str | None:
+    """The commit this copy of birdnb is at, None where git does not know.
+
+    With "+" when what decides results was changed since: the package or its dependencies, not reports or notebooks.
+    """
+    commit = _git("describe", "--always", "--abbrev=12", "--match=")
+    return commit + "+" * bool(_git("status", "--porcelain", "--", "birdnb", "pyproject.toml")) if commit else None
+
+
+def _git(*words: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _set_aside(folder: Path) -> None:
+    """Empty a run's folder; a finished run is copied to ``replaced/`` first. Nothing is lost when it is killed half-way."""
+    files = [path for path in folder.glob("*") if path.is_file()]
+    if (folder / METRICS).exists():
+        copy = folder / ".tmp-replaced"
+        for old in (copy, folder / REPLACED):
+            if old.exists():
+                shutil.rmtree(old)
+        copy.mkdir()
+        for path in files:
+            shutil.copy2(path, copy)
+        os.replace(copy, folder / REPLACED)
+    # metrics.json goes first: what a kill leaves is no finished run; config.json last: then all of this is done again
+    for path in sorted(files, key=lambda path: (path.name == CONFIG) - (path.name == METRICS)):
+        path.unlink()
+
+
+def _weights_key(model: ModelSettings) -> str | None:
+    """A key that changes with the bytes of the local or shipped weights a model starts from, None when there are none."""
+    if model.pretrained == "synthetic":
+        files = [SHIPPED / FILES[model.name]] if model.name in FILES else []
+    elif isinstance(model.pretrained, str) and is_local(model.pretrained):
+        path = Path(model.pretrained).expanduser()
+        files = [path] if path.is_file() else sorted(p for p in path.glob("*") if p.suffix in (".safetensors", ".bin", ".json"))
+    else:
+        return None
+    return key_of([sha256_of(path) for path in files if path.is_file()])
+
+
+def _changes(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """What changed between two configurations, in words."""
+    old, new = _flat(before.get("settings", {})), _flat(now["settings"])
+    changed = [f"{key} {old.get(key)} is now {new.get(key)}" for key in sorted(old | new) if old.get(key) != new.get(key)]
+    if before.get("seed") != now["seed"]:
+        changed.append(f"seed {before.get('seed')} is now {now['seed']}")
+    if before.get("split") != now["split"]:
+        changed.append("the recordings, the split or the spectrograms changed")
+    if before.get("weights") != now["weights"]:
+        changed.append("the weights it starts from changed")
+    more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+    return ", ".join(changed[:3]) + more
+
+
+def _flat(settings: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return {f"{part}.{key}": value for part, values in settings.items() for key, value in values.items()}
+
+
+def _damaged(path: Path, error: Exception) -> BirdnbError:
+    return BirdnbError(f"{path} is missing or damaged ({error}): train the run again with --again, or delete its folder")

@@ -1,0 +1,136 @@
+"""The benchmark: what it compares gives the same results, and its table and JSON say what was measured."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from sound_files import recording, write
+
+from birdnb.benchmark import __main__ as benchmark
+from birdnb.benchmark import extraction, start, training
+from birdnb.benchmark.plain import FRAMES, PlainDataset, plain_lms, plain_loader
+from birdnb.benchmark.rows import Row, best_seconds
+from birdnb.config import AudioSettings
+from birdnb.corpora import open_corpus
+from birdnb.features import cache as cache_module
+from birdnb.features.extract import extract
+from birdnb.features.lms import normalise
+
+AUDIO = AudioSettings()
+
+
+@pytest.fixture(autouse=True)
+def scratch(tmp_path, monkeypatch):
+    monkeypatch.setenv("BIRDNB_ARTIFACTS", str(tmp_path / "artifacts"))
+
+
+@pytest.mark.parametrize(("name", "rate", "channels"), [("a.wav", 22050, 1), ("b.ogg", 32000, 2), ("c.flac", 44100, 1)])
+def test_extraction_equals_the_plain_way(tmp_path, name, rate, channels):
+    sound = recording(20.0, 8.0, 2.0, rate)
+    path = write(tmp_path / name, np.stack([sound] * channels, axis=1) if channels > 1 else sound, rate)
+    found, plain = extract(path, AUDIO), plain_lms(path, AUDIO)
+    assert len(found.lms) >= 1
+    for begin, lms in zip(found.starts, found.lms, strict=True):
+        first = round(begin * AUDIO.sample_rate / AUDIO.hop_length)
+        expected = plain[:, first : first + AUDIO.n_frames]
+        np.testing.assert_allclose(np.maximum(lms, -75), np.maximum(expected, -75), atol=0.01)
+        np.testing.assert_allclose(lms, expected, atol=0.3)  # near the floor, of float32, too
+
+
+def test_the_data_path_equals_the_plain_one(tmp_path):
+    clips = training.random_clips(12)
+    paths = [tmp_path / f"{i}.npy" for i in range(12)]
+    for path, lms in zip(paths, clips.lms.numpy(), strict=True):
+        np.save(path, lms)
+    seen = {}
+    for x, label in plain_loader(PlainDataset(paths, clips.target.tolist()), 5, 0):
+        assert x.shape[1:] == (FRAMES, AUDIO.n_mels)
+        seen |= dict(zip(label.tolist(), x, strict=True))
+    for lms, label in zip(normalise(clips.lms, "standard"), clips.target.tolist(), strict=True):
+        torch.testing.assert_close(seen[label][: AUDIO.n_frames].T, lms, atol=1e-4, rtol=1e-4)
+        assert not seen[label][AUDIO.n_frames :].any()
+
+
+def test_things_are_timed_in_turn():
+    calls = []
+    best = best_seconds({"a": partial(calls.append, "a"), "b": partial(calls.append, "b")}, 3)
+    assert calls == ["a", "b"] * 3
+    assert set(best) == {"a", "b"} and all(0 < seconds < 1 for seconds in best.values())
+
+
+def test_targets():
+    assert Row("x", "s", 1.0).met is None
+    assert Row("x", "s", 9.0, target="at most 10").met and not Row("x", "s", 11.0, target="at most 10").met
+    assert Row("x", "s", 1.0, 9.0, "y", 2.5, "at least 2").met and not Row("x", "s", 5.0, 9.0, "y", 1.5, "at least 2").met
+
+
+def test_a_repeated_corpus_is_a_finished_study(tmp_path, monkeypatch):
+    monkeypatch.setattr(start, "SHARED", 100)
+    corpus = open_corpus(start.repeated_corpus(tmp_path / "artifacts", 250), progress=False)
+    monkeypatch.setattr(cache_module, "extract_all", None)  # nothing is left to extract
+    cache = cache_module.build_cache(corpus, AUDIO, progress=False)
+    assert len(corpus.manifest) == len(cache.index) == 250 and cache.quarantine.empty
+    lms, owner = cache.load_many(["r000003", "r000249"])
+    assert lms.shape == (6, AUDIO.n_mels, AUDIO.n_frames) and owner.tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_start_is_measured_in_a_process_of_its_own(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(start, "rows", partial(start.rows, (1000,), 1))
+    much = np.ones(2**28)  # 2.1 GB here are not those of the process that is measured
+    assert benchmark.main(["load", "--json", str(tmp_path / "speed.json"), "--markdown", str(tmp_path / "speed.md")]) == 0
+    del much
+    written = json.loads((tmp_path / "speed.json").read_text())
+    assert list(written) == ["machine", "load"]
+    assert {"processor", "cores", "gpu", "date", "versions"} <= set(written["machine"])
+    rows = {row["what"]: row for row in written["load"]}
+    assert rows["import birdnb"]["target"] == "at most 0.2" and rows["import birdnb"]["birdnb"] > 0
+    assert rows["start, 1,000 recordings"]["birdnb"] > 0 and rows["start, 1,000 recordings"]["met"] is None
+    assert 0.1 < rows["... peak memory of the process, 1,000 recordings"]["birdnb"] < 2.0
+    assert rows["... audio libraries among it"]["met"] is True
+    out = capsys.readouterr().out
+    page = (tmp_path / "speed.md").read_text()
+    for text in (out, page):
+        assert all(what in text for what in rows) and written["machine"]["processor"] in text
+    assert re.search(r"\| import birdnb \| [\d.]+ s \| – \| – \| at most 0.2 \| (yes|\*\*no\*\*) \|", page)
+
+
+def test_extraction_is_measured_on_what_can_be_read(monkeypatch, tmp_path, capsys):
+    for seed, name in enumerate(["a.ogg", "b.ogg", "c.wav"]):
+        write(tmp_path / f"corpus/finch/{name}", recording(20.0 + seed, 1.0, 1.0, seed=seed))
+    write(tmp_path / "corpus/finch/short.ogg", recording(5.0, 1.0, 1.0, seed=4))
+    (tmp_path / "corpus/finch/d.ogg").write_text("not a sound")
+    monkeypatch.setattr(extraction, "ENOUGH", 1e-6)
+    monkeypatch.setattr(extraction.joblib, "cpu_count", lambda: 2)
+    one, decoding, several, limit = extraction.rows(str(tmp_path / "corpus"), rounds=1)
+    assert "2 recordings of 20 s" in one.what, "the compressed ones that are sound and not short"
+    assert one.ratio == pytest.approx(one.birdnb / one.other)
+    assert decoding.ratio == pytest.approx(decoding.other / decoding.birdnb)
+    assert several.target == "at least 1.8" and several.ratio == pytest.approx(several.birdnb / several.other)
+    assert limit.met is None and limit.ratio == pytest.approx(limit.birdnb / limit.other)
+    assert benchmark.main(["extract", "--corpus", str(tmp_path / "nothing")]) == 2
+    assert re.search("error: the corpus .* does not exist", capsys.readouterr().err)
+
+
+def test_training_is_measured(monkeypatch):
+    from transformers import ASTConfig, ASTForAudioClassification
+
+    config = ASTConfig(num_labels=10, hidden_size=24, num_hidden_layers=1, num_attention_heads=2)
+    monkeypatch.setattr(training, "plain_ast", lambda n_classes: ASTForAudioClassification(config))
+    monkeypatch.setattr(training, "SPECIES", 10)
+    cpu = torch.device("cpu")
+    for row in (training.data_row(cpu, 64, 1), training.step_row(cpu, "tiny", 2, 1)):
+        assert row.birdnb > 0 and row.ratio == pytest.approx(row.birdnb / row.other)
+    speed, absolute, memory = training.loop_rows("tiny", 16, 32, 2.0)
+    assert speed.ratio == pytest.approx(speed.birdnb / 2.0) and absolute.birdnb == speed.birdnb > 0
+    assert memory.birdnb > 0 and memory.target == "at most 6"
+
+
+def test_ctrl_c(monkeypatch, capsys):
+    monkeypatch.setattr(benchmark, "measure", lambda part, corpus: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert benchmark.main(["load"]) == 130
+    assert "interrupted" in capsys.readouterr().err

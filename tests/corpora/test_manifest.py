@@ -1,0 +1,289 @@
+"""The manifest: reading as text, checks of every row, sessions, credits."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from birdnb.corpora import table
+from birdnb.corpora.table import COLUMNS, attribution, check_manifest, license_counts, read_manifest
+from birdnb.files import BirdnbError
+from birdnb.split.sides import groups, sessions
+
+
+def make_table(root: Path, *rows: tuple[str, str, str]) -> pd.DataFrame:
+    """Table of (recording_id, path, species)."""
+    return pd.DataFrame(rows, columns=["recording_id", "path", "species"])
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    for name in ["a.wav", "b.wav", "c.wav", 'it\'s "é" 1.WAV']:
+        (corpus / name).write_bytes(b"sound")
+    (corpus / "folder.wav").mkdir()
+    (tmp_path / "secret.wav").write_bytes(b"private")
+    (corpus / "out.wav").symlink_to(tmp_path / "secret.wav")
+    (corpus / "inside.wav").symlink_to(corpus / "c.wav")
+    (corpus / "circle.wav").symlink_to(corpus / "circle.wav")
+    return corpus
+
+
+def manifest_of(**columns: list[str]) -> pd.DataFrame:
+    n = len(next(iter(columns.values())))
+    table = pd.DataFrame(columns).reindex(columns=COLUMNS, fill_value="")
+    table["recording_id"] = [f"r{i}" for i in range(n)]
+    return table
+
+
+class TestReading:
+    def test_text_stays_text(self, tmp_path):
+        path = tmp_path / "manifest.csv"
+        path.write_bytes(b"\xef\xbb\xbf" + b"recording_id,path,species,date\n007,1e5,NA,\nnull,b,1234,nan\n")
+        table = read_manifest(path)
+        assert table.columns.tolist() == ["recording_id", "path", "species", "date"]
+        assert table.to_numpy().tolist() == [["007", "1e5", "NA", ""], ["null", "b", "1234", "nan"]]
+
+    def test_short_rows_are_filled(self, tmp_path):
+        (tmp_path / "m.csv").write_text("recording_id,path,species\na,b\n")
+        assert read_manifest(tmp_path / "m.csv").to_numpy().tolist() == [["a", "b", ""]]
+
+    @pytest.mark.parametrize(
+        ("content", "said"),
+        [
+            (b"", "is empty"),
+            ("recording_id,path,species\na,b,M\u00f6we\n".encode("latin-1"), "not UTF-8"),
+            (b"recording_id;path;species\na;b;c\n", "semicolons"),
+            (b"recording_id\tpath\tspecies\na\tb\tc\n", "tabs"),
+            (b"recording_id,path,species, species\na,b,c,d\n", "two columns called 'species'"),
+            (b'a,b\n"x,y\n', "not a CSV table"),
+            (b"a,b\n1,2,3,4\n1,2\n", "not a CSV table"),
+        ],
+    )
+    def test_what_is_no_table_is_said(self, tmp_path, content, said):
+        (tmp_path / "m.csv").write_bytes(content)
+        with pytest.raises(BirdnbError, match=said) as caught:
+            read_manifest(tmp_path / "m.csv")
+        assert "m.csv" in str(caught.value)
+
+    def test_missing(self, tmp_path):
+        with pytest.raises(BirdnbError, match="is missing"):
+            read_manifest(tmp_path / "m.csv")
+
+
+class TestChecks:
+    @pytest.mark.parametrize(
+        ("row", "reason"),
+        [
+            (("../../x", "a.wav", "S"), "not safe"),
+            ((".hidden", "a.wav", "S"), "not safe"),
+            (("-rf", "a.wav", "S"), "not safe"),
+            (("a/b", "a.wav", "S"), "not safe"),
+            (("a\\b", "a.wav", "S"), "not safe"),
+            (("a\x00b", "a.wav", "S"), "not safe"),
+            (("c:d", "a.wav", "S"), "not safe"),
+            (("x" * 300, "a.wav", "S"), "not safe"),
+            (("", "a.wav", "S"), "recording_id is empty"),
+            (("r", "a.wav", ""), "species is empty"),
+            (("r", "a.wav", "   "), "species is empty"),
+            (("r", "a.wav", "Mystery mystery"), "names no species"),
+            (("r", "", "S"), "path is empty"),
+            (("r", "/etc/passwd", "S"), "absolute"),
+            (("r", "C:\\birds\\a.wav", "S"), "absolute"),
+            (("r", "../secret.wav", "S"), "leads out"),
+            (("r", "folder.wav/../../secret.wav", "S"), "leads out"),
+            (("r", "out.wav", "S"), "symbolic link that leads out"),
+            (("r", "circle.wav", "S"), "missing|cannot be followed"),
+            (("r", "nothing.wav", "S"), "file is missing"),
+            (("r", "folder.wav", "S"), "is a folder"),
+            (("r", "a\x00.wav", "S"), "cannot be followed"),
+            (("r", "n" * 5000, "S"), "cannot be followed|missing"),
+        ],
+    )
+    def test_each_fault_has_its_reason_and_spares_the_others(self, root, row, reason):
+        manifest, left_out = check_manifest(make_table(root, row, ("good", "b.wav", "S")), root)
+        assert manifest["recording_id"].tolist() == ["good"]
+        assert len(left_out) == 1
+        assert pd.Series(left_out["reason"]).str.contains(reason).all(), left_out["reason"].tolist()
+        assert left_out["path"].tolist() == [row[1]]
+
+    def test_odd_but_fine(self, root):
+        rows = [("a b é", 'it\'s "é" 1.WAV', "NA"), ("1234", "inside.wav", "1234"), ("x.y-z_1", "./a.wav", "Mysteria's bird")]
+        manifest, left_out = check_manifest(make_table(root, *rows), root)
+        assert left_out.empty
+        assert manifest["species"].tolist() == ["NA", "1234", "Mysteria's bird"]
+        assert manifest.columns.tolist() == COLUMNS
+        assert (manifest[COLUMNS[3:]] == "").all(axis=None)
+
+    def test_repeated_ids_also_in_other_capitals(self, root):
+        rows = [("XC1", "a.wav", "S"), ("xc1", "b.wav", "S"), ("XC1", "c.wav", "S")]
+        manifest, left_out = check_manifest(make_table(root, *rows), root)
+        assert manifest["path"].tolist() == ["a.wav"]
+        assert left_out["reason"].str.contains("used already").tolist() == [True, True]
+
+    def test_a_refused_row_does_not_use_up_its_id(self, root):
+        manifest, _ = check_manifest(make_table(root, ("r", "nothing.wav", "S"), ("r", "a.wav", "S")), root)
+        assert manifest["path"].tolist() == ["a.wav"]
+
+    def test_same_file_twice(self, root):
+        rows = [("1", "a.wav", "S"), ("2", "./a.wav", "S"), ("3", "c.wav", "S"), ("4", "inside.wav", "T"), ("5", "b.wav", "T")]
+        manifest, left_out = check_manifest(make_table(root, *rows), root)
+        assert manifest["recording_id"].tolist() == ["1", "5"]
+        assert dict(zip(left_out["recording_id"], left_out["reason"], strict=True)) == {
+            "2": "the same file is listed already (as '1')",
+            "3": "label conflict: the same file is listed as S and as T",
+            "4": "label conflict: the same file is listed as S and as T",
+        }
+
+    def test_a_required_column_is_missed(self, root):
+        with pytest.raises(BirdnbError, match="no column 'species'"):
+            check_manifest(make_table(root).drop(columns="species"), root)
+
+    def test_a_corpus_behind_a_link_is_fine(self, root, tmp_path):
+        (tmp_path / "link").symlink_to(root)
+        manifest, left_out = check_manifest(make_table(root, ("r", "a.wav", "S")), tmp_path / "link")
+        assert len(manifest) == 1
+        assert left_out.empty
+
+    def test_missing_values_of_another_reader_are_taken_as_empty(self, root):
+        table = make_table(root, ("r", "a.wav", "S")).assign(recordist=[None], quality=[float("nan")])
+        manifest, _ = check_manifest(table, root)
+        assert manifest.loc[0, ["recordist", "quality"]].tolist() == ["", ""]
+
+
+class TestSessions:
+    def test_recordist_date_and_place(self):
+        manifest = manifest_of(
+            recordist=["Ann", "Ann", "Ann", "ann ", "Bo"],
+            date=["2020-05-01", "2020-05-01", "2020-05-02", "2020-05-01", "2020-05-01"],
+            locality=["Kew", "Hyde", "Kew", "KEW", "Kew"],
+        )
+        session = sessions(manifest).tolist()
+        assert session[0] == session[3]
+        assert len(set(session)) == 4
+        assert session[0] == "ann | 2020-05-01 | kew"
+
+    @pytest.mark.parametrize("date", ["", "0000-00-00", "2020-00-00", "2020-05-00", "2020", "2020-05"])
+    def test_one_undated_recording_makes_one_session_of_its_recordist(self, date):
+        manifest = manifest_of(
+            recordist=["Ann", "Ann", "Ann", "Bo", "Bo"],
+            date=["2020-05-01", date, "2020-05-02", "2020-05-01", "2020-05-02"],
+            locality=["Kew", "Kew", "Hyde", "Kew", "Kew"],
+        )
+        session = sessions(manifest).tolist()
+        assert len(set(session[:3])) == 1
+        assert len(set(session)) == 3
+
+    def test_one_unplaced_recording_makes_one_session_of_its_day(self):
+        manifest = manifest_of(
+            recordist=["Ann"] * 4,
+            date=["2020-05-01", "2020-05-01", "2020-05-01", "2020-05-02"],
+            locality=["Kew", "", "Hyde", "Kew"],
+        )
+        session = sessions(manifest).tolist()
+        assert len(set(session[:3])) == 1
+        assert session[3] != session[0]
+
+    @pytest.mark.parametrize("behind", [" 06:03", "T06:03:00Z", "t0603", " 6h05"])
+    def test_a_time_of_day_makes_no_session(self, behind):
+        manifest = manifest_of(
+            recordist=["Ann"] * 3, date=["2020-05-01", f"2020-05-01{behind}", "2020-05-02"], locality=["Kew"] * 3
+        )
+        session = sessions(manifest).tolist()
+        assert session[0] == session[1] == "ann | 2020-05-01 | kew" != session[2]
+
+    def test_unknown_recordist(self):
+        manifest = manifest_of(
+            recordist=[""] * 6, date=["", "", "2020-05-01", "2020-05-01", "", ""], locality=["", "", "Kew", "Kew", "Kew", "Kew"]
+        )
+        session = sessions(manifest).tolist()
+        assert session[0] != session[1]
+        assert session[2] == session[3] != session[4] == session[5]
+        assert len(set(session)) == 4
+
+    def test_groups(self):
+        manifest = manifest_of(recordist=["Ann", "ANN", "", ""], date=["2020-05-01", "2020-05-02"] * 2, locality=["Kew"] * 4)
+        assert groups(manifest, "recording").tolist() == ["r0", "r1", "r2", "r3"]
+        assert groups(manifest, "session").nunique() == 4
+        by_recordist = groups(manifest, "recordist")
+        assert by_recordist[0] == by_recordist[1]
+        assert by_recordist.nunique() == 3
+        with pytest.raises(BirdnbError, match="group_by"):
+            groups(manifest, "moon")
+
+
+class TestCredits:
+    def test_licences(self):
+        licences = [
+            "https://creativecommons.org/licenses/by-nc-sa/4.0/",
+            "https://creativecommons.org/licenses/by-nc-nd/2.5/",
+            "Creative Commons Attribution-NonCommercial-ShareAlike 3.0",
+            "Creative Commons Attribution-NonCommercial-NoDerivs 2.5",
+            "CC BY 4.0",
+            "CC BY-ND 4.0",
+            "",
+            "",
+        ]
+        manifest = manifest_of(license=licences)
+        counts = license_counts(manifest).set_index("license")
+        assert counts.loc["not stated", "recordings"] == 2
+        assert counts["recordings"].sum() == 8
+        assert counts["no_derivatives"].reindex([*licences[:6], "not stated"]).tolist() == [
+            False,
+            True,
+            False,
+            True,
+            False,
+            True,
+            False,
+        ]
+        assert (
+            counts["non_commercial"].reindex([*licences[:6], "not stated"]).tolist() == [True, True, True, True] + [False] * 3
+        )
+
+    def test_attribution(self):
+        manifest = manifest_of(species=["S", "T"], recordist=["Ann", "Bo"], license=["CC BY", ""], url=["u", "v"])
+        credit = attribution(manifest)
+        assert credit.columns.tolist() == ["recording_id", "species", "recordist", "license", "url"]
+        assert credit.loc[0].tolist() == ["r0", "S", "Ann", "CC BY", "u"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_folder_that_may_not_be_entered(root):
+    closed = root / "closed"
+    closed.mkdir()
+    (closed / "a.wav").write_bytes(b"x")
+    closed.chmod(0)
+    try:
+        manifest, left_out = check_manifest(make_table(root, ("r", "closed/a.wav", "S"), ("g", "a.wav", "S")), root)
+        assert manifest["recording_id"].tolist() == ["g"]
+        assert len(left_out) == 1
+    finally:
+        closed.chmod(0o755)
+
+
+def test_the_quick_look_at_a_path_agrees_with_the_close_one(tmp_path):
+    root = tmp_path / "corpus"
+    for folder in (root / "a/b", tmp_path / "outside"):
+        folder.mkdir(parents=True)
+        for name in ("x.wav", " y.wav", "c:d.wav"):
+            (folder / name).write_text("sound")
+    (root / "a/link.wav").symlink_to(root / "a/b/x.wav")
+    (root / "a/leak.wav").symlink_to(tmp_path / "outside/x.wav")
+    (root / "inner").symlink_to(root / "a/b")
+    (root / "outer").symlink_to(tmp_path / "outside")
+    (root / "circle").symlink_to(root / "circle")
+    folders: dict[str, str] = {}
+    ordinary = {}
+    for path in ("a/b/none.wav", "a/b/x.wav", "a/b/ y.wav", "a/b/c:d.wav", "a/b", "a/b/", "a/b/.", "a//b/x.wav", "./a/b/x.wav",
+                 "a/../a/b/x.wav", "../outside/x.wav", "a/link.wav", "a/leak.wav", "inner/x.wav", "outer/x.wav", "circle/x.wav",
+                 str(root / "a/b/x.wav"), "", " ", "a\0/x.wav", "a/b/x\0.wav", "n" * 300 + "/x.wav", "/"):  # fmt: skip
+        if found := table._ordinary_file(path, root.resolve(), folders):
+            assert table.path_fault(path, root.resolve()) == ""
+            assert found == str((root / path).resolve())
+            ordinary[path] = found
+    assert {"a/b/x.wav", "a/b/ y.wav", "a//b/x.wav", "./a/b/x.wav", "inner/x.wav"} == set(ordinary)

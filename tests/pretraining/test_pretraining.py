@@ -1,0 +1,302 @@
+"""Pretraining on invented song: clips that depend on their number only, a loop that survives kills, weights that load."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import librosa
+import numpy as np
+import pytest
+import safetensors.torch
+import scipy.signal
+import torch
+
+from birdnb.config import AudioSettings
+from birdnb.files import BirdnbError
+from birdnb.models import build_model, weights
+from birdnb.pretraining import __main__ as pretraining
+from birdnb.pretraining import clips as clips_module
+from birdnb.pretraining import loop as pretraining_loop
+from birdnb.pretraining.clips import InventedClips, batches, hold
+from birdnb.pretraining.loop import Budget, Pretrainer, Pretraining
+from birdnb.synthetic import demo
+from birdnb.synthetic.song import Song
+
+ROOT = Path(__file__).resolve().parents[2]
+AUDIO = AudioSettings()
+
+
+@pytest.fixture(autouse=True)
+def one_thread_and_own_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("BIRDNB_ARTIFACTS", str(tmp_path / "artifacts"))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def banded(monkeypatch):
+    """Clips that are made in no time: a species is louder in bands of its own."""
+
+    def item(clips: InventedClips, i: int) -> tuple[np.ndarray, int]:
+        rng = np.random.default_rng([clips.seed, len(clips.side), i])
+        species = int(rng.integers(clips.species))
+        lms = rng.normal(-60, 6, (128, 173)).astype(np.float16)
+        lms[10 + 20 * species : 30 + 20 * species, ::3] += np.float16(20)
+        return lms, species
+
+    monkeypatch.setattr(InventedClips, "__getitem__", item)
+
+
+def task(model: str = "mfcc", species: int = 4, **train: object) -> Pretraining:
+    run, audio = pretraining.settings_for(model, batch_size=8, **train)
+    return Pretraining(run, audio, species, seed=3)
+
+
+def trained(what: Pretraining, budget: Budget, workers: int = 0) -> tuple[list[dict], dict[str, torch.Tensor]]:
+    pretrainer = Pretrainer(what, budget, "test", workers=workers, held_out=16)
+    return pretrainer.run(progress=False), pretrainer.model.state_dict()
+
+
+def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], rtol=0, atol=0)
+
+
+def test_clips_depend_on_seed_side_and_number_only() -> None:
+    clips = InventedClips(AUDIO, species=50, seed=3)
+    direct = [clips[i] for i in range(4, 10)]
+    for workers in (0, 2):
+        made = list(batches(clips, range(4, 10), 4, workers))
+        assert [len(species) for _, species in made] == [4, 2]
+        lms, species = (torch.cat(part) for part in zip(*made, strict=True))
+        assert lms.shape == (6, 128, 173) and lms.dtype == torch.float16
+        np.testing.assert_array_equal(lms, np.stack([lms for lms, _ in direct]))
+        assert species.tolist() == [number for _, number in direct]
+    held_out, _ = hold(InventedClips(AUDIO, 50, 3, "validation"), 5, 4, 0)
+    assert held_out.shape == (5, 128, 173)
+    assert not np.array_equal(held_out[4], direct[0][0])
+    assert not np.array_equal(InventedClips(AUDIO, 50, seed=4)[4][0], direct[0][0])
+
+
+def test_clips_are_log_mel_as_librosa_makes_it(monkeypatch) -> None:
+    waveform = np.random.default_rng(0).normal(0, 0.1, 88200 + 2048).astype(np.float32)
+    asked = []
+
+    def sound(species, rng, seconds, sample_rate, others):
+        asked.append(round(seconds * sample_rate))
+        return Song(waveform, np.zeros((0, 2)))
+
+    monkeypatch.setattr(clips_module, "invent_clip", sound)
+    lms, _ = InventedClips(AUDIO, species=9, seed=0)[0]
+    sos = scipy.signal.butter(4, 500, "highpass", fs=22050, output="sos")
+    power = librosa.feature.melspectrogram(
+        y=scipy.signal.sosfilt(sos, waveform), sr=22050, n_fft=2048, hop_length=512, n_mels=128, center=False
+    )
+    assert asked == [len(waveform)]
+    np.testing.assert_allclose(lms, librosa.power_to_db(power, ref=1.0, top_db=None), atol=0.07)  # float16
+
+
+def test_species_are_never_those_of_the_demo_corpus(monkeypatch) -> None:
+    sung = []
+    species_for = clips_module.species_for
+
+    def noted(namespace: str, index: int):
+        sung.append(species_for(namespace, index))
+        return sung[-1]
+
+    monkeypatch.setattr(clips_module, "species_for", noted)
+    monkeypatch.setattr(clips_module, "_species", lambda number: noted(clips_module.NAMESPACE, number))
+    labels = [InventedClips(AUDIO, 30, seed)[0][1] for seed in range(12)]
+    assert len(set(labels)) > 6 and max(labels) < 30
+    demonstrated = [demo.demo_species(i) for i in range(12)]
+    assert len(sung) > 12
+    assert not {bird.identity for bird in sung} & {bird.identity for bird in demonstrated}
+    assert not {note for bird in sung for note in bird.syllables} & {note for bird in demonstrated for note in bird.syllables}
+
+
+def test_it_learns_and_the_curve_says_so(banded) -> None:
+    rows, _ = trained(task(lr=5e-3), Budget(clips=320))
+    assert [row["clips"] for row in rows] == [0, *range(32, 321, 32)]
+    assert rows[0]["loss"] is None and rows[-1]["loss"] < rows[1]["loss"]
+    assert rows[-1]["validation_accuracy"] > 0.9
+
+
+def test_a_budget_of_time_stretches_the_schedule(banded, monkeypatch) -> None:
+    now = iter(np.arange(0, 1e6, 0.25))
+    monkeypatch.setattr(pretraining_loop, "time", SimpleNamespace(perf_counter=lambda: next(now)))
+    rates, step = [], Pretrainer._step
+
+    def noted(self, lms, species):
+        step(self, lms, species)
+        rates.append(self.optimizer.param_groups[0]["lr"])
+
+    monkeypatch.setattr(Pretrainer, "_step", noted)
+    monkeypatch.setattr(pretraining_loop, "WARM_UP", 3)
+    rows, _ = trained(task(), Budget(clips=None, seconds=120.0))
+    assert len(rows) == 11 and 1.9 < rows[-1]["minutes"] < 2.05  # to within a batch
+    assert rates[0] == pytest.approx(1e-3 / 3, rel=0.1)
+    assert max(rates) == pytest.approx(1e-3, rel=0.05)
+    assert rates[-1] < 2e-5
+    assert Budget(clips=100, seconds=60).share(50, 45) == 0.75
+    assert Budget(clips=100).share(50, 10**9) == 0.5
+
+
+def test_ctrl_c_leaves_a_state_from_which_it_goes_on(banded, monkeypatch) -> None:
+    what, budget = task(), Budget(clips=100)
+    whole = trained(what, budget)
+    Pretrainer(what, budget, "test", workers=0, held_out=16).forget()
+    step = Pretrainer._step
+
+    def interrupted(self, lms, species):
+        if self.clips == 40:
+            os.kill(os.getpid(), signal.SIGINT)
+        step(self, lms, species)
+
+    monkeypatch.setattr(Pretrainer, "_step", interrupted)
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        trained(what, budget)
+    assert signal.getsignal(signal.SIGINT) is handler
+    monkeypatch.setattr(Pretrainer, "_step", step)
+    resumed = Pretrainer(what, budget, "test", workers=0, held_out=16)
+    assert resumed.state.exists()
+    rows = resumed.run(progress=False)
+    assert_same(resumed.model.state_dict(), whole[1])
+    assert [{**row, "minutes": 0} for row in rows] == [{**row, "minutes": 0} for row in whole[0]]
+
+
+KILLED = """
+import sys; sys.path.insert(0, {tests!r})
+from test_pretraining import *
+pretraining_loop.SAVE_SECONDS = 0.0
+torch.set_num_threads(1)
+trained(task(), Budget(clips=48), workers=1)
+"""
+
+
+def test_killed_it_goes_on_as_if_it_were_not(tmp_path) -> None:
+    what, folder = task(), tmp_path / "artifacts" / "pretraining"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
+    process = subprocess.Popen([sys.executable, "-c", KILLED.format(tests=str(ROOT / "tests"))], env=environment)
+    patience = time.monotonic() + 120
+    while not list(folder.glob("test-*.pt")) and process.poll() is None and time.monotonic() < patience:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    state = folder / f"test-{what.key}.pt"
+    assert 8 <= torch.load(state, weights_only=True)["clips"] < 48
+    resumed = trained(what, Budget(clips=48))
+    state.unlink()
+    whole = trained(what, Budget(clips=48))
+    assert_same(resumed[1], whole[1])
+    assert [row["loss"] for row in resumed[0]] == [row["loss"] for row in whole[0]]
+
+
+@pytest.mark.parametrize(("model", "limit"), [("ast", 10e6), ("efficientnet_b2", 20e6)])
+def test_the_command_writes_what_pretrained_synthetic_loads(model, limit, tmp_path, monkeypatch, banded) -> None:
+    monkeypatch.setattr(weights, "SHIPPED", tmp_path)
+    kept = {}
+
+    def keep(path, network):
+        kept.update({name: value.clone() for name, value in network.state_dict().items()})
+        return weights.save_weights(path, network)
+
+    monkeypatch.setattr(pretraining, "save_weights", keep)
+    out = tmp_path / pretraining.FILES[model]
+    options = ["--model", model, "--clips", "8", "--batch-size", "8", "--species", "5", "--held-out", "4", "--threads", "1"]
+    assert pretraining.main([*options, "--workers", "0", "--out", str(out)]) == 0
+    stored = safetensors.torch.load_file(out)
+    assert out.stat().st_size < limit
+    assert {value.dtype for value in stored.values()} <= {torch.float16, torch.int64}
+    loaded = build_model(model, 3, 200, "synthetic")
+    prefix = "head." if model == "ast" else "backbone.classifier."
+    assert kept and not any(name.startswith(prefix) for name in stored)
+    for name, value in loaded.state_dict().items():
+        if not name.startswith(prefix) and value.shape == kept[name].shape:
+            torch.testing.assert_close(value, kept[name], rtol=1e-3, atol=1e-4, msg=name)
+    assert loaded(torch.randn(2, 128, 200)).shape == (2, 3)
+    assert not list((tmp_path / "artifacts" / "pretraining").glob("*"))
+    check_card(out.with_suffix(".md").read_text(), stored, model, tmp_path)
+
+
+def test_it_goes_on_from_other_weights_and_the_card_says_so(tmp_path, banded) -> None:
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    options = ["--model", "ast", "--clips", "8", "--batch-size", "8", "--species", "5", "--held-out", "4", "--workers", "0"]
+    assert pretraining.main([*options, "--out", str(first)]) == 0
+    further = ["--lr", "1e-12", "--seed", "8", "--pretrained", str(first), "--out", str(second)]
+    assert pretraining.main([*options, *further]) == 0
+    before, after = safetensors.torch.load_file(first), safetensors.torch.load_file(second)
+    for name in before:
+        if not name.endswith(("running_mean", "running_var", "num_batches_tracked")):
+            torch.testing.assert_close(after[name], before[name], rtol=1e-3, atol=1e-4, msg=name)
+    card = second.with_suffix(".md").read_text()
+    begun = next(line for line in card.splitlines() if line.startswith("| begun from"))
+    assert hashlib.sha256(first.read_bytes()).hexdigest() in begun and "--seed 7" in begun and str(tmp_path) not in card
+    assert "begun from" not in first.with_suffix(".md").read_text()
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "0.5", "60", "nan", "long"])
+def test_clips_have_a_sensible_length(seconds, capsys) -> None:
+    with pytest.raises(SystemExit):
+        pretraining.main(["--model", "ast", "--clip-seconds", seconds])
+    assert f"'{seconds}' is not a number of seconds from 1 to 10" in capsys.readouterr().err
+
+
+def test_a_try_out_does_not_overwrite_the_shipped_checkpoint(tmp_path, monkeypatch, banded, capsys) -> None:
+    monkeypatch.setattr(pretraining, "pretrain", lambda what, budget, out, **more: pytest.fail(f"{out} of {what}"))
+    with pytest.raises(pytest.fail.Exception, match=str(tmp_path / "artifacts" / "pretraining" / "ast_tiny.safetensors")):
+        pretraining.main(["--model", "ast", "--pretrained", "false"])
+    with pytest.raises(SystemExit):
+        pretraining.main(["--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "(default: None)" not in said and "(default: False)" not in said and said.count("(default: 64)") == 1
+
+
+def check_card(card: str, stored: dict[str, torch.Tensor], model: str, folder: Path) -> None:
+    """Nothing private, nothing wrong."""
+    assert str(folder) not in card and str(ROOT) not in card
+    assert len(socket.gethostname()) < 6 or socket.gethostname() not in card
+    command = next(line.split("`")[1] for line in card.splitlines() if line.startswith("| command"))
+    again = pretraining._parser().parse_args(shlex.split(command)[3:])
+    assert (again.model, again.species, again.clips, again.seed, again.held_out) == (model, 5, 8, 7, 4)
+    assert again.clip_seconds == 4.0 and again.pretrained is False
+    learned = ("running_mean", "running_var", "num_batches_tracked", "input_scale")
+    parameters = sum(value.numel() for name, value in stored.items() if not name.endswith(learned))
+    assert f"{parameters / 1e6:.2f} million" in card
+    assert "chance is\n20.00 %" in card and "| 0 |" in card and "| 8 |" in card and "CC0" in card
+
+
+def test_errors_are_one_line(tmp_path, capsys, banded) -> None:
+    what = task("ast")
+    state = tmp_path / "artifacts" / "pretraining" / f"x-{what.key}.pt"
+    state.parent.mkdir(parents=True)
+    state.write_bytes(b"not a state")
+    options = ["--model", "ast", "--species", "4", "--batch-size", "8", "--seed", "3", "--out", str(tmp_path / "x.safetensors")]
+    assert pretraining.main([*options, "--workers", "0"]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {state} is damaged")
+    for number, value in (("--clips", "0"), ("--seed", "-1")):
+        with pytest.raises(SystemExit):
+            pretraining.main(["--model", "ast", number, value])
+    with pytest.raises(BirdnbError, match="no run with the model 'resnet'"):
+        pretraining.settings_for("resnet")
+
+
+@pytest.mark.parametrize("name", ["w.md", "weights", "folder.safetensors", "file/w.safetensors"])
+def test_where_weights_cannot_go_is_told_before_training(name, tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(pretraining, "Pretrainer", None)
+    (tmp_path / "folder.safetensors").mkdir()
+    (tmp_path / "file").touch()
+    assert pretraining.main(["--model", "ast", "--out", str(tmp_path / name)]) == 2
+    assert f"the weights cannot go to {tmp_path / name}" in capsys.readouterr().err

@@ -1,0 +1,235 @@
+"""Run folders: what is in them, when a run is loaded, started over or refused, and damaged files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from small_study import settings, small_study
+
+from birdnb.config import ModelSettings
+from birdnb.data import Clips
+from birdnb.evaluation.predictions import predict
+from birdnb.files import BirdnbError
+from birdnb.training import __main__ as training
+from birdnb.training import runs
+
+
+@pytest.fixture(autouse=True)
+def _scratch(tmp_path, monkeypatch):
+    monkeypatch.setenv("BIRDNB_ARTIFACTS", str(tmp_path / "artifacts"))
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run of the small study, to be copied by those who change it: (data, artifacts folder)."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("finished")
+        patch.setenv("BIRDNB_ARTIFACTS", str(folder))
+        data = small_study()
+        training.train_run(data, "run", progress=False)
+        return data, folder
+
+
+@pytest.fixture
+def done(finished, tmp_path, monkeypatch):
+    """The finished run's data and a copy of its folder."""
+    data, folder = finished
+    subprocess.run(["cp", "-r", str(folder), str(tmp_path / "copy")], check=True)
+    monkeypatch.setenv("BIRDNB_ARTIFACTS", str(tmp_path / "copy"))
+    return data, runs.run_folder(data, "run")
+
+
+def test_a_run_folder_holds_everything(done):
+    data, folder = done
+    names = {"config.json", "labels.json", "history.csv", "best.safetensors", "metrics.json"}
+    assert {p.name for p in folder.iterdir()} == names | {"predictions_val.npz", "predictions_test.npz"}
+    result = runs.load_run(folder)
+    assert result.labels == data.labels and result.name == "run" and len(result.history) == 3
+    assert result.test.recording_ids == data.side("test") and result.val.recording_ids == data.side("validation")
+    assert result.config["settings"] == dataclasses.asdict(data.profile.runs["run"]) and result.config["seed"] == 7
+    assert {"epochs", "best_epoch", "seconds", "parameters", "pretrained", "train", "val", "test"} <= set(result.metrics)
+    assert result.metrics["val"]["accuracy"] == (result.val.predicted == result.val.targets).mean()
+    assert result.metrics["seconds"] == pytest.approx(result.history["seconds"].sum())
+
+
+def test_the_model_of_a_run_predicts_what_the_run_did(done):
+    data, folder = done
+    found = predict(runs.load_model(folder), data.clips("test"), "standard")
+    np.testing.assert_allclose(found.probabilities, runs.load_run(folder).test.probabilities, atol=1e-6)
+
+
+def test_the_model_of_a_run_that_began_with_a_checkpoint_of_another_size(tmp_path):
+    from transformers import ASTConfig, ASTForAudioClassification
+
+    size = {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    ASTForAudioClassification(ASTConfig(**size, max_length=1024, num_labels=527)).save_pretrained(tmp_path / "checkpoint")
+    model = ModelSettings(name="ast", pretrained=str(tmp_path / "checkpoint"))
+    data, run = small_study(), replace(settings(epochs=1), model=model)
+    result = training.train_run(data, "run", run, progress=False)
+    found = predict(runs.load_model(result.folder), data.clips("test"), "standard")
+    np.testing.assert_allclose(found.probabilities, result.test.probabilities, atol=1e-6)
+
+
+def test_a_finished_run_is_loaded_and_a_changed_one_is_trained_from_the_start(done, monkeypatch, capsys):
+    data, folder = done
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "fit", None)
+        assert training.train_run(data, "run").metrics == json.loads((folder / "metrics.json").read_text())
+    assert capsys.readouterr().out == ""
+    old = (folder / "best.safetensors").read_bytes()
+    result = training.train_run(data, "run", settings(epochs=1), progress=False)
+    assert result.metrics["epochs"] == 1
+    said = capsys.readouterr().out
+    assert "run: train.epochs 3 is now 1: trained from the start; the finished run is kept in" in said
+    assert (folder / "replaced" / "best.safetensors").read_bytes() == old
+    assert runs.load_run(folder / "replaced").metrics["epochs"] == 3
+    again = training.train_run(data, "run", settings(epochs=1), progress=False, again=True)
+    assert again.config["key"] == result.config["key"] and runs.load_run(folder / "replaced").metrics["epochs"] == 1
+
+
+def test_an_unfinished_run_with_changed_settings_starts_over(done, capsys):
+    data, folder = done
+    (folder / "metrics.json").unlink()
+    (folder / "last.pt").write_bytes(b"state of the old settings")
+    (folder / ".tmp-killed.pt").write_bytes(b"half a state")
+    result = training.train_run(data, "run", settings(epochs=1, lr_head=1e-4), progress=False)
+    assert result.metrics["epochs"] == 1 and not (folder / "replaced").exists()
+    assert "train.epochs 3 is now 1, train.lr_head 0.003 is now 0.0001: trained from the start" in capsys.readouterr().out
+    assert not list(folder.glob(".tmp-*")) and not (folder / "last.pt").exists()
+
+
+def test_what_a_run_depends_on(finished):
+    data, _ = finished
+
+    def key(study=data, run=None):
+        return runs.run_config(study, "run", run or settings(), torch.device("cpu"), 1)["key"]
+
+    moved = data.table.assign(side=data.table["side"].to_list()[::-1])
+    other_sound = small_study()
+    other_sound.cache.index = other_sound.cache.index.assign(sha256="0")
+    changed = [
+        key(replace(data, seed=8)), key(replace(data, table=moved)), key(replace(data, labels=data.labels[::-1])),
+        key(other_sound), key(run=settings(lr_head=1.0)),
+    ]  # fmt: skip
+    assert len({key(), *changed}) == 6 and key(small_study()) == key()
+
+
+def test_local_weights_are_part_of_the_configuration(tmp_path):
+    (tmp_path / "w.safetensors").write_bytes(b"1")
+    model = replace(settings().model, pretrained=str(tmp_path / "w.safetensors"))
+    before = runs._weights_key(model)
+    (tmp_path / "w.safetensors").write_bytes(b"2")
+    assert runs._weights_key(model) != before and runs._weights_key(settings().model) is None
+
+
+def test_shipped_weights_count_for_their_own_model_only(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "SHIPPED", tmp_path)
+    for name in ("ast_tiny", "efficientnet_b2"):
+        (tmp_path / f"{name}.safetensors").write_bytes(b"1")
+    models = [ModelSettings(name, "synthetic") for name in ("ast", "efficientnet_b2")]
+    before = [runs._weights_key(model) for model in models]
+    (tmp_path / "efficientnet_b2.safetensors").write_bytes(b"2")
+    after = [runs._weights_key(model) for model in models]
+    assert after[0] == before[0] and after[1] != before[1]
+
+
+def test_damaged_run_folders_are_refused_with_the_file(done):
+    data, folder = done
+    weights = bytearray((folder / "best.safetensors").read_bytes())
+    weights[-3] ^= 1
+    (folder / "best.safetensors").write_bytes(weights)
+    with pytest.raises(BirdnbError, match=r"best\.safetensors is damaged or of another run"):
+        runs.load_model(folder)
+    for name, damage in (
+        ("predictions_test.npz", b"PK"),
+        ("history.csv", b""),
+        ("metrics.json", b"{"),
+        ("labels.json", b'["a"]'),
+    ):
+        good = (folder / name).read_bytes()
+        (folder / name).write_bytes(damage)
+        with pytest.raises(BirdnbError, match=f"{name}|{folder.name}"):
+            training.train_run(data, "run")
+        (folder / name).write_bytes(good)
+    (folder / "config.json").write_bytes(b"{")
+    with pytest.raises(BirdnbError, match=r"config\.json is missing or damaged.*--again"):
+        training.train_run(data, "run")
+    with pytest.raises(BirdnbError, match="holds no finished run"):
+        runs.load_run(folder / "nothing")
+
+
+def test_training_does_not_see_the_test_labels(done, tmp_path, monkeypatch):
+    _, folder = done
+    lied = small_study()
+    test = lied.table["side"] == "test"
+    lied.table.loc[test, "species"] = np.random.default_rng(0).permutation(lied.table.loc[test, "species"])
+    monkeypatch.setenv("BIRDNB_ARTIFACTS", str(tmp_path / "lied"))
+    result = training.train_run(lied, "run", progress=False)
+    assert (result.folder / "best.safetensors").read_bytes() == (folder / "best.safetensors").read_bytes()
+    assert result.metrics["test"]["accuracy"] < runs.load_run(folder).metrics["test"]["accuracy"]
+
+
+def test_the_classical_reference_is_a_run_like_any_other(tmp_path):
+    data = small_study()
+    result = training.train_run(data, "classical_mfcc")
+    assert result.metrics["test"]["accuracy"] > 0.5 and result.metrics["epochs"] == 1
+    assert result.test.recording_ids == data.side("test") and (result.folder / "model.npz").exists()
+    with pytest.raises(BirdnbError, match="holds no network"):
+        runs.load_model(result.folder)
+
+
+def test_recording_probabilities_are_the_mean_over_their_clips():
+    clips = Clips(torch.zeros(6, 1, 1), torch.tensor([0, 0, 1, 1, 2, 2]), torch.tensor([0, 0, 1, 1, 2, 2]), ["a", "b", "c"])
+    p = np.random.default_rng(0).dirichlet(np.ones(3), 6)
+    found = training._by_recording(clips, p)
+    np.testing.assert_allclose(found.probabilities, [(p[0] + p[1]) / 2, (p[2] + p[3]) / 2, (p[4] + p[5]) / 2], rtol=1e-6)
+
+
+def test_folds_have_folders_of_their_own():
+    data = replace(small_study(), fold=(2, 4))
+    assert runs.run_folder(data, "run").parts[-3:] == ("small-tiny", "run", "fold-2-of-4")
+
+
+def test_logistic_regression_takes_no_settings(capsys):
+    assert training.main(["--run", "classical_mfcc", "--epochs", "9"]) == 2
+    assert "classical_mfcc takes no --epochs" in capsys.readouterr().err
+
+
+def test_an_unknown_run_is_named():
+    with pytest.raises(BirdnbError, match=r"no run 'nonsense': choose run, classical_mfcc"):
+        training.train_run(small_study(), "nonsense")
+    with pytest.raises(BirdnbError, match=r"'\.\./x' cannot be a folder"):
+        runs.run_folder(small_study(), "../x")
+
+
+def test_the_commit_carries_a_plus_only_when_code_was_changed(tmp_path, monkeypatch):
+    def git(*words):
+        command = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b.c", *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    monkeypatch.setattr(runs, "ROOT", tmp_path)
+    assert runs.git_commit() is None
+    names = ("birdnb/code.py", "pyproject.toml", "reports/table.md")
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("before\n")
+    git("init", "--quiet")
+    git("add", ".")
+    git("commit", "--quiet", "--message", "first")
+    commit = git("rev-parse", "HEAD")[:12]
+    for name, plus in zip(names, ("+", "+", ""), strict=True):
+        (tmp_path / name).write_text("after\n")
+        assert runs.git_commit() == commit + plus, name
+        git("checkout", "--quiet", "--", name)
+    assert runs.git_commit() == commit
+    (tmp_path / "birdnb" / "new.py").write_text("")
+    assert runs.git_commit() == f"{commit}+"

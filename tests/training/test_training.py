@@ -1,0 +1,110 @@
+"""The training command, and several processes that train and predict as one."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_study import small_study
+
+from birdnb.config import load_profile
+from birdnb.evaluation.predictions import predict
+from birdnb.files import BirdnbError
+from birdnb.training import __main__ as training
+from birdnb.training import options, runs
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _scratch(tmp_path, monkeypatch):
+    monkeypatch.setenv("BIRDNB_ARTIFACTS", str(tmp_path / "artifacts"))
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_two_processes_train_and_predict_as_one(tmp_path):
+    """``accelerate launch`` with two CPU processes: one run folder, and every recording predicted once, the same as by one."""
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--main_process_port=0"]
+    env = os.environ | {"ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    env["BIRDNB_ARTIFACTS"] = str(tmp_path)
+    done = subprocess.run([*command, str(ROOT / "tests" / "small_study.py"), "2"], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    shared = json.loads((tmp_path / "shared.json").read_text())
+    result = runs.load_run(next(tmp_path.glob("runs/*/run")))
+    data = small_study()
+    alone = predict(runs.load_model(result.folder), data.clips("validation"), "standard")
+    assert shared["processes"] == result.config["processes"] == 2
+    assert shared["ids"] == alone.recording_ids == result.val.recording_ids == data.side("validation")
+    np.testing.assert_allclose(shared["p"], alone.probabilities, atol=1e-6)
+    np.testing.assert_allclose(result.val.probabilities, alone.probabilities, atol=1e-6)
+    assert result.history["val_accuracy"].iloc[result.metrics["best_epoch"] - 1] == (alone.predicted == alone.targets).mean()
+    assert len(result.history) == 2
+
+
+def test_every_setting_has_an_option():
+    for _, kind, texts in options.GROUPS:
+        assert set(texts) == {f.name for f in dataclasses.fields(kind)} - {"name"}
+
+
+def test_options_override_the_profile_and_nothing_else():
+    profile = load_profile("gpu")
+    args = vars(training._parser().parse_args(["--mixup-prob", "0.7", "--no-noise", "--pretrained", "False", "--epochs", "3"]))
+    name, changed = options.settings_of(profile, "phase3_ast_full", None, args)
+    base = profile.runs["phase3_ast_full"]
+    assert name == "phase3_ast_full" and changed == replace(
+        base,
+        model=replace(base.model, pretrained=False),
+        train=replace(base.train, epochs=3),
+        augment=replace(base.augment, mixup_prob=0.7, noise=False),
+    )
+    none = vars(training._parser().parse_args([]))
+    assert options.settings_of(profile, "mine", "efficientnet_b2", none) == ("mine", profile.runs["phase3_efficientnet_full"])
+    assert options.settings_of(profile, None, "ast", none) == ("phase3_ast_baseline", profile.runs["phase3_ast_baseline"])
+    for run, model, message in (
+        ("nonsense", None, "no run 'nonsense'"),
+        (None, None, "give --model"),
+        ("x", "resnet", "resnet"),
+    ):
+        with pytest.raises(BirdnbError, match=message):
+            options.settings_of(profile, run, model, none)
+
+
+def test_the_command_trains_prints_and_complains_in_one_line(monkeypatch, capsys, tmp_path):
+    asked = {}
+
+    def open_study(corpus, profile, seed, fold, progress):
+        asked.update(corpus=corpus, profile=profile.name, seed=seed, fold=fold)
+        return small_study()
+
+    monkeypatch.setattr(training, "open_study", open_study)
+    command = ["--corpus", "x", "--seed", "9", "--fold", "2/4", "--run", "phase2_mfcc", "--epochs", "1"]
+    assert training.main(command) == 0
+    assert asked == {"corpus": "x", "profile": "laptop", "seed": 9, "fold": (2, 4)}
+    out = capsys.readouterr().out
+    assert "validation" in out and "F1 macro" in out and out.rstrip().endswith(str(Path("small-tiny") / "phase2_mfcc"))
+    for bad in (["--run", "nonsense"], ["--profile", "nonsense", "--run", "x"], ["--model", "resnet", "--run", "x"],
+                ["--run", "phase2_mfcc", "--loss", "hinge"], ["--run", "phase2_mfcc", "--epochs", "-1"]):  # fmt: skip
+        assert training.main(bad) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and error.count("\n") == 1
+    for bad in (["--fold", "5/4"], ["--fold", "one"], ["--epochs", "many"], ["--nonsense"]):
+        with pytest.raises(SystemExit) as caught:
+            training.main(bad)
+        assert caught.value.code == 2
+
+
+def test_ctrl_c_says_that_the_run_goes_on(monkeypatch, capsys):
+    monkeypatch.setattr(training, "open_study", lambda *args, **kwargs: small_study())
+    monkeypatch.setattr(training, "train_run", lambda *args, **kwargs: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert training.main(["--run", "phase2_mfcc"]) == 130
+    assert "goes on" in capsys.readouterr().err
