@@ -1,4 +1,6 @@
-"""Settings: frozen dataclasses, the profiles that fill them, and a stable key for each configuration."""
+"""Settings: frozen dataclasses, the profiles that fill them, and a stable key for each
+configuration.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,12 @@ from birdnb.registry import AUGMENTATIONS, MODELS, check
 
 PROFILES = Path(__file__).parent / "profiles"
 TINY = 1e-9  # what a setting that may not be 0, or not 1, keeps off it
-WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "text"}  # types of settings, for people
+WORDS = {
+    int: "an integer",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+}  # types of settings, for people
 T = TypeVar("T")
 
 
@@ -39,7 +46,9 @@ class AudioSettings:
         for name in ("sample_rate", "n_fft", "hop_length", "n_mels", "segments_per_recording"):
             _within(name, getattr(self, name), 1)
         if not 3.0 <= self.clip_seconds <= 5.0:
-            raise BirdnbError(f"clip_seconds is {self.clip_seconds}: the study uses clips of 3 to 5 seconds")
+            raise BirdnbError(
+                f"clip_seconds is {self.clip_seconds}: the study uses clips of 3 to 5 seconds"
+            )
 
     @property
     def clip_samples(self) -> int:
@@ -58,9 +67,9 @@ class SplitSettings:
 
     validation_share: float = 0.15
     test_share: float = 0.15
-    group_by: str = (
-        "session"  # session (recordist + date + locality), recordist, or recording (leaks sessions: for comparison only)
-    )
+    # session (recordist + date + locality), recordist, or recording (leaks sessions: for comparison
+    # only)
+    group_by: str = "session"
     min_recordings: int = 3  # a species with fewer recordings than this cannot be split
     min_groups: int = 3  # ... or with fewer sessions (one for each side)
     rare_species: str = "drop"  # drop, or train_only
@@ -75,8 +84,13 @@ class ModelSettings:
     """Which network, from which weights, on which normalisation."""
 
     name: str = "ast"  # ast, efficientnet_b2, mfcc, or another of birdnb.registry.MODELS
-    pretrained: bool | str = False  # false, synthetic, true (the model's hub checkpoint), a hub id, or a local folder or file
-    size: str = "tiny"  # AST only: tiny (laptop), tiny_stride4 (a token every 4 frames, not 8) or base (the checkpoint's)
+    pretrained: bool | str = (
+        # false, synthetic, true (the model's hub checkpoint), a hub id, or a local folder or file
+        False
+    )
+    # AST only: tiny (laptop), tiny_stride4 (a token every 4 frames, not 8) or base (the
+    # checkpoint's)
+    size: str = "tiny"
     normalisation: str = "standard"  # standard (zero mean, unit variance), noise_floor or pcen
     drop_path: float = 0.0  # stochastic depth
 
@@ -106,7 +120,8 @@ class AugmentSettings:
     snr_db_min: float = 3.0  # [dB]
     snr_db_max: float = 30.0  # [dB]
     time_shift: bool = False  # circular, any amount
-    extra: str = ""  # names of birdnb.registry.AUGMENTATIONS, in the order they are done, with spaces between
+    # names of birdnb.registry.AUGMENTATIONS, in the order they are done, with spaces between
+    extra: str = ""
 
     def __post_init__(self) -> None:
         _one_of("mixup_labels", self.mixup_labels, ("mix", "union"))
@@ -136,7 +151,9 @@ class TrainSettings:
     class_balance: bool = False  # weigh classes by inverse frequency
     label_smoothing: float = 0.0  # of cross-entropy; the focal loss takes none
     clip_norm: float = 1.0  # gradient clipping
-    patience: int = 10  # epochs without a better validation score before stopping, where the best are kept
+    patience: int = (
+        10  # epochs without a better validation score before stopping, where the best are kept
+    )
     keep: str = "best"  # best (by validation macro F1, then loss) or last
     ema_decay: float = 0.0  # exponential moving average of the weights, 0 for none
     segments: int = 3  # training segments per recording, the most active first
@@ -178,31 +195,44 @@ class Profile:
 
 
 def load_profile(name: str | Path, demo: bool = False) -> Profile:
-    """Read ``birdnb/profiles/<name>.yaml`` (or the YAML file at that path); unknown keys and wrong types are errors.
+    """Read ``birdnb/profiles/<name>.yaml`` (or the YAML file at that path); unknown keys and wrong
+    types are errors.
 
-    ``demo`` puts in the profile's changes for the demo corpus, which is easy and should not take long. A profile with
-    ``base: gpu`` is that profile but for what it says itself.
+    ``demo`` puts in the profile's changes for the demo corpus, which is easy and should not take
+    long. A profile with ``base: gpu`` is that profile but for what it says itself.
     """
     path = _profile_path(name)
     text = _read_profile(path)
     defaults, runs, changes = (text.get(section) or {} for section in ("defaults", "runs", "demo"))
     if set(changes) - set(runs):
-        raise BirdnbError(f"{path}: demo names a run {sorted(set(changes) - set(runs))[0]!r} that runs does not have")
+        raise BirdnbError(
+            f"{path}: demo names a run {sorted(set(changes) - set(runs))[0]!r} that runs does not "
+            f"have"
+        )
     if demo:
         runs = {run: _merge(own or {}, changes.get(run) or {}) for run, own in runs.items()}
     return Profile(
         name=path.stem,
         audio=from_dict(AudioSettings, text.get("audio") or {}, f"{path.name}: audio"),
         split=from_dict(SplitSettings, text.get("split") or {}, f"{path.name}: split"),
-        runs={run: _run_settings(defaults, own or {}, f"{path.name}: {run}") for run, own in runs.items()},
+        runs={
+            run: _run_settings(defaults, own or {}, f"{path.name}: {run}")
+            for run, own in runs.items()
+        },
     )
 
 
 def _profile_path(name: str | Path) -> Path:
-    path = Path(name).expanduser() if str(name).endswith((".yaml", ".yml")) else PROFILES / f"{name}.yaml"
+    path = (
+        Path(name).expanduser()
+        if str(name).endswith((".yaml", ".yml"))
+        else PROFILES / f"{name}.yaml"
+    )
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in PROFILES.glob("*.yaml")))
-        raise BirdnbError(f"no profile {str(name)!r}: choose one of {known}, or give the path of a YAML file")
+        raise BirdnbError(
+            f"no profile {str(name)!r}: choose one of {known}, or give the path of a YAML file"
+        )
     return path
 
 
@@ -217,19 +247,26 @@ def _read_profile(path: Path) -> dict[str, Any]:
     _check_shape(f"{path}: the profile", text, 1)
     unknown = set(text) - {"base", "audio", "split", "defaults", "runs", "demo"}
     if unknown:
-        raise BirdnbError(f"{path}: unknown section {sorted(unknown)[0]!r}; known are base, audio, split, defaults, runs, demo")
+        raise BirdnbError(
+            f"{path}: unknown section {sorted(unknown)[0]!r}; known are base, audio, split, "
+            f"defaults, runs, demo"
+        )
     for section, depth in (("audio", 1), ("split", 1), ("defaults", 2), ("runs", 3), ("demo", 3)):
         _check_shape(f"{path}: {section}", text.get(section), depth)
     base = text.pop("base", None)
     if base is None:
         return text
-    if (PROFILES / f"{base}.yaml").resolve() == path.resolve() or not (PROFILES / f"{base}.yaml").is_file():
+    if (PROFILES / f"{base}.yaml").resolve() == path.resolve() or not (
+        PROFILES / f"{base}.yaml"
+    ).is_file():
         raise BirdnbError(f"{path}: base is {base!r}: name another profile that comes with birdnb")
     return _merge(_read_profile(PROFILES / f"{base}.yaml"), text)
 
 
 def _check_shape(where: str, value: Any, depth: int) -> None:
-    """Raises BirdnbError unless the value is a mapping of mappings, ``depth`` of them; empty ones may be left out."""
+    """Raises BirdnbError unless the value is a mapping of mappings, ``depth`` of them; empty ones
+    may be left out.
+    """
     if value is not None and not isinstance(value, dict):
         raise BirdnbError(f"{where} is {value!r}: write settings there, as in {{epochs: 3}}")
     for key, part in (value or {}).items() if depth > 1 else ():
@@ -237,17 +274,22 @@ def _check_shape(where: str, value: Any, depth: int) -> None:
 
 
 def from_dict(kind: type[T], values: dict[str, Any], where: str) -> T:
-    """Build a settings dataclass from a dictionary. Raises BirdnbError for a key or a type it does not know."""
+    """Build a settings dataclass from a dictionary. Raises BirdnbError for a key or a type it does
+    not know.
+    """
     hints = typing.get_type_hints(kind)
     for key, value in values.items():
         if key not in hints:
             raise BirdnbError(f"{where}: unknown setting {key!r}; known are {', '.join(hints)}")
         _check_type(f"{where}.{key}", value, hints[key])
-    return kind(**{key: float(value) if hints[key] is float else value for key, value in values.items()})
+    return kind(
+        **{key: float(value) if hints[key] is float else value for key, value in values.items()}
+    )
 
 
 def override(settings: T, **changes: Any) -> T:
-    """Copy nested settings with fields replaced by their bare name (``epochs=30``); ``None`` leaves a field as it is.
+    """Copy nested settings with fields replaced by their bare name (``epochs=30``); ``None`` leaves
+    a field as it is.
 
     Raises BirdnbError when no part of the settings has such a field.
     """
@@ -259,7 +301,10 @@ def override(settings: T, **changes: Any) -> T:
 
 def key_of(*settings: Any) -> str:
     """Twelve hexadecimal digits that stay the same as long as the settings do (any order of keys)."""
-    plain = [dataclasses.asdict(s) if dataclasses.is_dataclass(s) and not isinstance(s, type) else s for s in settings]
+    plain = [
+        dataclasses.asdict(s) if dataclasses.is_dataclass(s) and not isinstance(s, type) else s
+        for s in settings
+    ]
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
@@ -268,14 +313,25 @@ def _run_settings(defaults: dict, own: dict, where: str) -> RunSettings:
     merged = _merge(defaults, own)
     unknown = set(merged) - set(parts)
     if unknown:
-        raise BirdnbError(f"{where}: unknown part {sorted(unknown)[0]!r}; known are {', '.join(parts)}")
-    return RunSettings(**{part: from_dict(kind, merged.get(part, {}), f"{where}.{part}") for part, kind in parts.items()})
+        raise BirdnbError(
+            f"{where}: unknown part {sorted(unknown)[0]!r}; known are {', '.join(parts)}"
+        )
+    return RunSettings(
+        **{
+            part: from_dict(kind, merged.get(part, {}), f"{where}.{part}")
+            for part, kind in parts.items()
+        }
+    )
 
 
 def _merge(first: dict, second: dict) -> dict:
     """Settings at any depth, the second dictionary over the first."""
     merged = {**first, **{key: value for key, value in second.items() if value is not None}}
-    shared = [key for key in merged if isinstance(first.get(key), dict) and isinstance(second.get(key), dict)]
+    shared = [
+        key
+        for key in merged
+        if isinstance(first.get(key), dict) and isinstance(second.get(key), dict)
+    ]
     return merged | {key: _merge(first[key], second[key]) for key in shared}
 
 
@@ -285,7 +341,9 @@ def _override_one(settings: Any, key: str, value: Any) -> Any:
         part = getattr(settings, name)
         if name == key:
             _check_type(key, value, hints[name])
-            return dataclasses.replace(settings, **{name: float(value) if hints[name] is float else value})
+            return dataclasses.replace(
+                settings, **{name: float(value) if hints[name] is float else value}
+            )
         if dataclasses.is_dataclass(part) and key in {f.name for f in dataclasses.fields(part)}:
             return dataclasses.replace(settings, **{name: _override_one(part, key, value)})
     raise BirdnbError(f"no setting is called {key!r} in {type(settings).__name__}")
@@ -297,7 +355,11 @@ def _check_type(where: str, value: Any, hint: Any) -> None:
         return
     if type(value) not in allowed:
         wanted = " or ".join(WORDS[kind] for kind in allowed)
-        hint_text = " (YAML reads 1e-4 as text: write 1.0e-4)" if isinstance(value, str) and float in allowed else ""
+        hint_text = (
+            " (YAML reads 1e-4 as text: write 1.0e-4)"
+            if isinstance(value, str) and float in allowed
+            else ""
+        )
         raise BirdnbError(f"{where}: {value!r} is not {wanted}{hint_text}")
 
 
@@ -309,5 +371,7 @@ def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
 def _within(name: str, value: float, least: float, most: float = math.inf) -> None:
     if not least <= value <= most:
         low = "more than 0" if least == TINY else f"{least} or more"
-        high = ", less than 1" if most == 1 - TINY else f", at most {most}" if most < math.inf else ""
+        high = (
+            ", less than 1" if most == 1 - TINY else f", at most {most}" if most < math.inf else ""
+        )
         raise BirdnbError(f"{name} is {value}: give {low}{high}")

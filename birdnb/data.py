@@ -1,4 +1,6 @@
-"""From a corpus to what training reads: the study's table of recordings, and its spectrograms as tensors in memory."""
+"""From a corpus to what training reads: the study's table of recordings, and its spectrograms as
+tensors in memory.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,12 @@ class Clips:
         place[torch.as_tensor(keep, dtype=torch.int64)] = torch.arange(len(keep))
         rows = torch.nonzero(place[self.recording] >= 0).squeeze(1)  # (n,)
         lms = self.lms[rows.to(self.lms.device)]
-        return Clips(lms, self.target[rows], place[self.recording[rows]], [self.recording_ids[i] for i in keep])
+        return Clips(
+            lms,
+            self.target[rows],
+            place[self.recording[rows]],
+            [self.recording_ids[i] for i in keep],
+        )
 
 
 @dataclass
@@ -67,29 +74,49 @@ class StudyData:
     def targets(self, recording_ids: Sequence[str]) -> np.ndarray:
         """(R,) int64: index of each recording's species in ``labels``."""
         species = self.table.set_index("recording_id")["species"].loc[list(recording_ids)]
-        return species.map({label: i for i, label in enumerate(self.labels)}).to_numpy(dtype=np.int64)
+        return species.map({label: i for i, label in enumerate(self.labels)}).to_numpy(
+            dtype=np.int64
+        )
 
     def sessions(self, recording_ids: Sequence[str]) -> list[str]:
         """The recording session of each recording, in the order given."""
         return self.table.set_index("recording_id")["session"].loc[list(recording_ids)].tolist()
 
     def clips(self, name: str, segments: int | None = None) -> Clips:
-        """The clips of a side; ``segments`` keeps only that many of each recording, the most active first."""
+        """The clips of a side; ``segments`` keeps only that many of each recording, the most active
+        first.
+        """
         ids = self.side(name)
         if not ids:
-            raise BirdnbError(f"no recording is on the {name} side: the corpus is too small for this split, add recordings")
+            raise BirdnbError(
+                f"no recording is on the {name} side: the corpus is too small for this split, add "
+                f"recordings"
+            )
         lms, recording = self.cache.load_many(ids, segments)  # (N, 128, T) float16, (N,)
         recording = np.asarray(recording, dtype=np.int64)
-        return Clips(_tensor(lms), torch.from_numpy(self.targets(ids)[recording]), torch.from_numpy(recording), ids)
+        return Clips(
+            _tensor(lms),
+            torch.from_numpy(self.targets(ids)[recording]),
+            torch.from_numpy(recording),
+            ids,
+        )
 
     def noise_bank(self) -> torch.Tensor:
         """(M, 128, T) float16 dB: silent stretches of training recordings only; M may be 0."""
         return _tensor(self.cache.noise_bank(self.side("train")))
 
     def fingerprint(self) -> str:
-        """A key that changes with the recordings (their bytes), species, sides and spectrograms of the study."""
-        sound = self.cache.index.set_index("recording_id")["sha256"].loc[self.table["recording_id"]].tolist()
-        rows = [self.table[column].tolist() for column in ("recording_id", "species", "session", "side")]
+        """A key that changes with the recordings (their bytes), species, sides and spectrograms of
+        the study.
+        """
+        sound = (
+            self.cache.index.set_index("recording_id")["sha256"]
+            .loc[self.table["recording_id"]]
+            .tolist()
+        )
+        rows = [
+            self.table[column].tolist() for column in ("recording_id", "species", "session", "side")
+        ]
         return key_of(rows, sound, self.labels, self.cache.folder.name, self.cache.audio)
 
 
@@ -102,31 +129,44 @@ def open_study(
 ) -> StudyData:
     """Corpus, spectrogram cache, species check, split and leakage audit; finished parts are reused.
 
-    ``fold`` is (k, K), k from 1: fold k of K grouped folds instead of the single split. The split is a table in
-    ``artifacts/splits/<corpus>/``. Species too rare for the split (for folds: with fewer than K sessions) are named in
-    ``species_report``. Raises BirdnbError when too little is left, or a recording session is on two sides.
+    ``fold`` is (k, K), k from 1: fold k of K grouped folds instead of the single split. The split
+    is a table in ``artifacts/splits/<corpus>/``. Species too rare for the split (for folds: with
+    fewer than K sessions) are named in ``species_report``. Raises BirdnbError when too little is
+    left, or a recording session is on two sides.
     """
     if fold is not None and not 1 <= fold[0] <= fold[1]:
-        raise BirdnbError(f"fold {fold[0]}/{fold[1]} does not exist: give k/K with k from 1 to K, such as 1/4")
-    profile = profile if isinstance(profile, Profile) else load_profile(profile, demo=str(corpus) == "demo")
+        raise BirdnbError(
+            f"fold {fold[0]}/{fold[1]} does not exist: give k/K with k from 1 to K, such as 1/4"
+        )
+    profile = (
+        profile
+        if isinstance(profile, Profile)
+        else load_profile(profile, demo=str(corpus) == "demo")
+    )
     found = open_corpus(corpus, progress=progress)
     cache = build_cache(found, profile.audio, progress=progress)
-    usable = found.manifest[found.manifest["recording_id"].isin(set(cache.index["recording_id"]))].reset_index(drop=True)
+    usable = found.manifest[
+        found.manifest["recording_id"].isin(set(cache.index["recording_id"]))
+    ].reset_index(drop=True)
     rules = profile.split if fold is None else _rules_for_folds(profile.split, fold[1])
     kept, report = check_species(usable, rules)
     table = kept.assign(session=sessions(kept))
     side = _sides(table, rules, seed, fold, artifacts_dir() / "splits" / found.name)
     audit_split(kept, side, rules.group_by)
     table["side"] = table["recording_id"].map(side)
-    return StudyData(found, profile, seed, cache, table, sorted(kept["species"].unique()), report, fold)
+    return StudyData(
+        found, profile, seed, cache, table, sorted(kept["species"].unique()), report, fold
+    )
 
 
 class AudioSpectrogramDataset(Dataset):
-    """Items (LMS (128, T) float32 normalised, label int) of the recordings of a table, for a plain DataLoader.
+    """Items (LMS (128, T) float32 normalised, label int) of the recordings of a table, for a plain
+    DataLoader.
 
-    ``table`` has recording_id, path and species; ``root`` is the folder the paths are relative to. With a cache every
-    cached segment (at most ``segments`` of a recording) is an item. Without one the most active clip of each recording
-    is computed when it is asked for, which is slow, and said once. Training itself reads ``StudyData.clips`` instead.
+    ``table`` has recording_id, path and species; ``root`` is the folder the paths are relative to.
+    With a cache every cached segment (at most ``segments`` of a recording) is an item. Without one
+    the most active clip of each recording is computed when it is asked for, which is slow, and said
+    once. Training itself reads ``StudyData.clips`` instead.
     """
 
     def __init__(
@@ -142,19 +182,36 @@ class AudioSpectrogramDataset(Dataset):
     ) -> None:
         unknown = sorted(set(table["species"]) - set(labels))
         if unknown:
-            raise BirdnbError(f"species {unknown[0]!r} is not among the {len(labels)} labels: leave its recordings out")
-        self.audio, self.root, self.cache, self.normalisation = audio, Path(root), cache, normalisation
+            raise BirdnbError(
+                f"species {unknown[0]!r} is not among the {len(labels)} labels: leave its "
+                f"recordings out"
+            )
+        self.audio, self.root, self.cache, self.normalisation = (
+            audio,
+            Path(root),
+            cache,
+            normalisation,
+        )
         number = {label: i for i, label in enumerate(labels)}
         self.recordings = [
-            (r, p, number[s]) for r, p, s in zip(table["recording_id"], table["path"], table["species"], strict=True)
+            (r, p, number[s])
+            for r, p, s in zip(table["recording_id"], table["path"], table["species"], strict=True)
         ]
         if cache is None:
-            print(f"no cache: the spectrograms of {len(table)} recordings are computed when they are asked for")
+            print(
+                f"no cache: the spectrograms of {len(table)} recordings are computed when they are "
+                f"asked for"
+            )
             counts = [1] * len(self.recordings)
         else:
             held = cache.index.set_index("recording_id")["segments"].astype(int)
-            counts = [min(held[recording], segments or held[recording]) for recording, _, _ in self.recordings]
-        self.items = [(i, k) for i, count in enumerate(counts) for k in range(count)]  # (recording, segment)
+            counts = [
+                min(held[recording], segments or held[recording])
+                for recording, _, _ in self.recordings
+            ]
+        self.items = [
+            (i, k) for i, count in enumerate(counts) for k in range(count)
+        ]  # (recording, segment)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -163,8 +220,12 @@ class AudioSpectrogramDataset(Dataset):
         """One clip and its label."""
         i, segment = self.items[item]
         recording, path, label = self.recordings[i]
-        lms = self.cache.load(recording)[segment] if self.cache else self._compute(path)  # (128, T) dB
-        return normalise(torch.from_numpy(np.array(lms, dtype=np.float32)), self.normalisation), label
+        lms = (
+            self.cache.load(recording)[segment] if self.cache else self._compute(path)
+        )  # (128, T) dB
+        return normalise(
+            torch.from_numpy(np.array(lms, dtype=np.float32)), self.normalisation
+        ), label
 
     def _compute(self, path: str) -> np.ndarray:
         from birdnb.features.extract import extract  # needs the audio libraries; the cache does not
@@ -178,22 +239,35 @@ def _tensor(lms: np.ndarray) -> torch.Tensor:
 
 
 def _rules_for_folds(rules: SplitSettings, k: int) -> SplitSettings:
-    # a species needs a session for each of K folds; those with fewer are left out by check_species, which names them
-    return replace(rules, min_groups=max(rules.min_groups, k), min_recordings=max(rules.min_recordings, k))
+    # a species needs a session for each of K folds; those with fewer are left out by check_species,
+    # which names them
+    return replace(
+        rules, min_groups=max(rules.min_groups, k), min_recordings=max(rules.min_recordings, k)
+    )
 
 
-def _sides(table: pd.DataFrame, rules: SplitSettings, seed: int, fold: tuple[int, int] | None, folder: Path) -> pd.Series:
-    """The side of each recording, from ``folder`` when this split was made before; else it is made and written there."""
+def _sides(
+    table: pd.DataFrame, rules: SplitSettings, seed: int, fold: tuple[int, int] | None, folder: Path
+) -> pd.Series:
+    """The side of each recording, from ``folder`` when this split was made before; else it is made
+    and written there.
+    """
     columns = ["recording_id", "species", "recordist", "date", "locality"]
     rows = pd.util.hash_pandas_object(table[columns], index=False).to_numpy().tobytes()
-    key = key_of(hashlib.sha256(rows).hexdigest(), rules, seed, fold[1] if fold else None, __version__)
+    key = key_of(
+        hashlib.sha256(rows).hexdigest(), rules, seed, fold[1] if fold else None, __version__
+    )
     names = [f"fold-{k}-of-{fold[1]}" for k in range(1, fold[1] + 1)] if fold else ["split"]
     paths = [folder / f"seed{seed}-{key}" / f"{name}.csv" for name in names]
     path = paths[fold[0] - 1 if fold else 0]
     if not path.exists():
-        splits = make_folds(table, rules, seed, fold[1]) if fold else [make_split(table, rules, seed)]
+        splits = (
+            make_folds(table, rules, seed, fold[1]) if fold else [make_split(table, rules, seed)]
+        )
         for target, side in zip(paths, splits, strict=True):
-            rows = table[["recording_id", "species", "session"]].assign(side=table["recording_id"].map(side))
+            rows = table[["recording_id", "species", "session"]].assign(
+                side=table["recording_id"].map(side)
+            )
             write_text(target, rows.to_csv(index=False, lineterminator="\n"))
     written = pd.read_csv(path, dtype=str, keep_default_na=False)
     whole = {"recording_id", "side"} <= set(written) and written["side"].isin(SIDES).all()

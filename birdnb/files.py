@@ -19,11 +19,15 @@ STALE_SECONDS = 3600  # a temporary file as old as this belongs to no running pr
 
 
 class BirdnbError(Exception):
-    """An error for the person at the keyboard: names the file or value and the remedy; commands print it as one line."""
+    """An error for the person at the keyboard: names the file or value and the remedy; commands
+    print it as one line.
+    """
 
 
 def artifacts_dir() -> Path:
-    """Folder for everything that can be made again; the environment variable ``BIRDNB_ARTIFACTS`` moves it."""
+    """Folder for everything that can be made again; the environment variable ``BIRDNB_ARTIFACTS``
+    moves it.
+    """
     return Path(os.environ.get("BIRDNB_ARTIFACTS") or ROOT / "artifacts")
 
 
@@ -34,10 +38,12 @@ def reports_dir() -> Path:
 
 @contextlib.contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; it takes the real name only when the block ends without an error.
+    """Give a temporary path beside ``path``; it takes the real name only when the block ends
+    without an error.
 
-    The temporary name starts with ``.tmp-`` and keeps the suffix, so that a killed process leaves nothing that could be
-    taken for a finished file. Raises BirdnbError on a full disk or a folder that may not be written.
+    The temporary name starts with ``.tmp-`` and keeps the suffix, so that a killed process leaves
+    nothing that could be taken for a finished file. Raises BirdnbError on a full disk or a folder
+    that may not be written.
     """
     path = Path(path)
     temporary = None
@@ -53,14 +59,18 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         os.replace(temporary, path)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise BirdnbError(f"no space left on the disk while writing {path}: free some space and run again") from error
+            raise BirdnbError(
+                f"no space left on the disk while writing {path}: free some space and run again"
+            ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise BirdnbError(
-                f"may not write {path}: make the folder writable, or set BIRDNB_ARTIFACTS or BIRDNB_REPORTS to another one"
+                f"may not write {path}: make the folder writable, or set BIRDNB_ARTIFACTS or "
+                f"BIRDNB_REPORTS to another one"
             ) from error
         if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG):
             raise BirdnbError(
-                f"cannot write {path} ({error.strerror}): move away what is there, or choose another name"
+                f"cannot write {path} ({error.strerror}): move away what is there, or choose "
+                f"another name"
             ) from error
         raise
     finally:
@@ -69,7 +79,9 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
 
 def sweep(folder: Path | str) -> None:
-    """Delete what killed processes left half written in a folder and those below it; a running one's files are younger."""
+    """Delete what killed processes left half written in a folder and those below it; a running
+    one's files are younger.
+    """
     for path in Path(folder).rglob(".tmp-*"):
         with contextlib.suppress(FileNotFoundError):  # another process was quicker
             if path.is_file() and time.time() - path.stat().st_mtime > STALE_SECONDS:
@@ -89,7 +101,9 @@ def write_json(path: Path | str, value: Any) -> Path:
 
 
 def safe_name(text: str) -> str:
-    """Turn any text into a file name of letters, digits, ``.``, ``_`` and ``-`` (at most 120 characters, never hidden)."""
+    """Turn any text into a file name of letters, digits, ``.``, ``_`` and ``-`` (at most 120
+    characters, never hidden).
+    """
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", plain).strip("._-")
     return name[:120] or "unnamed"

@@ -1,4 +1,5 @@
-"""What a study can be made of by name. To add a network or an augmentation, write it and name it here (see the README).
+"""What a study can be made of by name. To add a network or an augmentation, write it and name it
+here (see the README).
 
 An entry is a callable, or "module:name" of one, which is imported when it is first asked for.
 """
@@ -13,19 +14,23 @@ from birdnb.files import BirdnbError
 
 Entry = str | Callable[..., Any]
 
-# called with (n_classes, n_frames, pretrained, size=..., drop_path=...); gives an nn.Module with head, embed and layers()
+# called with (n_classes, n_frames, pretrained, size=..., drop_path=...); gives an nn.Module with
+# head, embed and layers()
 MODELS: dict[str, Entry] = {
     "ast": "birdnb.models.ast:AudioAST",
     "efficientnet_b2": "birdnb.models.efficientnet:build",
     "mfcc": "birdnb.models.mfcc:build",
 }
 
-# called with (x, generator): clips (B, n_mels, T) float32 [dB], after time shift and noise; gives as many of the same shape
+# called with (x, generator): clips (B, n_mels, T) float32 [dB], after time shift and noise; gives
+# as many of the same shape
 AUGMENTATIONS: dict[str, Entry] = {}
 
 
 def find(kind: str, entries: Mapping[str, Entry], name: str) -> Callable[..., Any]:
-    """The callable of that name; ``kind`` is for the error: "model". Raises BirdnbError for a name that is not there."""
+    """The callable of that name; ``kind`` is for the error: "model". Raises BirdnbError for a name
+    that is not there.
+    """
     check(kind, entries, name)
     entry = entries[name]
     if isinstance(entry, str):

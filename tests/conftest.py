@@ -2,4 +2,6 @@
 
 import os
 
-os.environ.setdefault("ACCELERATE_USE_CPU", "true")  # they compare numbers in full precision; a GPU's own tests ask for it
+os.environ.setdefault(
+    "ACCELERATE_USE_CPU", "true"
+)  # they compare numbers in full precision; a GPU's own tests ask for it

@@ -1,6 +1,8 @@
-"""A study of random spectrograms for the tests of training; run as a script it trains one run, to be killed or shared out.
+"""A study of random spectrograms for the tests of training; run as a script it trains one run, to
+be killed or shared out.
 
-python tests/small_study.py EPOCHS        # with BIRDNB_ARTIFACTS set; prints "ready" when training starts
+python tests/small_study.py EPOCHS        # with BIRDNB_ARTIFACTS set; prints "ready" when training
+starts
 """
 
 from __future__ import annotations
@@ -14,7 +16,15 @@ import numpy as np
 import pandas as pd
 import torch
 
-from birdnb.config import AudioSettings, AugmentSettings, ModelSettings, Profile, RunSettings, SplitSettings, TrainSettings
+from birdnb.config import (
+    AudioSettings,
+    AugmentSettings,
+    ModelSettings,
+    Profile,
+    RunSettings,
+    SplitSettings,
+    TrainSettings,
+)
 from birdnb.corpora import Corpus
 from birdnb.data import StudyData
 
@@ -22,7 +32,9 @@ AUDIO = AudioSettings(clip_seconds=3.0)  # T = 130
 
 
 class SmallCache:
-    """Stands in for LmsCache: two clips a recording, a species' clips are louder in bands of their own."""
+    """Stands in for LmsCache: two clips a recording, a species' clips are louder in bands of their
+    own.
+    """
 
     def __init__(self, table: pd.DataFrame, labels: list[str], seed: int) -> None:
         rng = np.random.default_rng(seed)
@@ -34,44 +46,73 @@ class SmallCache:
             lms[:, band : band + 10] += rng.uniform(6, 12)
             self.clips[recording] = lms
         self.index = pd.DataFrame(
-            {"recording_id": list(self.clips), "segments": 2, "sha256": [f"{i:064x}" for i in range(len(self.clips))]}
+            {
+                "recording_id": list(self.clips),
+                "segments": 2,
+                "sha256": [f"{i:064x}" for i in range(len(self.clips))],
+            }
         )
 
     def load(self, recording_id: str) -> np.ndarray:
         return self.clips[recording_id]
 
-    def load_many(self, recording_ids: list[str], segments: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def load_many(
+        self, recording_ids: list[str], segments: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         parts = [self.clips[recording][:segments] for recording in recording_ids]
-        return np.concatenate(parts), np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+        return np.concatenate(parts), np.repeat(
+            np.arange(len(parts)), [len(part) for part in parts]
+        )
 
     def noise_bank(self, recording_ids: list[str]) -> np.ndarray:
         return np.stack([self.clips[recording][1] - np.float16(20) for recording in recording_ids])
 
 
 def settings(**train: object) -> RunSettings:
-    """A run of the MFCC network with every augmentation on, so that all sources of randomness are at work."""
-    values = {"epochs": 3, "batch_size": 16, "lr_backbone": 3e-3, "lr_head": 3e-3, "segments": 2, "ema_decay": 0.9} | train
+    """A run of the MFCC network with every augmentation on, so that all sources of randomness are
+    at work.
+    """
+    values = {
+        "epochs": 3,
+        "batch_size": 16,
+        "lr_backbone": 3e-3,
+        "lr_head": 3e-3,
+        "segments": 2,
+        "ema_decay": 0.9,
+    } | train
     augment = AugmentSettings(specaugment=True, mixup=True, noise=True, time_shift=True)
     return RunSettings(ModelSettings(name="mfcc"), TrainSettings(**values), augment)
 
 
 def small_study(seed: int = 7, per_species: int = 13) -> StudyData:
-    """39 recordings of 3 species: 21 training, 9 validation, 9 test (an odd number, so that two processes share unevenly)."""
-    rows = [(f"r{s}{i:02}", f"r{s}{i:02}.wav", f"species {s}", f"session {s}{i}") for s in range(3) for i in range(per_species)]
+    """39 recordings of 3 species: 21 training, 9 validation, 9 test (an odd number, so that two
+    processes share unevenly).
+    """
+    rows = [
+        (f"r{s}{i:02}", f"r{s}{i:02}.wav", f"species {s}", f"session {s}{i}")
+        for s in range(3)
+        for i in range(per_species)
+    ]
     table = pd.DataFrame(rows, columns=["recording_id", "path", "species", "session"])
     cut = [per_species - 6, per_species - 3]
     table["side"] = [
-        np.array(["train", "validation", "test"])[np.searchsorted(cut, i % per_species, side="right")]
+        np.array(["train", "validation", "test"])[
+            np.searchsorted(cut, i % per_species, side="right")
+        ]
         for i in range(len(table))
     ]
     labels = sorted(table["species"].unique())
     corpus = Corpus("small", Path("small"), table, table.iloc[:0], "random", synthetic=True)
     profile = Profile("tiny", AUDIO, SplitSettings(), {"run": settings()})
-    return StudyData(corpus, profile, seed, SmallCache(table, labels, 1), table, labels, pd.DataFrame())
+    return StudyData(
+        corpus, profile, seed, SmallCache(table, labels, 1), table, labels, pd.DataFrame()
+    )
 
 
 def main() -> None:
-    """Train the run; with several processes also write the validation predictions that they made together."""
+    """Train the run; with several processes also write the validation predictions that they made
+    together.
+    """
     from birdnb.training import __main__ as training
     from birdnb.training import devices as acceleration
     from birdnb.training import runs
@@ -79,11 +120,17 @@ def main() -> None:
     torch.set_num_threads(1)
     data, accelerator = small_study(), acceleration.make_accelerator()
     print("ready", flush=True)
-    result = training.train_run(data, "run", settings(epochs=int(sys.argv[1])), accelerator=accelerator)
+    result = training.train_run(
+        data, "run", settings(epochs=int(sys.argv[1])), accelerator=accelerator
+    )
     model = runs.load_model(result.folder)
     found = acceleration.predict_shared(model, data.clips("validation"), settings(), accelerator)
     if accelerator.is_main_process:
-        answer = {"processes": accelerator.num_processes, "ids": found.recording_ids, "p": found.probabilities.tolist()}
+        answer = {
+            "processes": accelerator.num_processes,
+            "ids": found.recording_ids,
+            "p": found.probabilities.tolist(),
+        }
         (Path(os.environ["BIRDNB_ARTIFACTS"]) / "shared.json").write_text(json.dumps(answer))
     acceleration.leave(accelerator)
 

@@ -12,12 +12,18 @@ from birdnb.corpora import Corpus
 from birdnb.corpora.table import COLUMNS
 
 
-def noise(seconds: float, sample_rate: int = 22050, seed: int = 0, level: float = 0.01) -> np.ndarray:
+def noise(
+    seconds: float, sample_rate: int = 22050, seed: int = 0, level: float = 0.01
+) -> np.ndarray:
     """White noise (samples,) float32."""
-    return (level * np.random.default_rng(seed).standard_normal(round(seconds * sample_rate))).astype(np.float32)
+    return (
+        level * np.random.default_rng(seed).standard_normal(round(seconds * sample_rate))
+    ).astype(np.float32)
 
 
-def song(seconds: float, sample_rate: int = 22050, low_hz: float = 2000.0, high_hz: float = 3500.0) -> np.ndarray:
+def song(
+    seconds: float, sample_rate: int = 22050, low_hz: float = 2000.0, high_hz: float = 3500.0
+) -> np.ndarray:
     """Syllables of 80 ms that sweep up, every 200 ms, full scale (samples,) float32."""
     time = np.arange(round(seconds * sample_rate)) / sample_rate
     within = time % 0.2
@@ -27,7 +33,12 @@ def song(seconds: float, sample_rate: int = 22050, low_hz: float = 2000.0, high_
 
 
 def recording(
-    seconds: float, onset: float, length: float, sample_rate: int = 22050, seed: int = 0, level: float = 0.2
+    seconds: float,
+    onset: float,
+    length: float,
+    sample_rate: int = 22050,
+    seed: int = 0,
+    level: float = 0.2,
 ) -> np.ndarray:
     """Noise with a song of ``length`` seconds from ``onset`` on."""
     sound = noise(seconds, sample_rate, seed)
@@ -38,7 +49,9 @@ def recording(
 
 
 def write(path: Path, sound: np.ndarray, sample_rate: int = 22050, **kind: str) -> Path:
-    """Write a sound file, a second at a time: libsndfile crashes when a long OGG or MP3 is written in a single call."""
+    """Write a sound file, a second at a time: libsndfile crashes when a long OGG or MP3 is written
+    in a single call.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     channels = 1 if sound.ndim == 1 else sound.shape[1]
     with soundfile.SoundFile(path, "w", sample_rate, channels, **kind) as file:
@@ -47,14 +60,24 @@ def write(path: Path, sound: np.ndarray, sample_rate: int = 22050, **kind: str) 
     return path
 
 
-def corpus_of(root: Path, files: dict[str, str], species: dict[str, str] | None = None, name: str = "small") -> Corpus:
+def corpus_of(
+    root: Path, files: dict[str, str], species: dict[str, str] | None = None, name: str = "small"
+) -> Corpus:
     """A corpus of files {recording_id: path below root}; species are "a" unless given."""
     manifest = pd.DataFrame("", index=range(len(files)), columns=COLUMNS, dtype=str)
     manifest["recording_id"], manifest["path"] = list(files), list(files.values())
     manifest["species"] = [(species or {}).get(recording_id, "a") for recording_id in files]
-    return Corpus(name, root, manifest, pd.DataFrame(columns=["recording_id", "path", "species", "reason"]), "test")
+    return Corpus(
+        name,
+        root,
+        manifest,
+        pd.DataFrame(columns=["recording_id", "path", "species", "reason"]),
+        "test",
+    )
 
 
 def reasons(quarantine: pd.DataFrame) -> dict[str, str]:
     """Kind of reason by recording_id."""
-    return dict(zip(quarantine["recording_id"], quarantine["reason"].str.split(":").str[0], strict=True))
+    return dict(
+        zip(quarantine["recording_id"], quarantine["reason"].str.split(":").str[0], strict=True)
+    )

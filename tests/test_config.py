@@ -37,7 +37,10 @@ def test_every_profile_that_comes_along_can_be_read() -> None:
     assert {"laptop", "gpu", "gpu_hop220"} <= names
     for name in names:
         assert load_profile(name).runs.keys() == load_profile("laptop").runs.keys()
-    assert load_profile("gpu_hop220").audio.n_frames == 401 and load_profile("gpu_hop220").runs == load_profile("gpu").runs
+    assert (
+        load_profile("gpu_hop220").audio.n_frames == 401
+        and load_profile("gpu_hop220").runs == load_profile("gpu").runs
+    )
 
 
 @pytest.mark.parametrize(
@@ -46,13 +49,19 @@ def test_every_profile_that_comes_along_can_be_read() -> None:
         ("base: nowhere", "base is 'nowhere': name another profile that comes with birdnb"),
         ("audio: {hop: 220}", "unknown setting 'hop'"),
         ("runs: {x: {train: {lr_head: 1e-3}}}", "YAML reads 1e-4 as text"),
-        ("runs: {x: {train: {loss: hinge}}}", "loss is 'hinge': choose one of cross_entropy, focal"),
+        (
+            "runs: {x: {train: {loss: hinge}}}",
+            "loss is 'hinge': choose one of cross_entropy, focal",
+        ),
         ("audio: {clip_seconds: 9}", "clips of 3 to 5 seconds"),
         ("audio: {hop_length: 0}", "hop_length is 0: give 1 or more"),
         ("runs: {x: {train: {test_shifts: 0}}}", "test_shifts is 0: give 1 or more"),
         ("runs: {x: {train: {segments: 0}}}", "segments is 0: give 1 or more"),
         ("runs: {x: {train: {clip_norm: 0}}}", "clip_norm is 0.0: give more than 0"),
-        ("runs: {x: {train: {label_smoothing: 1.5}}}", "label_smoothing is 1.5: give 0 or more, less than 1"),
+        (
+            "runs: {x: {train: {label_smoothing: 1.5}}}",
+            "label_smoothing is 1.5: give 0 or more, less than 1",
+        ),
         ("runs: {x: {train: {warmup: -0.1}}}", "warmup is -0.1: give 0 or more, at most 1"),
         ("runs: {x: {augment: {mixup_alpha: 0}}}", "mixup_alpha is 0.0: give more than 0"),
         ("runs: {x: {augment: {noise_prob: 2}}}", "noise_prob is 2.0: give 0 or more, at most 1"),
@@ -70,5 +79,7 @@ def test_every_profile_that_comes_along_can_be_read() -> None:
 def test_what_a_profile_cannot_mean_is_an_error_that_names_it(text, message, tmp_path) -> None:
     with pytest.raises(BirdnbError, match=message):
         load_profile(written(tmp_path, text))
-    with pytest.raises(BirdnbError, match="no profile 'lapptop': choose one of gpu, gpu_hop220, laptop"):
+    with pytest.raises(
+        BirdnbError, match="no profile 'lapptop': choose one of gpu, gpu_hop220, laptop"
+    ):
         load_profile("lapptop")

@@ -1,4 +1,6 @@
-"""From sound files to tensors: the study's table, split, folds, clips and data set, and training without audio libraries."""
+"""From sound files to tensors: the study's table, split, folds, clips and data set, and training
+without audio libraries.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ runs:
 
 
 def make_corpus(root: Path, species: int = 3, each: int = 6) -> Path:
-    """A folder with manifest.csv: tones of a species' own pitch between silence, one file that is no sound."""
+    """A folder with manifest.csv: tones of a species' own pitch between silence, one file that is
+    no sound.
+    """
     rng, rows = np.random.default_rng(0), []
     root.mkdir()
     for s in range(species):
@@ -40,10 +44,21 @@ def make_corpus(root: Path, species: int = 3, each: int = 6) -> Path:
             t = np.arange(round(seconds * 22050)) / 22050
             song = np.sin(2 * np.pi * (1500 + 1200 * s) * t) * ((t % 2) < 0.4) * (t < 6)
             soundfile.write(root / f"r{s}{i}.wav", 0.3 * song + rng.normal(0, 0.003, len(t)), 22050)
-            rows.append((f"r{s}{i}", f"r{s}{i}.wav", f"species {s}", f"person {i}", f"2024-05-{10 + s}", "here"))
+            rows.append(
+                (
+                    f"r{s}{i}",
+                    f"r{s}{i}.wav",
+                    f"species {s}",
+                    f"person {i}",
+                    f"2024-05-{10 + s}",
+                    "here",
+                )
+            )
     (root / "broken.wav").write_bytes(b"no sound at all")
     rows.append(("broken", "broken.wav", "species 0", "person 9", "2024-05-01", "here"))
-    table = pd.DataFrame(rows, columns=["recording_id", "path", "species", "recordist", "date", "locality"])
+    table = pd.DataFrame(
+        rows, columns=["recording_id", "path", "species", "recordist", "date", "locality"]
+    )
     table.to_csv(root / "manifest.csv", index=False)
     return root
 
@@ -54,14 +69,21 @@ def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BIRDNB_ARTIFACTS", str(folder / "artifacts"))
-        yield open_study(make_corpus(folder / "tones"), PROFILE, progress=False), folder / "artifacts"
+        yield (
+            open_study(make_corpus(folder / "tones"), PROFILE, progress=False),
+            folder / "artifacts",
+        )
 
 
 def test_the_study_has_what_the_cache_has(study):
     data, artifacts = study
     assert data.labels == ["species 0", "species 1", "species 2"] and len(data.table) == 18
-    assert "broken" in set(data.cache.quarantine["recording_id"]) and "broken" not in set(data.table["recording_id"])
-    assert sorted(data.side("train") + data.side("validation") + data.side("test")) == sorted(data.table["recording_id"])
+    assert "broken" in set(data.cache.quarantine["recording_id"]) and "broken" not in set(
+        data.table["recording_id"]
+    )
+    assert sorted(data.side("train") + data.side("validation") + data.side("test")) == sorted(
+        data.table["recording_id"]
+    )
     (path,) = (artifacts / "splits" / "tones").glob("seed7-*/split.csv")
     written = pd.read_csv(path, dtype=str)
     assert (
@@ -91,7 +113,9 @@ def test_clips_are_the_cached_spectrograms_of_a_side(study):
         assert clips.recording_ids == data.side(side)
         for k, recording in enumerate(clips.recording_ids):
             mine = clips.recording == k
-            np.testing.assert_array_equal(clips.lms[mine].numpy(), data.cache.load(recording)[:segments])
+            np.testing.assert_array_equal(
+                clips.lms[mine].numpy(), data.cache.load(recording)[:segments]
+            )
             species = data.table.set_index("recording_id").loc[recording, "species"]
             assert {data.labels[c] for c in clips.target[mine].tolist()} == {species}
 
@@ -99,7 +123,9 @@ def test_clips_are_the_cached_spectrograms_of_a_side(study):
 def test_noise_comes_from_training_recordings_only(study):
     data, _ = study
     own = [data.cache.noise(recording) for recording in data.side("train")]
-    np.testing.assert_array_equal(data.noise_bank().numpy(), np.stack([noise for noise in own if noise is not None]))
+    np.testing.assert_array_equal(
+        data.noise_bank().numpy(), np.stack([noise for noise in own if noise is not None])
+    )
     assert 0 < len(data.noise_bank()) < len(data.table)
 
 
@@ -110,12 +136,17 @@ def test_opening_again_gives_the_same_study(study, monkeypatch):
         again = open_study(data.corpus.root, PROFILE, progress=False)
     pd.testing.assert_frame_equal(again.table, data.table)
     assert again.fingerprint() == data.fingerprint()
-    assert open_study(data.corpus.root, PROFILE, seed=8, progress=False).fingerprint() != data.fingerprint()
+    assert (
+        open_study(data.corpus.root, PROFILE, seed=8, progress=False).fingerprint()
+        != data.fingerprint()
+    )
 
 
 def test_folds_test_every_recording_once_and_name_the_species_too_rare_for_them(study):
     data, artifacts = study
-    folds = [open_study(data.corpus.root, PROFILE, fold=(k, 4), progress=False) for k in (1, 2, 3, 4)]
+    folds = [
+        open_study(data.corpus.root, PROFILE, fold=(k, 4), progress=False) for k in (1, 2, 3, 4)
+    ]
     tested = [recording for fold in folds for recording in fold.side("test")]
     assert sorted(tested) == sorted(data.table["recording_id"])
     assert len(list((artifacts / "splits" / "tones").glob("seed7-*/fold-*-of-4.csv"))) == 4
@@ -132,46 +163,80 @@ def test_a_species_with_too_few_sessions_for_the_folds_is_left_out(tmp_path, mon
     monkeypatch.setenv("BIRDNB_ARTIFACTS", str(tmp_path / "artifacts"))
     root = make_corpus(tmp_path / "tones", each=4)
     table = pd.read_csv(root / "manifest.csv", dtype=str)
-    table[(table["species"] != "species 1") | (table["recordist"] != "person 0")].to_csv(root / "manifest.csv", index=False)
-    assert open_study(root, PROFILE, progress=False).labels == ["species 0", "species 1", "species 2"]
+    table[(table["species"] != "species 1") | (table["recordist"] != "person 0")].to_csv(
+        root / "manifest.csv", index=False
+    )
+    assert open_study(root, PROFILE, progress=False).labels == [
+        "species 0",
+        "species 1",
+        "species 2",
+    ]
     data = open_study(root, PROFILE, fold=(1, 4), progress=False)
     assert data.labels == ["species 0", "species 2"]
     decisions = data.species_report.set_index("species")
-    assert decisions.loc["species 1", "decision"] == "drop" and "3" in decisions.loc["species 1", "reason"]
+    assert (
+        decisions.loc["species 1", "decision"] == "drop"
+        and "3" in decisions.loc["species 1", "reason"]
+    )
 
 
 def test_the_data_set_with_and_without_a_cache(study, capsys):
     data, _ = study
     held = AudioSpectrogramDataset(
-        data.table, data.labels, AUDIO, root=data.corpus.root, cache=data.cache, normalisation="noise_floor"
+        data.table,
+        data.labels,
+        AUDIO,
+        root=data.corpus.root,
+        cache=data.cache,
+        normalisation="noise_floor",
     )
-    assert len(held) == sum(data.cache.index["segments"].astype(int)) > len(data.table) and capsys.readouterr().out == ""
+    assert (
+        len(held) == sum(data.cache.index["segments"].astype(int)) > len(data.table)
+        and capsys.readouterr().out == ""
+    )
     fresh = AudioSpectrogramDataset(data.table, data.labels, AUDIO, root=data.corpus.root)
     assert "18 recordings are computed when they are asked for" in capsys.readouterr().out
-    best = AudioSpectrogramDataset(data.table, data.labels, AUDIO, root=data.corpus.root, cache=data.cache, segments=1)
+    best = AudioSpectrogramDataset(
+        data.table, data.labels, AUDIO, root=data.corpus.root, cache=data.cache, segments=1
+    )
     assert len(fresh) == len(best) == 18
     for i in (0, 7, 17):
         x, label = fresh[i]
         assert x.shape == (128, AUDIO.n_frames) and x.dtype == torch.float32 and type(label) is int
         assert data.labels[label] == data.table["species"][i]
         assert x.mean().abs() < 1e-4 and x.std(correction=0) == pytest.approx(1, abs=1e-3)
-        torch.testing.assert_close(x, best[i][0], atol=0.02, rtol=0)  # the cache is float16 decibels
+        torch.testing.assert_close(
+            x, best[i][0], atol=0.02, rtol=0
+        )  # the cache is float16 decibels
     recording = data.table["recording_id"][1]
-    want = normalise(torch.from_numpy(data.cache.load(recording)[1].astype(np.float32)), "noise_floor")
-    position = int(data.cache.index.set_index("recording_id")["segments"].astype(int).loc[data.table["recording_id"][0]]) + 1
+    want = normalise(
+        torch.from_numpy(data.cache.load(recording)[1].astype(np.float32)), "noise_floor"
+    )
+    position = (
+        int(
+            data.cache.index.set_index("recording_id")["segments"]
+            .astype(int)
+            .loc[data.table["recording_id"][0]]
+        )
+        + 1
+    )
     torch.testing.assert_close(held[position][0], want)
     x, labels = next(iter(DataLoader(held, batch_size=5)))
     assert x.shape == (5, 128, AUDIO.n_frames) and labels.dtype == torch.int64
     with pytest.raises(BirdnbError, match="'species 2' is not among the 2 labels"):
-        AudioSpectrogramDataset(data.table, data.labels[:2], AUDIO, root=data.corpus.root, cache=data.cache)
+        AudioSpectrogramDataset(
+            data.table, data.labels[:2], AUDIO, root=data.corpus.root, cache=data.cache
+        )
 
 
 def test_training_from_a_finished_cache_imports_no_audio_library(study, tmp_path):
     data, artifacts = study
     (tmp_path / "tiny.yaml").write_text(YAML)
     code = (
-        "import sys; from birdnb.training import main; code = main(sys.argv[1:]); audio = {'librosa', 'soundfile', 'soxr', "
-        "'torchaudio', 'audioread'}; print('AUDIO', sorted(audio & set(sys.modules))); sys.exit(code)"
+        "import sys; from birdnb.training import main; code = main(sys.argv[1:]); audio = "
+        "{'librosa', 'soundfile', 'soxr', "
+        "'torchaudio', 'audioread'}; print('AUDIO', sorted(audio & set(sys.modules))); "
+        "sys.exit(code)"
     )
     command = [
         sys.executable,
@@ -187,4 +252,7 @@ def test_training_from_a_finished_cache_imports_no_audio_library(study, tmp_path
     env = os.environ | {"BIRDNB_ARTIFACTS": str(artifacts), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "AUDIO []" in done.stdout and (artifacts / "runs" / "tones-tiny" / "run" / "metrics.json").exists()
+    assert (
+        "AUDIO []" in done.stdout
+        and (artifacts / "runs" / "tones-tiny" / "run" / "metrics.json").exists()
+    )

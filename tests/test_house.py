@@ -1,4 +1,6 @@
-"""The map of the house in CONTRIBUTING.md is true: every folder stands in it, and imports run only downward."""
+"""The map of the house in CONTRIBUTING.md is true: every folder stands in it, and imports run only
+downward.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,15 @@ PACKAGE = ROOT / "birdnb"
 
 def rooms() -> list[str]:
     """The folders and single files of the package, in the order of the map in CONTRIBUTING.md."""
-    block = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## The map of the house")[1].split("```")[1]
-    return [line.split()[0].removesuffix("/").removesuffix(".py") for line in block.splitlines() if line]
+    block = (
+        (ROOT / "CONTRIBUTING.md")
+        .read_text(encoding="utf-8")
+        .split("## The map of the house")[1]
+        .split("```")[1]
+    )
+    return [
+        line.split()[0].removesuffix("/").removesuffix(".py") for line in block.splitlines() if line
+    ]
 
 
 def imported(source: str) -> set[str]:
@@ -44,13 +53,18 @@ def upward(order: list[str], imports: dict[str, set[str]]) -> list[str]:
 
 
 def test_the_map_names_every_folder():
-    there = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or list(path.glob("*.py"))} - {"__init__"}
+    there = {
+        path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or list(path.glob("*.py"))
+    } - {"__init__"}
     assert set(rooms()) == there and len(rooms()) == len(there)
 
 
 def test_imports_run_only_downward():
     modules = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]
-    imports = {path.relative_to(PACKAGE).as_posix(): imported(path.read_text(encoding="utf-8")) for path in modules}
+    imports = {
+        path.relative_to(PACKAGE).as_posix(): imported(path.read_text(encoding="utf-8"))
+        for path in modules
+    }
     assert sum(map(len, imports.values())) > 100  # the reading of imports works at all
     assert upward(rooms(), imports) == []
 
@@ -58,8 +72,12 @@ def test_imports_run_only_downward():
 def test_a_wrong_import_would_be_found():
     source = "from birdnb.models import build_model\ndef f():\n    from birdnb import study\nimport numpy\n"
     assert imported(source) == {"models", "study"}
-    assert imported('if __name__ == "__main__":\n    from birdnb.data import open_study\n') == {"data"}
-    assert upward(["a", "b"], {"a/c.py": {"b"}, "b.py": {"a"}}) == ["b.py imports a/, which stands above it"]
+    assert imported('if __name__ == "__main__":\n    from birdnb.data import open_study\n') == {
+        "data"
+    }
+    assert upward(["a", "b"], {"a/c.py": {"b"}, "b.py": {"a"}}) == [
+        "b.py imports a/, which stands above it"
+    ]
 
 
 @pytest.mark.parametrize(("given", "seen"), [(None, "10000"), ("77", "77")])
@@ -67,5 +85,7 @@ def test_threads_that_wait_give_the_core_up_unless_the_user_says_otherwise(given
     house = {key: value for key, value in os.environ.items() if key != "GOMP_SPINCOUNT"}
     ask = "import birdnb, os; print(os.environ['GOMP_SPINCOUNT'])"
     env = house | ({"GOMP_SPINCOUNT": given} if given else {})
-    answer = subprocess.run([sys.executable, "-c", ask], env=env, cwd=ROOT, capture_output=True, text=True, check=True)
+    answer = subprocess.run(
+        [sys.executable, "-c", ask], env=env, cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert answer.stdout.strip() == seen

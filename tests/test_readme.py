@@ -1,4 +1,6 @@
-"""What the README shows is true: its examples run on a small study, its troubleshooting quotes messages that exist."""
+"""What the README shows is true: its examples run on a small study, its troubleshooting quotes
+messages that exist.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,14 @@ EXAMPLE = re.compile(r"<!-- test: (\S+) -->\n```python\n(.*?)```", re.DOTALL)
 
 @pytest.fixture
 def example(tmp_path, monkeypatch):
-    """A function that runs an example of the README in a folder of its own, on a small study; gives the names it made."""
-    models, augmentations, layouts = dict(registry.MODELS), dict(registry.AUGMENTATIONS), list(corpora.LAYOUTS)
+    """A function that runs an example of the README in a folder of its own, on a small study; gives
+    the names it made.
+    """
+    models, augmentations, layouts = (
+        dict(registry.MODELS),
+        dict(registry.AUGMENTATIONS),
+        list(corpora.LAYOUTS),
+    )
     monkeypatch.setenv("BIRDNB_ARTIFACTS", str(tmp_path / "artifacts"))
     monkeypatch.chdir(tmp_path)
     study = small_study()
@@ -60,12 +68,16 @@ def test_add_a_corpus(example, tmp_path):
     folder.mkdir(parents=True)
     for name in ("a.wav", "b.wav", "c.wav", "not in the table.wav"):
         soundfile.write(folder / name, np.zeros(2205), 22050)
-    rows = ["file\tlatin\tobserver\tday\tplace", "a.wav\tParus major\tA. Bird\t2020-05-01\tKew", "gone.wav\tParus major\t\t\t",
+    rows = ["file\tlatin\tobserver\tday\tplace", "a.wav\tParus major\tA. Bird\t2020-05-01\tKew",
+            "gone.wav\tParus major\t\t\t",
             "b.wav\tTurdus merula\tA. Bird\t2020-05-01\tKew", "c.wav\t\tA. Bird\t2020-05-01\tKew"]  # fmt: skip
     (folder / "recordings.tsv").write_text("\n".join(rows))
     corpus = example("add-a-corpus")["corpus"]
     assert corpus.layout == "our archive"
-    assert corpus.manifest[["path", "species"]].values.tolist() == [["a.wav", "Parus major"], ["b.wav", "Turdus merula"]]
+    assert corpus.manifest[["path", "species"]].values.tolist() == [
+        ["a.wav", "Parus major"],
+        ["b.wav", "Turdus merula"],
+    ]
     assert sessions(corpus.manifest).nunique() == 1  # observer, day and place were understood
     assert set(corpus.left_out["path"]) == {"gone.wav", "c.wav", "not in the table.wav"}
 
@@ -79,7 +91,11 @@ def test_add_an_augmentation(example):
 
 
 def test_every_example_has_a_test():
-    assert {name for name, _ in EXAMPLE.findall(README)} == {"add-a-model", "add-a-corpus", "add-an-augmentation"}
+    assert {name for name, _ in EXAMPLE.findall(README)} == {
+        "add-a-model",
+        "add-a-corpus",
+        "add-an-augmentation",
+    }
 
 
 def messages() -> list[str]:
@@ -95,7 +111,12 @@ def texts() -> list[str]:
     for path in (ROOT / "birdnb").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.JoinedStr):
-                found.append("".join(part.value if isinstance(part, ast.Constant) else "..." for part in node.values))
+                found.append(
+                    "".join(
+                        part.value if isinstance(part, ast.Constant) else "..."
+                        for part in node.values
+                    )
+                )
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found.append(node.value)
     return found

@@ -1,4 +1,6 @@
-"""How fast is it here? ``python -m birdnb.benchmark`` measures extraction, training and start, beside the plain way of each."""
+"""How fast is it here? ``python -m birdnb.benchmark`` measures extraction, training and start,
+beside the plain way of each.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def measure(part: str, corpus: str) -> list[Row]:
         from birdnb.benchmark import extraction
 
         return extraction.rows(corpus)
-    module = importlib.import_module(f"birdnb.benchmark.{'training' if part == 'train' else 'start'}")
+    module = importlib.import_module(
+        f"birdnb.benchmark.{'training' if part == 'train' else 'start'}"
+    )
     return module.rows()
 
 
@@ -36,7 +40,8 @@ def machine() -> dict[str, Any]:
     import torch
 
     return {
-        "processor": _processor(), "cores": joblib.cpu_count(), "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(), "cores": joblib.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
         "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
         "date": datetime.date.today().isoformat(),
         "versions": {"birdnb": __version__, "python": platform.python_version()}
@@ -52,12 +57,31 @@ def table(found: dict[str, list[Row]], about: dict[str, Any]) -> str:
             met = {None: "", True: "reached", False: "MISSED"}[row.met]
             other = "" if row.other is None else _number(row.other)
             ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
-            lines.append((row.what, f"{_number(row.birdnb)} {row.unit}", other, row.other_is, ratio, row.target, met))
+            lines.append(
+                (
+                    row.what,
+                    f"{_number(row.birdnb)} {row.unit}",
+                    other,
+                    row.other_is,
+                    ratio,
+                    row.target,
+                    met,
+                )
+            )
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    text = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     gpu = about["gpu"] or "no GPU"
-    return "\n".join([*text, "", f"{about['processor']}, {about['cores']} cores, {gpu}; {about['date']}; {versions}"])
+    return "\n".join(
+        [
+            *text,
+            "",
+            f"{about['processor']}, {about['cores']} cores, {gpu}; {about['date']}; {versions}",
+        ]
+    )
 
 
 def page(found: dict[str, list[Row]], about: dict[str, Any]) -> str:
@@ -71,21 +95,26 @@ def page(found: dict[str, list[Row]], about: dict[str, Any]) -> str:
             "what": row.what, "birdnb": f"{_number(row.birdnb)} {row.unit}".strip(),
             "beside": NONE if row.other is None else f"{_number(row.other)} ({row.other_is})",
             "ratio": NONE if row.ratio is None else f"{row.ratio:.2f}",
-            "target": row.target or NONE, "reached": {None: NONE, True: "yes", False: "**no**"}[row.met],
+            "target": row.target or NONE,
+            "reached": {None: NONE, True: "yes", False: "**no**"}[row.met],
         }
         for part in found.values() for row in part
     ]  # fmt: skip
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     return (
-        "# How fast is it?\n\nWritten by `python -m birdnb.benchmark`: each side in turn, in one run, best of three. "
+        "# How fast is it?\n\nWritten by `python -m birdnb.benchmark`: each side in turn, in one "
+        "run, best of three. "
         "Targets are for the ratio where there is one.\n\n"
-        f"{pipe_table(pd.DataFrame(lines))}\n\n{about['processor']}, {about['cores']} cores, {about['gpu'] or 'no GPU'}; "
+        f"{pipe_table(pd.DataFrame(lines))}\n\n{about['processor']}, {about['cores']} cores, "
+        f"{about['gpu'] or 'no GPU'}; "
         f"{about['date']}; {versions}.\n"
     )
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure, print the table, write the JSON; 0 when done, 2 after an error, 130 when interrupted."""
+    """Measure, print the table, write the JSON; 0 when done, 2 after an error, 130 when
+    interrupted.
+    """
     args = _parser().parse_args(argv)
     try:
         parts = PARTS if args.part == "all" else (args.part,)
@@ -94,7 +123,10 @@ def main(argv: list[str] | None = None) -> int:
         if args.markdown:
             write_text(args.markdown, page(found, about))
         if args.json:
-            rows = {part: [asdict(row) | {"met": row.met} for row in rows] for part, rows in found.items()}
+            rows = {
+                part: [asdict(row) | {"met": row.met} for row in rows]
+                for part, rows in found.items()
+            }
             write_json(args.json, {"machine": about} | rows)
     except BirdnbError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -109,14 +141,25 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m birdnb.benchmark",
         description="Measure on this machine, in alternation with the plain way: extraction, also beside decoding alone; "
-        "a training step of AST beside one padded to 1,024 frames (on a GPU the whole training loop, too); the start from "
+        "a training step of AST beside one padded to 1,024 frames (on a GPU the whole training "
+        "loop, too); the start from "
         "finished caches of 1,000 to 100,000 recordings.",
     )
-    parser.add_argument("part", nargs="?", default="all", choices=[*PARTS, "all"], help="what to measure (default: all)")
     parser.add_argument(
-        "--corpus", default="demo", help="recordings to extract: demo (the default) or a folder; its MP3 and OGG files count"
+        "part",
+        nargs="?",
+        default="all",
+        choices=[*PARTS, "all"],
+        help="what to measure (default: all)",
     )
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there as a page, too")
+    parser.add_argument(
+        "--corpus",
+        default="demo",
+        help="recordings to extract: demo (the default) or a folder; its MP3 and OGG files count",
+    )
+    parser.add_argument(
+        "--markdown", type=Path, metavar="FILE", help="write the table there as a page, too"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     return parser
 

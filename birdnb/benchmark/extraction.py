@@ -25,7 +25,10 @@ from birdnb.files import BirdnbError
 
 AUDIO = AudioSettings()
 COMPRESSED = {".mp3", ".ogg"}  # as recordings come from Xeno-Canto and BirdCLEF
-LENGTHS = (20.0, 120.0)  # [s] of the recordings measured, where there are such: most of Xeno-Canto's
+LENGTHS = (
+    20.0,
+    120.0,
+)  # [s] of the recordings measured, where there are such: most of Xeno-Canto's
 MOST = 200  # recordings measured
 ENOUGH = 20.0  # [s] of work for one core before several are compared with it
 
@@ -48,7 +51,8 @@ def rows(corpus: str, rounds: int = ROUNDS) -> list[Row]:
     kinds = " and ".join(sorted({path.suffix[1:].upper() for path in paths}))
     what = f"extraction, one core ({len(paths)} recordings of {sound / len(paths):.0f} s on average, {kinds})"
     return [
-        Row(what, unit, ours, sound / took["plain"], "librosa", took["plain"] / took["birdnb"], "at least 2"),
+        Row(what, unit, ours, sound / took["plain"], "librosa", took["plain"] / took["birdnb"],
+        "at least 2"),
         Row("... time relative to decoding", unit, ours, sound / took["decoding"], "decoding alone",
             took["birdnb"] / took["decoding"], "at most 1.5"),
         *_over_cores(paths, sound, math.ceil(ENOUGH / took["birdnb"]), rounds),
@@ -56,7 +60,9 @@ def rows(corpus: str, rounds: int = ROUNDS) -> list[Row]:
 
 
 def _recordings(corpus: str) -> tuple[list[Path], float]:
-    """Recordings that can be read, evenly chosen, and their seconds in all; MP3 and OGG of ``LENGTHS`` if there are any."""
+    """Recordings that can be read, evenly chosen, and their seconds in all; MP3 and OGG of
+    ``LENGTHS`` if there are any.
+    """
     found = open_corpus(corpus)
     paths = [found.root / path for path in found.manifest["path"]]
     paths = [path for path in paths if path.suffix.lower() in COMPRESSED] or paths
@@ -69,30 +75,41 @@ def _recordings(corpus: str) -> tuple[list[Path], float]:
             continue  # a study lists these in its quarantine
     if not lengths:
         raise BirdnbError(f"none of the recordings of {corpus} can be read: give another corpus")
-    usual = {path: seconds for path, seconds in lengths.items() if LENGTHS[0] <= seconds <= LENGTHS[1]}
+    usual = {
+        path: seconds for path, seconds in lengths.items() if LENGTHS[0] <= seconds <= LENGTHS[1]
+    }
     chosen = usual or lengths
     return list(chosen), sum(chosen.values())
 
 
 def _over_cores(paths: list[Path], sound: float, times: int, rounds: int) -> list[Row]:
-    """The cache's own extraction by one process and by one a core, of the recordings ``times`` over."""
+    """The cache's own extraction by one process and by one a core, of the recordings ``times``
+    over.
+    """
     cores = joblib.cpu_count()
     if cores == 1:
         return []
     with tempfile.TemporaryDirectory(prefix="birdnb-") as folder:
         tasks = [
-            Task(f"{i}-{k}", str(path), str(path), Path(folder), AUDIO) for k in range(times) for i, path in enumerate(paths)
+            Task(f"{i}-{k}", str(path), str(path), Path(folder), AUDIO)
+            for k in range(times)
+            for i, path in enumerate(paths)
         ]
         list(extract_all(tasks[: 8 * cores], cores, progress=False))  # the workers start and import
         ways: dict[str, Callable[[], Any]] = {}
         for n in (1, cores):
-            ways |= {f"extraction {n}": partial(_drain, tasks, n), f"decoding {n}": partial(_decode_all, paths * times, n)}
+            ways |= {
+                f"extraction {n}": partial(_drain, tasks, n),
+                f"decoding {n}": partial(_decode_all, paths * times, n),
+            }
         took = best_seconds(ways, rounds)
     sound *= times
-    kinds = [("extraction", f"extraction into the cache, {cores} cores", f"at least {0.9 * cores:.1f}"),
+    kinds = [("extraction", f"extraction into the cache, {cores} cores",
+             f"at least {0.9 * cores:.1f}"),
              ("decoding", f"... decoding alone, {cores} cores: what this machine can do", "")]  # fmt: skip
     return [
-        Row(what, "s of sound per s", sound / took[f"{kind} {cores}"], sound / took[f"{kind} 1"], "one core",
+        Row(what, "s of sound per s", sound / took[f"{kind} {cores}"], sound / took[f"{kind} 1"],
+        "one core",
             took[f"{kind} 1"] / took[f"{kind} {cores}"], target)
         for kind, what, target in kinds
     ]  # fmt: skip

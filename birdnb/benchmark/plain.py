@@ -1,4 +1,6 @@
-"""The plain way, as a good engineer would write it in a notebook with the usual libraries: what the benchmark compares with."""
+"""The plain way, as a good engineer would write it in a notebook with the usual libraries: what the
+benchmark compares with.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ def plain_lms(path: Path | str, audio: AudioSettings) -> np.ndarray:
     from scipy.signal import butter, sosfilt
 
     sound, rate = librosa.load(path, sr=audio.sample_rate)
-    sound = sosfilt(butter(4, audio.high_pass_hz, "highpass", fs=rate, output="sos"), sound).astype(np.float32)
+    sound = sosfilt(butter(4, audio.high_pass_hz, "highpass", fs=rate, output="sos"), sound).astype(
+        np.float32
+    )
     power = librosa.feature.melspectrogram(
         y=sound, sr=rate, n_fft=audio.n_fft, hop_length=audio.hop_length, n_mels=audio.n_mels
     )
@@ -29,7 +33,9 @@ def plain_lms(path: Path | str, audio: AudioSettings) -> np.ndarray:
 
 
 class PlainDataset(Dataset):
-    """One .npy an item, (128, T) dB: normalised, padded to 1,024 frames, and turned the way transformers wants it."""
+    """One .npy an item, (128, T) dB: normalised, padded to 1,024 frames, and turned the way
+    transformers wants it.
+    """
 
     def __init__(self, paths: list[Path], labels: list[int]) -> None:
         self.paths, self.labels = paths, labels
@@ -41,7 +47,9 @@ class PlainDataset(Dataset):
         """((1024, 128), label)"""
         lms = np.load(self.paths[item]).astype(np.float32)
         lms = (lms - lms.mean()) / (lms.std() + 1e-6)
-        return torch.from_numpy(np.pad(lms, ((0, 0), (0, FRAMES - lms.shape[1]))).T.copy()), self.labels[item]
+        return torch.from_numpy(
+            np.pad(lms, ((0, 0), (0, FRAMES - lms.shape[1]))).T.copy()
+        ), self.labels[item]
 
 
 def plain_loader(dataset: Dataset, batch_size: int, workers: int) -> DataLoader:

@@ -1,4 +1,6 @@
-"""What ``python -m birdnb.benchmark`` measures: extraction, training and the start, each beside the plain way of doing it."""
+"""What ``python -m birdnb.benchmark`` measures: extraction, training and the start, each beside the
+plain way of doing it.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ ROUNDS = 3  # each side in turn, the best of so many counts: others use the mach
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: a figure of ours, one to compare it with, and what the ratio (or the figure) should be."""
+    """A line of the table: a figure of ours, one to compare it with, and what the ratio (or the
+    figure) should be.
+    """
 
     what: str
     unit: str

@@ -1,4 +1,6 @@
-"""Training: the data path, a step of AST at T = 173 beside one padded to 1,024 frames, and on a GPU the whole loop."""
+"""Training: the data path, a step of AST at T = 173 beside one padded to 1,024 frames, and on a GPU
+the whole loop.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def rows() -> list[Row]:
 
 
 def data_row(device: torch.device, n: int, rounds: int = ROUNDS) -> Row:
-    """An epoch of batches of 32 brought to the device, without a model: tensors held there, or a DataLoader over files."""
+    """An epoch of batches of 32 brought to the device, without a model: tensors held there, or a
+    DataLoader over files.
+    """
     clips = random_clips(n)
     held = clips.lms.to(device)
 
@@ -57,7 +61,9 @@ def data_row(device: torch.device, n: int, rounds: int = ROUNDS) -> Row:
         paths = [Path(folder) / f"{i}.npy" for i in range(n)]
         for path, lms in zip(paths, clips.lms.numpy(), strict=True):
             np.save(path, lms)
-        loader = plain_loader(PlainDataset(paths, clips.target.tolist()), 32, min(8, joblib.cpu_count()))
+        loader = plain_loader(
+            PlainDataset(paths, clips.target.tolist()), 32, min(8, joblib.cpu_count())
+        )
 
         def plain() -> None:
             for x, _ in loader:
@@ -68,16 +74,29 @@ def data_row(device: torch.device, n: int, rounds: int = ROUNDS) -> Row:
         took = best_seconds({"birdnb": ours, "plain": plain}, rounds)
     speed = {name: n / seconds for name, seconds in took.items()}
     ratio = speed["birdnb"] / speed["plain"]
-    return Row("data alone, batches of 32", "clips/s", speed["birdnb"], speed["plain"], "DataLoader, a file each", ratio)
+    return Row(
+        "data alone, batches of 32",
+        "clips/s",
+        speed["birdnb"],
+        speed["plain"],
+        "DataLoader, a file each",
+        ratio,
+    )
 
 
 def step_row(device: torch.device, size: str, batch: int, rounds: int = ROUNDS) -> Row:
-    """A training step of AST: ours at T = 173, in bf16 where the GPU has it; the plain way padded to 1,024, in fp32."""
+    """A training step of AST: ours at T = 173, in bf16 where the GPU has it; the plain way padded
+    to 1,024, in fp32.
+    """
     torch.manual_seed(0)
     ours = build_model("ast", SPECIES, AUDIO.n_frames, size=size)
     ways = {"birdnb": _step(ours, torch.randn(batch, AUDIO.n_mels, AUDIO.n_frames), device, "auto")}
-    with contextlib.suppress(torch.OutOfMemoryError):  # the plain way takes 15 GB and more: then it is left out of the table
-        ways["plain"] = _step(plain_ast(SPECIES), torch.randn(batch, FRAMES, AUDIO.n_mels), device, "fp32")
+    with contextlib.suppress(
+        torch.OutOfMemoryError
+    ):  # the plain way takes 15 GB and more: then it is left out of the table
+        ways["plain"] = _step(
+            plain_ast(SPECIES), torch.randn(batch, FRAMES, AUDIO.n_mels), device, "fp32"
+        )
     took = best_seconds(ways, rounds if device.type == "cpu" else 10 * rounds)
     speed = {name: batch / seconds for name, seconds in took.items()}
     what = f"AST {size}, training step, {device.type}, batch {batch}"
@@ -85,12 +104,18 @@ def step_row(device: torch.device, size: str, batch: int, rounds: int = ROUNDS) 
         return Row(f"{what} (no memory for the plain way)", "clips/s", speed["birdnb"])
     target = "at least 4" if device.type == "cpu" else "at least 10"
     ratio = speed["birdnb"] / speed["plain"]
-    return Row(what, "clips/s", speed["birdnb"], speed["plain"], f"padded to {FRAMES}, fp32", ratio, target)
+    return Row(
+        what, "clips/s", speed["birdnb"], speed["plain"], f"padded to {FRAMES}, fp32", ratio, target
+    )
 
 
 def _step(model: nn.Module, x: Tensor, device: torch.device, precision: str) -> Callable[[], None]:
     """A function that trains on a batch once."""
-    model, x, target = model.to(device).train(), x.to(device), (torch.arange(len(x)) % SPECIES).to(device)
+    model, x, target = (
+        model.to(device).train(),
+        x.to(device),
+        (torch.arange(len(x)) % SPECIES).to(device),
+    )
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
 
     def run() -> None:
@@ -108,7 +133,9 @@ def _step(model: nn.Module, x: Tensor, device: torch.device, precision: str) -> 
 
 
 def loop_rows(size: str, batch: int, n: int, plain: float) -> list[Row]:
-    """The training loop itself on ``n`` clips with all augmentation: the second epoch beside ``plain`` [clips/s]."""
+    """The training loop itself on ``n`` clips with all augmentation: the second epoch beside
+    ``plain`` [clips/s].
+    """
     settings = load_profile("gpu").runs["phase3_ast_full"]
     settings = replace(settings, train=replace(settings.train, batch_size=batch, epochs=2))
     model, few, accelerator = (
@@ -120,15 +147,25 @@ def loop_rows(size: str, batch: int, n: int, plain: float) -> list[Row]:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     with tempfile.TemporaryDirectory(prefix="birdnb-") as folder:
-        history = fit(model, random_clips(n), few, settings, folder, seed=0, labels=[str(i) for i in range(SPECIES)],
+        history = fit(model, random_clips(n), few, settings, folder, seed=0,
+                      labels=[str(i) for i in range(SPECIES)],
                       noise_bank=few.lms, progress=False, accelerator=accelerator)  # fmt: skip
     last = history.iloc[-1]
     speed, memory = float(last["clips_per_second"]), float(last["peak_memory_mb"]) / 1e3
     what = f"AST {size}, whole loop with augmentation, batch {batch}"
     return [
-        *([Row(what, "clips/s", speed, plain, "the plain step", speed / plain, "at least 10")] if plain else []),
+        *(
+            [Row(what, "clips/s", speed, plain, "the plain step", speed / plain, "at least 10")]
+            if plain
+            else []
+        ),
         Row(what, "clips/s", speed, target="at least 2000"),
-        Row(f"... its peak memory, batch {batch}", "GB", memory, target="at most 6" if batch <= 16 else ""),
+        Row(
+            f"... its peak memory, batch {batch}",
+            "GB",
+            memory,
+            target="at most 6" if batch <= 16 else "",
+        ),
     ]
 
 

@@ -18,17 +18,23 @@ from birdnb.report.tables import NONE, duration, percent, pipe_table, plain, poi
 from birdnb.training.runs import CLASSICAL
 
 READING = (
-    "Judged on the {side} recordings of all folds together; brackets hold 95 % intervals from drawing recording sessions "
-    "again. Differences are paired, from *{reference}*: the same sessions are drawn for both. An interval that holds zero, "
-    "or a p above 0.05, means that these recordings cannot tell. Folds share their recordings: what is chosen on the "
-    "validation side of some has no untouched test side left among the others. Logistic regression on MFCC statistics is "
+    "Judged on the {side} recordings of all folds together; brackets hold 95 % intervals from "
+    "drawing recording sessions "
+    "again. Differences are paired, from *{reference}*: the same sessions are drawn for both. An "
+    "interval that holds zero, "
+    "or a p above 0.05, means that these recordings cannot tell. Folds share their recordings: "
+    "what is chosen on the "
+    "validation side of some has no untouched test side left among the others. Logistic regression "
+    "on MFCC statistics is "
     "there for comparison."
 )
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is compared: the profile's ``runs``, each with every variant's settings in place of its own."""
+    """What is compared: the profile's ``runs``, each with every variant's settings in place of its
+    own.
+    """
 
     name: str  # of the report
     title: str
@@ -51,10 +57,14 @@ class Pooled:
     minutes: float
 
 
-def comparison_rows(comparison: Comparison, pooled: Sequence[Pooled], run: str) -> list[dict[str, Any]]:
-    """A row for each variant of a run, and for logistic regression: its scores, and the differences from the reference.
+def comparison_rows(
+    comparison: Comparison, pooled: Sequence[Pooled], run: str
+) -> list[dict[str, Any]]:
+    """A row for each variant of a run, and for logistic regression: its scores, and the differences
+    from the reference.
 
-    name, minutes, folds, scores (as ``summarise``) and, but for the reference, paired (as ``paired_bootstrap``).
+    name, minutes, folds, scores (as ``summarise``) and, but for the reference, paired (as
+    ``paired_bootstrap``).
     """
     chosen = [p for p in pooled if p.run in (run, CLASSICAL)]
     reference = next(p for p in chosen if p.variant == comparison.reference)
@@ -73,10 +83,21 @@ def comparison_rows(comparison: Comparison, pooled: Sequence[Pooled], run: str) 
     return rows
 
 
-def write_comparison(comparison: Comparison, pooled: Sequence[Pooled], about: str, folder: Path | None = None) -> Path:
-    """Write ``<name>.md`` and a figure for each run into the reports folder; returns the Markdown's path."""
+def write_comparison(
+    comparison: Comparison, pooled: Sequence[Pooled], about: str, folder: Path | None = None
+) -> Path:
+    """Write ``<name>.md`` and a figure for each run into the reports folder; returns the Markdown's
+    path.
+    """
     folder = folder or reports_dir()
-    lines = [f"# {comparison.title}", "", about, "", READING.format(side=comparison.side, reference=comparison.reference), ""]
+    lines = [
+        f"# {comparison.title}",
+        "",
+        about,
+        "",
+        READING.format(side=comparison.side, reference=comparison.reference),
+        "",
+    ]
     for run in comparison.runs:
         rows = comparison_rows(comparison, pooled, run)
         figure = folder / "figures" / f"{comparison.name}_{safe_name(run)}.png"
@@ -86,8 +107,13 @@ def write_comparison(comparison: Comparison, pooled: Sequence[Pooled], about: st
         plt.close()
         lines += [f"## {title(run)}", "", pipe_table(_table(rows, comparison.reference)), ""]
         lines += [f"![Differences from {comparison.reference}](figures/{figure.name})", ""]
-    changes = {name: ", ".join(f"`{k}: {v}`" for k, v in what.items()) for name, what in comparison.variants.items()}
-    variants = pd.DataFrame({"variant": list(changes), "settings in place of the profile's": list(changes.values())})
+    changes = {
+        name: ", ".join(f"`{k}: {v}`" for k, v in what.items())
+        for name, what in comparison.variants.items()
+    }
+    variants = pd.DataFrame(
+        {"variant": list(changes), "settings in place of the profile's": list(changes.values())}
+    )
     lines += ["## The variants", "", pipe_table(variants.replace("", "none"), left=2), ""]
     return write_text(folder / f"{comparison.name}.md", "\n".join(lines))
 
@@ -103,9 +129,11 @@ def _table(rows: Sequence[dict[str, Any]], reference: str) -> pd.DataFrame:
             "mAP": score(scores["map_macro"]),
             "calibration error": score(scores["ece"]),
             "accuracy of each fold [%]": ", ".join(f"{100 * fold:.1f}" for fold in row["folds"]),
-            f"accuracy over {plain(reference)}": points(paired.get("difference"), paired.get("ci95")),
+            f"accuracy over {plain(reference)}": points(paired.get("difference"),
+            paired.get("ci95")),
             "p": f"{paired['p']:.3f}" if paired else NONE,
-            f"F1 over {plain(reference)}": f"{paired['f1_difference']:+.3f}".replace("-", "−") if paired else NONE,
+            f"F1 over {plain(reference)}": f"{paired['f1_difference']:+.3f}".replace("-",
+            "−") if paired else NONE,
             "training": duration(60 * row["minutes"]),
         })  # fmt: skip
     return pd.DataFrame(table)
@@ -115,5 +143,7 @@ def _draw(rows: Sequence[dict[str, Any]], reference: str) -> None:
     """Draw the differences from the reference into a new figure."""
     pairs = [(row["name"], row["paired"]) for row in rows if row["paired"]]
     table = [(name, found["difference"], *found["ci95"], found["p"]) for name, found in pairs]
-    axes = paired_differences(pd.DataFrame(table, columns=["name", "difference", "low", "high", "p"]))
+    axes = paired_differences(
+        pd.DataFrame(table, columns=["name", "difference", "low", "high", "p"])
+    )
     axes.set_title(f"Compared with: {reference}")

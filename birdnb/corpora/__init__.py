@@ -1,4 +1,6 @@
-"""Corpora: ``open_corpus`` turns the demo's name or a folder into a checked manifest, and says what it left out and why."""
+"""Corpora: ``open_corpus`` turns the demo's name or a folder into a checked manifest, and says what
+it left out and why.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ class Corpus:
 
     name: str  # safe as a file name
     root: Path  # the manifest's paths are relative to it
-    manifest: pd.DataFrame  # checked, one row a recording, text, missing = ""; columns as manifest.COLUMNS
+    manifest: (
+        pd.DataFrame
+    )  # checked, one row a recording, text, missing = ""; columns as manifest.COLUMNS
     left_out: pd.DataFrame  # what was refused already from the table
     layout: str  # "manifest.csv", "BirdCLEF", ...
     synthetic: bool = False  # True: invented songs, results say nothing about real birds
@@ -39,21 +43,26 @@ class Layout:
 
 LAYOUTS = [
     Layout("manifest.csv", "manifest.csv", folders.is_manifest, folders.read_manifest_folder),
-    Layout("BirdCLEF", "train_metadata.csv or train.csv beside train_audio/ or train_short_audio/", birdclef.is_birdclef,
+    Layout("BirdCLEF", "train_metadata.csv or train.csv beside train_audio/ or train_short_audio/",
+    birdclef.is_birdclef,
            birdclef.read_birdclef),
-    Layout("BirdSet", "*.parquet with the column ebird_code", birdset.is_birdset, birdset.read_birdset),
-    Layout("Xeno-Canto JSON", "*.json pages of the Xeno-Canto API beside audio called XC123.mp3 or 123.mp3",
+    Layout("BirdSet", "*.parquet with the column ebird_code", birdset.is_birdset,
+    birdset.read_birdset),
+    Layout("Xeno-Canto JSON",
+    "*.json pages of the Xeno-Canto API beside audio called XC123.mp3 or 123.mp3",
            xeno_canto_dump.is_dump, xeno_canto_dump.read_dump),
-    Layout("species folders", "one folder a species with audio files in it", folders.is_species_folders,
+    Layout("species folders", "one folder a species with audio files in it",
+    folders.is_species_folders,
            folders.read_species_folders),
 ]  # fmt: skip
 
 
 def open_corpus(spec: str | Path, progress: bool = True) -> Corpus:
-    """Open ``demo`` (synthesised on the spot when it is not there yet) or a folder, whose layout is recognised.
+    """Open ``demo`` (synthesised on the spot when it is not there yet) or a folder, whose layout is
+    recognised.
 
-    The corpus is called after its folder. Raises BirdnbError when there is no such folder, when its layout is none of the known
-    ones, or when nothing in it can be used.
+    The corpus is called after its folder. Raises BirdnbError when there is no such folder, when its
+    layout is none of the known ones, or when nothing in it can be used.
     """
     name = corpus_name(spec)
     if name == "demo":
@@ -65,16 +74,23 @@ def open_corpus(spec: str | Path, progress: bool = True) -> Corpus:
     root = Path(spec).expanduser()
     if not root.is_dir():
         what = "is a file, not a folder" if root.exists() else "does not exist"
-        raise BirdnbError(f"the corpus {str(spec)!r} {what} (looked for {root.absolute()}): give a folder, or demo")
+        raise BirdnbError(
+            f"the corpus {str(spec)!r} {what} (looked for {root.absolute()}): give a folder, or "
+            f"demo"
+        )
     return _open_folder(root, name, progress)
 
 
 def corpus_name(spec: str | Path) -> str:
-    """What the corpus is called, without opening it: ``demo``, or its folder's name made safe as a file name.
+    """What the corpus is called, without opening it: ``demo``, or its folder's name made safe as a
+    file name.
 
     Names that have no letter of ASCII are told apart by digits of their hash.
     """
-    if str(spec) == "demo" or Path(spec).expanduser().resolve() == (artifacts_dir() / "corpora" / "demo").resolve():
+    if (
+        str(spec) == "demo"
+        or Path(spec).expanduser().resolve() == (artifacts_dir() / "corpora" / "demo").resolve()
+    ):
         return "demo"
     folder = Path(spec).expanduser().resolve().name
     name = safe_name(folder)
@@ -101,7 +117,17 @@ def _layout_of(root: Path) -> Layout:
             return layout
     looked = "".join(f"\n  {layout.name}: {layout.looked_for}" for layout in LAYOUTS)
     names = sorted(path.name + "/" * path.is_dir() for path in root.iterdir())
-    there = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") or "nothing"
+    there = (
+        ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+        or "nothing"
+    )
     flat = any(is_audio(name) for name in names)
-    remedy = "\nput the recordings of each species into a folder named after it, such as Turdus merula/" if flat else ""
-    raise BirdnbError(f"{root} is no corpus of a kind known here. Looked in it for:{looked}\nbut found {there}{remedy}")
+    remedy = (
+        "\nput the recordings of each species into a folder named after it, such as Turdus merula/"
+        if flat
+        else ""
+    )
+    raise BirdnbError(
+        f"{root} is no corpus of a kind known here. Looked in it for:{looked}\nbut found "
+        f"{there}{remedy}"
+    )

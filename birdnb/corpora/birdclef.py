@@ -31,7 +31,9 @@ NAMES = {  # manifest column -> what it was called over the years
 
 def is_birdclef(root: Path) -> bool:
     """Tell whether the folder has one of the tables beside one of the audio folders."""
-    return any((root / name).is_file() for name in TABLES) and any((root / name).is_dir() for name in AUDIO_FOLDERS)
+    return any((root / name).is_file() for name in TABLES) and any(
+        (root / name).is_dir() for name in AUDIO_FOLDERS
+    )
 
 
 def read_birdclef(root: Path, progress: bool = True) -> Source:
@@ -39,15 +41,18 @@ def read_birdclef(root: Path, progress: bool = True) -> Source:
 
     ::
 
-        birdclef-2023/                     birdclef-2021/                              birdclef-2025/
-          train_metadata.csv                 train_metadata.csv                          train.csv, taxonomy.csv
-          train_audio/abethr1/XC128013.ogg   train_short_audio/acafly/XC109605.ogg       train_audio/1139490/CSA36385.ogg
+        birdclef-2023/                     birdclef-2021/
+        birdclef-2025/
+          train_metadata.csv                 train_metadata.csv                          train.csv,
+          taxonomy.csv train_audio/abethr1/XC128013.ogg   train_short_audio/acafly/XC109605.ogg
+          train_audio/1139490/CSA36385.ogg
 
-    ``filename`` is bare (2021: ``XC109605.ogg``) or has the label's folder in front (since 2022). Labels stay text, also
-    numbers (2025). The study's label is the scientific name when it belongs to one primary label and the primary label to it
-    alone, otherwise the primary label itself; the common name is kept beside it. Secondary labels become background_species,
-    named in the same way and joined by semicolons. Only 2021 has dates; without one a recordist is one session.
-    The locality is "latitude, longitude". Audio that no row names is reported.
+    ``filename`` is bare (2021: ``XC109605.ogg``) or has the label's folder in front (since 2022).
+    Labels stay text, also numbers (2025). The study's label is the scientific name when it belongs
+    to one primary label and the primary label to it alone, otherwise the primary label itself; the
+    common name is kept beside it. Secondary labels become background_species, named in the same way
+    and joined by semicolons. Only 2021 has dates; without one a recordist is one session. The
+    locality is "latitude, longitude". Audio that no row names is reported.
     """
     table_path = next(root / name for name in TABLES if (root / name).is_file())
     audio = next(root / name for name in AUDIO_FOLDERS if (root / name).is_dir())
@@ -59,14 +64,22 @@ def read_birdclef(root: Path, progress: bool = True) -> Source:
         recording_id=make_ids(paths),
         path=paths,
         species=[names.get(label, label) for label in raw["label"]],
-        locality=[f"{lat}, {lon}" if lat and lon else "" for lat, lon in zip(raw["latitude"], raw["longitude"], strict=True)],
-        background_species=["; ".join(names.get(code, code) for code in parse_list(text)) for text in raw["secondary"]],
+        locality=[
+            f"{lat}, {lon}" if lat and lon else ""
+            for lat, lon in zip(raw["latitude"], raw["longitude"], strict=True)
+        ],
+        background_species=[
+            "; ".join(names.get(code, code) for code in parse_list(text))
+            for text in raw["secondary"]
+        ],
     )
     return Source(root, table, unlisted(table, audio, root))
 
 
 def parse_list(text: str) -> list[str]:
-    """Read a list written as a Python literal (``"['abc', 'def']"``); other text counts as one label, and blanks as none."""
+    """Read a list written as a Python literal (``"['abc', 'def']"``); other text counts as one
+    label, and blanks as none.
+    """
     try:
         value = ast.literal_eval(text.strip()) if text.strip().startswith(("[", "(")) else [text]
     except (ValueError, SyntaxError):
@@ -92,19 +105,25 @@ def _with_taxonomy(raw: pd.DataFrame, root: Path) -> pd.DataFrame:
     if path.is_file() and "primary_label" in (taxonomy := read_manifest(path)).columns:
         taxonomy = taxonomy.drop_duplicates("primary_label").set_index("primary_label")
         for column in {"scientific_name", "common_name"} & set(taxonomy.columns):
-            raw[column] = raw[column].mask(raw[column] == "", raw["label"].map(taxonomy[column]).fillna(""))
+            raw[column] = raw[column].mask(
+                raw[column] == "", raw["label"].map(taxonomy[column]).fillna("")
+            )
     return raw
 
 
 def _species_names(raw: pd.DataFrame) -> dict[str, str]:
     """Label -> scientific name, for the labels that have one to themselves."""
     pairs = raw[raw["scientific_name"] != ""][["label", "scientific_name"]].drop_duplicates()
-    unique = ~pairs["label"].duplicated(keep=False) & ~pairs["scientific_name"].duplicated(keep=False)
+    unique = ~pairs["label"].duplicated(keep=False) & ~pairs["scientific_name"].duplicated(
+        keep=False
+    )
     return dict(pairs[unique].itertuples(index=False, name=None))
 
 
 def _find(root: Path, audio: Path, label: str, name: str) -> str:
-    """Where a row's audio should be: as ``filename`` says, or in the label's folder when the name is bare."""
+    """Where a row's audio should be: as ``filename`` says, or in the label's folder when the name
+    is bare.
+    """
     if name and label and "/" not in name and not (audio / name).is_file():
         name = f"{label}/{name}"
     return name if name.startswith("/") else f"{audio.relative_to(root).as_posix()}/{name}"

@@ -1,4 +1,6 @@
-"""The manifest as a table: its columns, reading it as text, checking every row, and who is to be credited."""
+"""The manifest as a table: its columns, reading it as text, checking every row, and who is to be
+credited.
+"""
 
 from __future__ import annotations
 
@@ -17,34 +19,55 @@ import pandas as pd
 from birdnb.files import BirdnbError, safe_name
 
 REQUIRED = ["recording_id", "path", "species"]
-COLUMNS = [*REQUIRED, "common_name", "recordist", "date", "locality", "license", "url", "quality", "background_species"]
+COLUMNS = [
+    *REQUIRED,
+    "common_name",
+    "recordist",
+    "date",
+    "locality",
+    "license",
+    "url",
+    "quality",
+    "background_species",
+]
 LEFT_OUT = ["recording_id", "path", "species", "reason"]
 # fmt: off
 AUDIO_SUFFIXES = frozenset([".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".mp4", ".aac", ".aif", ".aiff", ".au",
                             ".caf", ".w64", ".wma", ".webm"])
 # fmt: on
-NO_SPECIES = frozenset(["mystery", "mystery mystery", "identity unknown", "unknown", "unidentified", "sonus naturalis"])
+NO_SPECIES = frozenset(
+    ["mystery", "mystery mystery", "identity unknown", "unknown", "unidentified", "sonus naturalis"]
+)
 UNSAFE = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]|^[.\s-]|[.\s]$')
 
 
 def read_manifest(path: Path | str) -> pd.DataFrame:
-    """Read a CSV file in UTF-8 (byte order mark or not) as text: ``NA`` and ``007`` stay what they are, missing = "".
+    """Read a CSV file in UTF-8 (byte order mark or not) as text: ``NA`` and ``007`` stay what they
+    are, missing = "".
 
     Raises BirdnbError when the file is missing, not UTF-8, or not a table.
     """
     path = Path(path)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # a row longer than the header would lose its end
-            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
+            warnings.simplefilter(
+                "error", pd.errors.ParserWarning
+            )  # a row longer than the header would lose its end
+            table = pd.read_csv(
+                path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False
+            )
     except FileNotFoundError as error:
         raise BirdnbError(f"{path} is missing") from error
     except OSError as error:
         raise BirdnbError(f"{path} cannot be read: {error.strerror}") from error
     except pd.errors.EmptyDataError as error:
-        raise BirdnbError(f"{path} is empty: it needs a header line with at least {', '.join(REQUIRED)}") from error
+        raise BirdnbError(
+            f"{path} is empty: it needs a header line with at least {', '.join(REQUIRED)}"
+        ) from error
     except UnicodeDecodeError as error:
-        raise BirdnbError(f"{path} is not UTF-8 (byte {error.start}): save it as CSV, UTF-8") from error
+        raise BirdnbError(
+            f"{path} is not UTF-8 (byte {error.start}): save it as CSV, UTF-8"
+        ) from error
     except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
         raise BirdnbError(f"{path} is not a CSV table: {error}") from error
     table.columns = [str(name).strip() for name in table.columns]
@@ -52,30 +75,45 @@ def read_manifest(path: Path | str) -> pd.DataFrame:
         if len(table.columns) == 1 and mark in table.columns[0]:
             raise BirdnbError(f"{path} is separated by {name}: save it with commas")
     if not table.columns.is_unique:
-        raise BirdnbError(f"{path} has two columns called {table.columns[table.columns.duplicated()][0]!r}: delete one")
+        raise BirdnbError(
+            f"{path} has two columns called {table.columns[table.columns.duplicated()][0]!r}: "
+            f"delete one"
+        )
     return table.fillna("")  # only rows with too few fields have gaps here
 
 
 def check_manifest(table: pd.DataFrame, root: Path | str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Sort the rows of a table into a manifest that can be trusted and the rows left out, each with its reason.
+    """Sort the rows of a table into a manifest that can be trusted and the rows left out, each with
+    its reason.
 
-    A row of the manifest has an id of its own that is safe as a file name, a label that names a species, and a file that
-    exists inside ``root`` (symbolic links followed). Unknown columns are dropped, missing optional ones become "".
-    The second table has the columns recording_id, path, species, reason. Raises BirdnbError when a required column is missing.
+    A row of the manifest has an id of its own that is safe as a file name, a label that names a
+    species, and a file that exists inside ``root`` (symbolic links followed). Unknown columns are
+    dropped, missing optional ones become "". The second table has the columns recording_id, path,
+    species, reason. Raises BirdnbError when a required column is missing.
     """
     missing = [name for name in REQUIRED if name not in table.columns]
     if missing:
-        raise BirdnbError(f"the table of {root} has no column {missing[0]!r}: it needs {', '.join(REQUIRED)}")
-    table = table.reindex(columns=COLUMNS, fill_value="").fillna("").astype(str).reset_index(drop=True)
+        raise BirdnbError(
+            f"the table of {root} has no column {missing[0]!r}: it needs {', '.join(REQUIRED)}"
+        )
+    table = (
+        table.reindex(columns=COLUMNS, fill_value="").fillna("").astype(str).reset_index(drop=True)
+    )
     for name in COLUMNS:
         if name != "path":
             table[name] = table[name].str.strip()
     real_root = Path(root).resolve()
     real, reasons = [], []
     folders: dict[str, str] = {}
-    for recording_id, path, species in zip(*(table[name].tolist() for name in REQUIRED), strict=True):
+    for recording_id, path, species in zip(
+        *(table[name].tolist() for name in REQUIRED), strict=True
+    ):
         file = _ordinary_file(path, real_root, folders)
-        reason = _id_fault(recording_id) or _label_fault(species) or ("" if file else path_fault(path, real_root))
+        reason = (
+            _id_fault(recording_id)
+            or _label_fault(species)
+            or ("" if file else path_fault(path, real_root))
+        )
         real.append(file or ("" if reason else str((real_root / path).resolve())))
         reasons.append(reason)
     reasons = _repeats(table, reasons, real)
@@ -85,7 +123,9 @@ def check_manifest(table: pd.DataFrame, root: Path | str) -> tuple[pd.DataFrame,
 
 
 def path_fault(path: str, real_root: Path) -> str:
-    """Say why ``path`` is no file inside the corpus folder ``real_root`` (already resolved); "" when it is one."""
+    """Say why ``path`` is no file inside the corpus folder ``real_root`` (already resolved); ""
+    when it is one.
+    """
     if not path.strip():
         return "the path is empty"
     if PurePosixPath(path).is_absolute() or PureWindowsPath(path).drive:
@@ -99,30 +139,42 @@ def path_fault(path: str, real_root: Path) -> str:
         if real.is_file():
             return ""
         return "the path is a folder, not a file" if real.is_dir() else "the file is missing"
-    except (OSError, ValueError, RuntimeError) as error:  # a name too long, a NUL, a circle of links
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+    ) as error:  # a name too long, a NUL, a circle of links
         return f"the path cannot be followed: {error}"
 
 
 def make_ids(paths: Sequence[str]) -> list[str]:
-    """Make a recording id of each file name: its stem, plus eight digits of the path's hash where stems would collide."""
+    """Make a recording id of each file name: its stem, plus eight digits of the path's hash where
+    stems would collide.
+    """
     stems = [safe_name(PurePosixPath(path).stem) for path in paths]
     counts = pd.Series([stem.casefold() for stem in stems], dtype=object).value_counts()
     return [
-        stem if counts[stem.casefold()] == 1 and stem != "unnamed" else f"{stem[:100]}-{sha256(path.encode()).hexdigest()[:8]}"
+        stem
+        if counts[stem.casefold()] == 1 and stem != "unnamed"
+        else f"{stem[:100]}-{sha256(path.encode()).hexdigest()[:8]}"
         for stem, path in zip(stems, paths, strict=True)
     ]
 
 
 def audio_files(folder: Path, root: Path) -> list[str]:
-    """List the audio files under ``folder`` (any depth, links to folders not followed) as sorted paths relative to ``root``.
+    """List the audio files under ``folder`` (any depth, links to folders not followed) as sorted
+    paths relative to ``root``.
 
-    Those whose name is not UTF-8 cannot stand in a table and are missing here; ``unlisted`` reports them.
+    Those whose name is not UTF-8 cannot stand in a table and are missing here; ``unlisted`` reports
+    them.
     """
     return [path for path in _audio_files(folder, root) if is_utf8(path)]
 
 
 def is_utf8(path: str) -> bool:
-    """Tell whether a path from the file system is text; Linux allows any bytes, and old archives bring Latin-1."""
+    """Tell whether a path from the file system is text; Linux allows any bytes, and old archives
+    bring Latin-1.
+    """
     try:
         path.encode()
     except UnicodeEncodeError:
@@ -131,8 +183,15 @@ def is_utf8(path: str) -> bool:
 
 
 def misnamed(path: str, species: str = "") -> tuple[str, str, str, str]:
-    """Row of a file left out because its name is not UTF-8; the path is shown with a mark for each byte that is no text."""
-    return "", os.fsencode(path).decode(errors="replace"), species, "its name is not UTF-8: rename it"
+    """Row of a file left out because its name is not UTF-8; the path is shown with a mark for each
+    byte that is no text.
+    """
+    return (
+        "",
+        os.fsencode(path).decode(errors="replace"),
+        species,
+        "its name is not UTF-8: rename it",
+    )
 
 
 def is_audio(name: str) -> bool:
@@ -147,7 +206,9 @@ def left_out_rows(rows: Iterable[tuple[str, str, str, str]]) -> pd.DataFrame:
 
 
 def unlisted(table: pd.DataFrame, folder: Path, root: Path) -> pd.DataFrame:
-    """Rows for the audio files under ``folder`` that no row of ``table`` names: nothing is passed over in silence."""
+    """Rows for the audio files under ``folder`` that no row of ``table`` names: nothing is passed
+    over in silence.
+    """
     listed = set(map(posixpath.normpath, table["path"])) if "path" in table.columns else set()
     return left_out_rows(
         ("", path, "", "not in the table") if is_utf8(path) else misnamed(path)
@@ -158,16 +219,26 @@ def unlisted(table: pd.DataFrame, folder: Path, root: Path) -> pd.DataFrame:
 
 def attribution(manifest: pd.DataFrame) -> pd.DataFrame:
     """Whom to credit: recording_id, species, recordist, license, url of every recording."""
-    return manifest[["recording_id", "species", "recordist", "license", "url"]].reset_index(drop=True)
+    return manifest[["recording_id", "species", "recordist", "license", "url"]].reset_index(
+        drop=True
+    )
 
 
 def license_counts(manifest: pd.DataFrame) -> pd.DataFrame:
-    """Count the licences: columns license ("not stated" when empty), recordings, no_derivatives, non_commercial (bools)."""
+    """Count the licences: columns license ("not stated" when empty), recordings, no_derivatives,
+    non_commercial (bools).
+    """
     names = manifest["license"].str.strip().replace("", "not stated")
     counts = names.value_counts().rename_axis("license").reset_index(name="recordings")
-    counts = counts.sort_values(["recordings", "license"], ascending=[False, True], ignore_index=True)
-    counts["no_derivatives"] = counts["license"].str.contains(r"no\W?deriv|(?:by|nc)\W+nd\b", case=False, regex=True)
-    counts["non_commercial"] = counts["license"].str.contains(r"non\W?commercial|\bby\W+nc\b", case=False, regex=True)
+    counts = counts.sort_values(
+        ["recordings", "license"], ascending=[False, True], ignore_index=True
+    )
+    counts["no_derivatives"] = counts["license"].str.contains(
+        r"no\W?deriv|(?:by|nc)\W+nd\b", case=False, regex=True
+    )
+    counts["non_commercial"] = counts["license"].str.contains(
+        r"non\W?commercial|\bby\W+nc\b", case=False, regex=True
+    )
     return counts
 
 
@@ -194,7 +265,8 @@ def _label_fault(species: str) -> str:
 
 
 def _ordinary_file(path: str, real_root: Path, folders: dict[str, str]) -> str:
-    """Real path of an ordinary file in the corpus; "" where ``path_fault`` has to look closer: links, odd paths, no such file.
+    """Real path of an ordinary file in the corpus; "" where ``path_fault`` has to look closer:
+    links, odd paths, no such file.
 
     ``folders`` remembers the real paths of folders: each is followed once, not once a file.
     """
@@ -204,7 +276,11 @@ def _ordinary_file(path: str, real_root: Path, folders: dict[str, str]) -> str:
     try:
         if folder not in folders:
             real = (real_root / folder).resolve()
-            inside = real.is_relative_to(real_root) and not folder.startswith("/") and ".." not in folder.split("/")
+            inside = (
+                real.is_relative_to(real_root)
+                and not folder.startswith("/")
+                and ".." not in folder.split("/")
+            )
             folders[folder] = str(real) if inside else ""
         file = f"{folders[folder]}/{name}"
         return file if folders[folder] and stat.S_ISREG(os.lstat(file).st_mode) else ""
@@ -213,7 +289,9 @@ def _ordinary_file(path: str, real_root: Path, folders: dict[str, str]) -> str:
 
 
 def _repeats(table: pd.DataFrame, reasons: list[str], real: list[str]) -> list[str]:
-    """Add reasons for ids used twice (also in other capitals) and files listed twice; the first stays if labels agree."""
+    """Add reasons for ids used twice (also in other capitals) and files listed twice; the first
+    stays if labels agree.
+    """
     reasons = list(reasons)
     good = [row for row, reason in enumerate(reasons) if not reason]
     ids, species = table["recording_id"].tolist(), table["species"].tolist()

@@ -11,7 +11,14 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from birdnb.evaluation.metrics import FLOOR, apply_temperature, expected_calibration_error, fit_temperature, log_loss, summarise
+from birdnb.evaluation.metrics import (
+    FLOOR,
+    apply_temperature,
+    expected_calibration_error,
+    fit_temperature,
+    log_loss,
+    summarise,
+)
 from birdnb.evaluation.predictions import Predictions
 from birdnb.files import BirdnbError, write_json, write_text
 
@@ -30,7 +37,9 @@ class Member(Protocol):
 
 @dataclass
 class EnsembleResult:
-    """An ensemble in the shape of a run, ``val`` and ``test`` weighted and temperature-scaled; ``equal_*`` plain averages."""
+    """An ensemble in the shape of a run, ``val`` and ``test`` weighted and temperature-scaled;
+    ``equal_*`` plain averages.
+    """
 
     name: str
     folder: Path | None
@@ -53,15 +62,19 @@ def build_ensemble(
     seed: int = 0,
     name: str = NAME,
 ) -> EnsembleResult:
-    """Weigh two or more runs by validation log loss, calibrate on validation, score on test; write a run folder if given.
+    """Weigh two or more runs by validation log loss, calibrate on validation, score on test; write
+    a run folder if given.
 
-    ``sessions`` maps recording ids to sessions, for the intervals. The test targets are read only to score what validation
-    has already decided. Raises BirdnbError when the runs' labels, splits or targets differ.
+    ``sessions`` maps recording ids to sessions, for the intervals. The test targets are read only
+    to score what validation has already decided. Raises BirdnbError when the runs' labels, splits
+    or targets differ.
     """
     val, test = _aligned(members, "val"), _aligned(members, "test")
     labels = next(iter(members.values())).labels
     if set(val[0].recording_ids) & set(test[0].recording_ids):
-        raise BirdnbError("a recording is in validation and in test: repeat the runs on one clean split")
+        raise BirdnbError(
+            "a recording is in validation and in test: repeat the runs on one clean split"
+        )
     weights = choose_weights(val, _sessions_of(val[0], sessions))
     temperature = fit_temperature(combine(val, weights))
     weighted = {"val": combine(val, weights), "test": combine(test, weights)}
@@ -78,7 +91,9 @@ def build_ensemble(
         "seconds": _sum_of(members, "seconds"),
         "pretrained": any(member.metrics.get("pretrained") for member in members.values()),
     }
-    keys = {member: run.config.get("key") for member, run in members.items()}  # tells later whether a member was trained anew
+    keys = {
+        member: run.config.get("key") for member, run in members.items()
+    }  # tells later whether a member was trained anew
     config = {
         "run": name,
         "members": keys,
@@ -96,19 +111,25 @@ def combine(parts: Sequence[Predictions], weights: Sequence[float] | np.ndarray)
     """The weighted mean of aligned predictions; weights are scaled to sum 1."""
     share = np.asarray(weights, dtype=np.float64)
     if len(share) != len(parts) or (share < 0).any() or share.sum() == 0:
-        raise BirdnbError(f"weights {list(weights)} for {len(parts)} models: give one for each, none negative, not all zero")
+        raise BirdnbError(
+            f"weights {list(weights)} for {len(parts)} models: give one for each, none negative, "
+            f"not all zero"
+        )
     stacked = np.stack([part.probabilities for part in parts]).astype(np.float64)  # (M, R, C)
     mean = np.tensordot(share / share.sum(), stacked, axes=1).astype(np.float32)
     return Predictions(parts[0].recording_ids, mean, parts[0].targets)
 
 
-def choose_weights(validation: Sequence[Predictions], sessions: Sequence[str] | None = None) -> np.ndarray:
-    """(M,) weights on a simplex grid: of those whose log loss is within one standard error of the least, the nearest to equal.
+def choose_weights(
+    validation: Sequence[Predictions], sessions: Sequence[str] | None = None
+) -> np.ndarray:
+    """(M,) weights on a simplex grid: of those whose log loss is within one standard error of the
+    least, the nearest to equal.
 
-    Log loss, as accuracy moves in big steps on small sides. The rule of one standard error (Hastie et al., Elements of
-    Statistical Learning, 7.10), as a few sessions may well prefer one model alone by chance; its error is of the paired
-    difference and counts ``sessions`` (of each recording; None: each its own). The step is 0.05 for two or three models,
-    coarser for more.
+    Log loss, as accuracy moves in big steps on small sides. The rule of one standard error (Hastie
+    et al., Elements of Statistical Learning, 7.10), as a few sessions may well prefer one model
+    alone by chance; its error is of the paired difference and counts ``sessions`` (of each
+    recording; None: each its own). The step is 0.05 for two or three models, coarser for more.
     """
     m, n = len(validation), len(validation[0])
     if sessions is not None and len(set(sessions)) < 2:
@@ -116,11 +137,15 @@ def choose_weights(validation: Sequence[Predictions], sessions: Sequence[str] | 
     grid = simplex_grid(m, {2: 20, 3: 20, 4: 10, 5: 10}.get(m, 5))
     equal = np.full(m, 1 / m)
     grid = np.vstack([equal, grid[np.argsort(np.abs(grid - equal).sum(axis=1), kind="stable")]])
-    true = np.stack([part.probabilities[np.arange(n), part.targets] for part in validation]).astype(np.float64)  # (M, R)
+    true = np.stack([part.probabilities[np.arange(n), part.targets] for part in validation]).astype(
+        np.float64
+    )  # (M, R)
     loss = -np.log(np.maximum(grid @ true, FLOOR))  # (G, R)
     worse = loss - loss[np.argmin(loss.mean(axis=1))]  # (G, R)
     mean = worse.mean(axis=1)
-    _, session = np.unique(np.arange(n) if sessions is None else np.asarray(sessions), return_inverse=True)
+    _, session = np.unique(
+        np.arange(n) if sessions is None else np.asarray(sessions), return_inverse=True
+    )
     totals = (worse - mean[:, None]) @ np.eye(session.max() + 1)[session]  # (G, sessions)
     error = np.sqrt((totals**2).sum(axis=1) * totals.shape[1] / max(1, totals.shape[1] - 1)) / n
     return grid[int(np.argmax(mean <= error + 1e-9))]  # the first of them
@@ -155,34 +180,55 @@ def calibration_gain(before: Predictions, after: Predictions) -> dict[str, float
 
 def _aligned(members: Mapping[str, Member], side: str) -> list[Predictions]:
     if len(members) < 2:
-        raise BirdnbError(f"an ensemble needs two or more runs, here are {len(members)}: train another model first")
+        raise BirdnbError(
+            f"an ensemble needs two or more runs, here are {len(members)}: train another model "
+            f"first"
+        )
     (first_name, first), *others = members.items()
     reference = getattr(first, side)
     aligned = [reference]
     for name, member in others:
         if member.labels != first.labels:
-            raise BirdnbError(f"{first_name} and {name} know different species: repeat them on the same corpus and split")
+            raise BirdnbError(
+                f"{first_name} and {name} know different species: repeat them on the same corpus "
+                f"and split"
+            )
         try:
             part = getattr(member, side).align(reference.recording_ids)
         except BirdnbError as error:
-            raise BirdnbError(f"{first_name} and {name} have different {side} sides: {error}") from error
+            raise BirdnbError(
+                f"{first_name} and {name} have different {side} sides: {error}"
+            ) from error
         if not np.array_equal(part.targets, reference.targets):
-            raise BirdnbError(f"{first_name} and {name} name different species for the same recordings: repeat both")
+            raise BirdnbError(
+                f"{first_name} and {name} name different species for the same recordings: repeat "
+                f"both"
+            )
         aligned.append(part)
     return aligned
 
 
-def _sessions_of(predictions: Predictions, sessions: Mapping[str, str] | pd.Series | None) -> list[str] | None:
-    return None if sessions is None else [sessions[recording] for recording in predictions.recording_ids]
+def _sessions_of(
+    predictions: Predictions, sessions: Mapping[str, str] | pd.Series | None
+) -> list[str] | None:
+    return (
+        None
+        if sessions is None
+        else [sessions[recording] for recording in predictions.recording_ids]
+    )
 
 
 def _sum_of(members: Mapping[str, Member], key: str) -> float | None:
-    values = [member.metrics[key] for member in members.values() if member.metrics.get(key) is not None]
+    values = [
+        member.metrics[key] for member in members.values() if member.metrics.get(key) is not None
+    ]
     return sum(values) if len(values) == len(members) else None
 
 
 def _write(result: EnsembleResult, folder: Path) -> EnsembleResult:
-    (folder / "metrics.json").unlink(missing_ok=True)  # written last: a folder with metrics is a finished run
+    (folder / "metrics.json").unlink(
+        missing_ok=True
+    )  # written last: a folder with metrics is a finished run
     write_json(folder / "config.json", result.config)
     write_json(folder / "labels.json", result.labels)
     result.val.save(folder / "predictions_val.npz")

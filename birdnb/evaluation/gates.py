@@ -1,7 +1,8 @@
-"""Targets and decisions of the study: every gate with its value, its target and what follows, computed and never typed.
+"""Targets and decisions of the study: every gate with its value, its target and what follows,
+computed and never typed.
 
-A decision is certain when both ends of the value's 95 % interval lead to it, and the interval comes from FEW_SESSIONS or more;
-without an interval nobody can say (None).
+A decision is certain when both ends of the value's 95 % interval lead to it, and the interval comes
+from FEW_SESSIONS or more; without an interval nobody can say (None).
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ NOT_MEASURED = "not measured"
 FEW_SESSIONS = 10  # on the test side: intervals from fewer are too narrow to call anything certain
 CONVERGED = 0.40  # the validation accuracy the baseline should reach within 15 epochs
 
-Steps = tuple[tuple[str, float, str], ...]  # (relation, bound, decision), the first that holds decides
+Steps = tuple[
+    tuple[str, float, str], ...
+]  # (relation, bound, decision), the first that holds decides
 
 
 @dataclass(frozen=True)
@@ -32,21 +35,30 @@ class Rule:
     otherwise: str
 
     def decide(self, value: float) -> str:
-        """The decision for a value; a bound itself belongs to the step only with >= or <= (rounded to nine digits)."""
+        """The decision for a value; a bound itself belongs to the step only with >= or <= (rounded
+        to nine digits).
+        """
         value = round(value, 9)
         for relation, bound, decision in self.steps:
-            if {">": value > bound, ">=": value >= bound, "<": value < bound, "<=": value <= bound}[relation]:
+            if {">": value > bound, ">=": value >= bound, "<": value < bound, "<=": value <= bound}[
+                relation
+            ]:
                 return decision
         return self.otherwise
 
     def text(self) -> str:
         """The rule in words, e.g. ``GO > 55 %, else STOP``."""
         signs = {">": ">", ">=": "\u2265", "<": "<", "<=": "\u2264"}
-        steps = [f"{decision} {signs[relation]} {in_unit(bound, self.unit)}" for relation, bound, decision in self.steps]
+        steps = [
+            f"{decision} {signs[relation]} {in_unit(bound, self.unit)}"
+            for relation, bound, decision in self.steps
+        ]
         return ", ".join([*steps, f"else {self.otherwise}"])
 
 
-def _levels(question: str, unit: str, mvp: float, target: float, stretch: float, relation: str = ">=") -> Rule:
+def _levels(
+    question: str, unit: str, mvp: float, target: float, stretch: float, relation: str = ">="
+) -> Rule:
     steps = ((relation, stretch, "STRETCH"), (relation, target, "TARGET"), (relation, mvp, "MVP"))
     return Rule(question, unit, target, steps, "BELOW MVP")
 
@@ -65,9 +77,11 @@ RULES = {
         "Gate 3: accuracy of the full training", "share", 0.65,
         ((">", 0.65, "SUCCESS"), (">=", 0.60, "ITERATE")), "INVESTIGATE",
     ),
-    "train_validation_gap": Rule("Train-validation gap, full training", "points", 0.15, (("<", 0.15, "MET"),), "NOT MET"),
+    "train_validation_gap": Rule("Train-validation gap, full training", "points", 0.15,
+    (("<", 0.15, "MET"),), "NOT MET"),
     "baseline_convergence": Rule(
-        f"Epochs until the baseline reaches {100 * CONVERGED:g} % validation accuracy", "epochs", 15,
+        f"Epochs until the baseline reaches {100 * CONVERGED:g} % validation accuracy", "epochs",
+        15,
         (("<=", 15, "MET"),), "NOT MET",
     ),
     "ensemble_gain": Rule(
@@ -78,18 +92,24 @@ RULES = {
     "f1_level": _levels("F1-macro of the final model", "score", 0.35, 0.45, 0.55),
     "map_level": _levels("mAP of the final model", "score", 0.40, 0.50, 0.60),
     "epochs_level": _levels("Epochs of the full training", "epochs", 20, 15, 12, "<"),
-    "map_publication": Rule("mAP of the final model for publication", "score", 0.45, ((">", 0.45, "MET"),), "NOT MET"),
-    "final": Rule("Final: go on to Phase 4 (multimodal fusion)?", "share", 0.65, ((">", 0.65, "GO ON"),), "ITERATE"),
+    "map_publication": Rule("mAP of the final model for publication", "score", 0.45,
+    ((">", 0.45, "MET"),), "NOT MET"),
+    "final": Rule("Final: go on to Phase 4 (multimodal fusion)?", "share", 0.65,
+    ((">", 0.65, "GO ON"),), "ITERATE"),
 }  # fmt: skip
-SUCCESS = (_success("share", 0.60, 0.65, 0.70), _success("score", 0.40, 0.45, 0.50))  # accuracy, F1-macro
+SUCCESS = (
+    _success("share", 0.60, 0.65, 0.70),
+    _success("score", 0.40, 0.45, 0.50),
+)  # accuracy, F1-macro
 
 
 def gates(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict]:
     """Every gate by name: question, run, value, target, unit, rule, decision, certain, ci95.
 
-    ``runs`` maps run names to what their metrics.json holds (``val``, ``test``, ``train``, ``epochs``; ``gain`` for the
-    ensemble) and ``epochs_to_40``, the first epoch with 40 % validation accuracy (None: never). What a missing run would
-    have answered is "not measured". The final model is the ensemble, or else the run best on validation, never on test.
+    ``runs`` maps run names to what their metrics.json holds (``val``, ``test``, ``train``,
+    ``epochs``; ``gain`` for the ensemble) and ``epochs_to_40``, the first epoch with 40 %
+    validation accuracy (None: never). What a missing run would have answered is "not measured". The
+    final model is the ensemble, or else the run best on validation, never on test.
     """
     last = final_run(runs)
     test = {name: run.get("test", {}) for name, run in runs.items()}
@@ -100,7 +120,11 @@ def gates(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict]:
         "gate_3": (FULL, *_value(test.get(FULL), "accuracy")),
         "train_validation_gap": (FULL, _gap(full), None),
         "baseline_convergence": (BASELINE, _convergence(runs.get(BASELINE, {})), None),
-        "ensemble_gain": (ENSEMBLE, ensemble.get("gain", {}).get("difference"), ensemble.get("gain", {}).get("ci95")),
+        "ensemble_gain": (
+            ENSEMBLE,
+            ensemble.get("gain", {}).get("difference"),
+            ensemble.get("gain", {}).get("ci95"),
+        ),
         "accuracy_level": (last, *_value(tested, "accuracy")),
         "f1_level": (last, *_value(tested, "f1_macro")),
         "map_level": (last, *_value(tested, "map_macro")),
@@ -112,7 +136,10 @@ def gates(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict]:
     final = table.pop("final")
     table |= {"success_level": _success_level(last, tested), "final": final}
     gain, row = ensemble.get("gain", {}), table["ensemble_gain"]
-    if row["certain"] and (row["ci95"] == [0, 0] or (row["decision"] != RULES["ensemble_gain"].otherwise and gain["p"] > 0.05)):
+    if row["certain"] and (
+        row["ci95"] == [0, 0]
+        or (row["decision"] != RULES["ensemble_gain"].otherwise and gain["p"] > 0.05)
+    ):
         row["certain"] = False  # too few sessions in which the two differ
     for row in table.values():
         if row["certain"] and test.get(row["run"], {}).get("sessions", FEW_SESSIONS) < FEW_SESSIONS:
@@ -121,7 +148,9 @@ def gates(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict]:
 
 
 def final_run(runs: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """The model the study ends with: the ensemble when there is one, else the run with the best validation accuracy."""
+    """The model the study ends with: the ensemble when there is one, else the run with the best
+    validation accuracy.
+    """
     if ENSEMBLE in runs:
         return ENSEMBLE
     return max(runs, key=lambda name: runs[name].get("val", {}).get("accuracy", -1.0), default=None)
@@ -135,12 +164,21 @@ def in_unit(value: float, unit: str) -> str:
 
 
 def reported() -> dict:
-    """The figures reported by the authors of the study repeated here: ``label``, ``corpus`` and ``runs``."""
+    """The figures reported by the authors of the study repeated here: ``label``, ``corpus`` and
+    ``runs``.
+    """
     return yaml.safe_load((Path(__file__).parent / "reported.yaml").read_text(encoding="utf-8"))
 
 
 def _answer(rule: Rule, run: str | None, value: float | None, interval: list[float] | None) -> dict:
-    row = {"question": rule.question, "run": run, "value": value, "target": rule.target, "unit": rule.unit, "rule": rule.text()}
+    row = {
+        "question": rule.question,
+        "run": run,
+        "value": value,
+        "target": rule.target,
+        "unit": rule.unit,
+        "rule": rule.text(),
+    }
     if value is None:
         return row | {"decision": NOT_MEASURED, "certain": None, "ci95": None}
     certain = rule.decide(interval[0]) == rule.decide(interval[1]) if interval else None
@@ -149,17 +187,33 @@ def _answer(rule: Rule, run: str | None, value: float | None, interval: list[flo
 
 
 def _success_level(run: str | None, test: Mapping[str, Any] | None) -> dict:
-    parts = [_answer(rule, run, *_value(test, key)) for rule, key in zip(SUCCESS, ("accuracy", "f1_macro"), strict=True)]
+    parts = [
+        _answer(rule, run, *_value(test, key))
+        for rule, key in zip(SUCCESS, ("accuracy", "f1_macro"), strict=True)
+    ]
     order = [SUCCESS[0].otherwise, *[decision for *_, decision in reversed(SUCCESS[0].steps)]]
     steps = zip(SUCCESS[0].steps, SUCCESS[1].steps, strict=True)
-    text = [f"{a[2]} > {in_unit(a[1], 'share')} and F1 > {in_unit(b[1], 'score')}" for a, b in steps]
-    row = parts[0] | {"f1_macro": parts[1]["value"], "rule": ", ".join([*text, f"else {SUCCESS[0].otherwise}"])}
+    text = [
+        f"{a[2]} > {in_unit(a[1], 'share')} and F1 > {in_unit(b[1], 'score')}" for a, b in steps
+    ]
+    row = parts[0] | {
+        "f1_macro": parts[1]["value"],
+        "rule": ", ".join([*text, f"else {SUCCESS[0].otherwise}"]),
+    }
     if NOT_MEASURED in (parts[0]["decision"], parts[1]["decision"]):
         return row | {"decision": NOT_MEASURED, "certain": None}
-    level = min((part["decision"] for part in parts), key=order.index)  # both are needed: the lower one counts
+    level = min(
+        (part["decision"] for part in parts), key=order.index
+    )  # both are needed: the lower one counts
     row["decision"] = level
     if parts[0]["ci95"] and parts[1]["ci95"]:
-        ends = [min((r.decide(p["ci95"][i]) for r, p in zip(SUCCESS, parts, strict=True)), key=order.index) for i in (0, 1)]
+        ends = [
+            min(
+                (r.decide(p["ci95"][i]) for r, p in zip(SUCCESS, parts, strict=True)),
+                key=order.index,
+            )
+            for i in (0, 1)
+        ]
         row["certain"] = ends[0] == ends[1]
     else:
         row["certain"] = None

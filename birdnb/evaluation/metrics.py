@@ -1,7 +1,9 @@
-"""From predictions to figures: metrics with bootstrap intervals, paired comparisons, confusions, calibration.
+"""From predictions to figures: metrics with bootstrap intervals, paired comparisons, confusions,
+calibration.
 
-Macro averages (balanced accuracy, F1, mAP, AUROC) run over the species that have recordings among the targets: a species
-without any has no recall, and counting it as zero would only punish a small test set.
+Macro averages (balanced accuracy, F1, mAP, AUROC) run over the species that have recordings among
+the targets: a species without any has no recall, and counting it as zero would only punish a small
+test set.
 """
 
 from __future__ import annotations
@@ -20,17 +22,25 @@ FLOOR = 1e-7  # smallest probability whose logarithm is taken
 
 
 def summarise(
-    predictions: Predictions, labels: Sequence[str], sessions: Sequence[str] | None, seed: int = 0, bootstrap: int = 1000
+    predictions: Predictions,
+    labels: Sequence[str],
+    sessions: Sequence[str] | None,
+    seed: int = 0,
+    bootstrap: int = 1000,
 ) -> dict:
-    """Every metric of the study, as plain numbers for JSON (None where undefined, e.g. AUROC with a single species).
+    """Every metric of the study, as plain numbers for JSON (None where undefined, e.g. AUROC with a
+    single species).
 
-    ``sessions`` gives the session of each recording, in the order of the predictions: whole sessions are drawn again for
-    the 95 % percentile intervals, because recordings of one session are not independent; with a few dozen sessions they
-    are somewhat narrow (they hold the truth in about 90 % of simulated cases). ``bootstrap=0`` leaves them out.
-    ``per_class`` lists the species that have recordings here.
+    ``sessions`` gives the session of each recording, in the order of the predictions: whole
+    sessions are drawn again for the 95 % percentile intervals, because recordings of one session
+    are not independent; with a few dozen sessions they are somewhat narrow (they hold the truth in
+    about 90 % of simulated cases). ``bootstrap=0`` leaves them out. ``per_class`` lists the species
+    that have recordings here.
     """
     if not len(predictions) or predictions.probabilities.shape[1] != len(labels):
-        raise BirdnbError(f"{len(predictions)} predictions for {len(labels)} labels: nothing to evaluate")
+        raise BirdnbError(
+            f"{len(predictions)} predictions for {len(labels)} labels: nothing to evaluate"
+        )
     one = np.ones((1, len(predictions)))
     scores = {key: value[0] for key, value in _scores(predictions, one).items()}
     order = np.argsort(-predictions.probabilities, axis=1, kind="stable")[:, :5]
@@ -48,7 +58,8 @@ def summarise(
         "log_loss": log_loss(predictions),
     }
     per_class: dict[str, dict[str, Any]] = {
-        labels[c]: {"support": int(scores["support"][c])} | {k: float(scores[k][c]) for k in ("precision", "recall", "f1")}
+        labels[c]: {"support": int(scores["support"][c])}
+        | {k: float(scores[k][c]) for k in ("precision", "recall", "f1")}
         for c in map(int, np.flatnonzero(scores["support"]))
     }
     if bootstrap:
@@ -56,28 +67,44 @@ def summarise(
         drawn = _scores(predictions, weights)
         result["accuracy_ci95"] = _accuracy_interval(drawn["accuracy"], result)
         result["f1_macro_ci95"] = _interval_if_any(np.nanmean(drawn["f1"], axis=1))
-        result["map_macro_ci95"] = _shifted_interval(_mean_average_precision(predictions, weights), result["map_macro"])
+        result["map_macro_ci95"] = _shifted_interval(
+            _mean_average_precision(predictions, weights), result["map_macro"]
+        )
         for c in map(int, np.flatnonzero(scores["support"])):
             per_class[labels[c]]["f1_ci95"] = _interval_if_any(drawn["f1"][:, c])
     return result | {"per_class": per_class}
 
 
 def paired_bootstrap(
-    a: Predictions, b: Predictions, sessions: Sequence[str] | None, seed: int = 0, bootstrap: int = 2000
+    a: Predictions,
+    b: Predictions,
+    sessions: Sequence[str] | None,
+    seed: int = 0,
+    bootstrap: int = 2000,
 ) -> dict:
-    """How much better ``a`` is than ``b`` on the same recordings: differences of accuracy and F1-macro with 95 % intervals.
+    """How much better ``a`` is than ``b`` on the same recordings: differences of accuracy and
+    F1-macro with 95 % intervals.
 
-    ``sessions`` follows the order of ``a``. ``p`` is the two-sided bootstrap p-value of "no difference", but never below what
-    an exact sign test over the s sessions in which the two differ can give, 2^(1 - s): from a handful of sessions the bootstrap
-    alone would be sure of anything. Raises BirdnbError when recordings or targets differ.
+    ``sessions`` follows the order of ``a``. ``p`` is the two-sided bootstrap p-value of "no
+    difference", but never below what an exact sign test over the s sessions in which the two differ
+    can give, 2^(1 - s): from a handful of sessions the bootstrap alone would be sure of anything.
+    Raises BirdnbError when recordings or targets differ.
     """
     b = b.align(a.recording_ids)
     if not np.array_equal(a.targets, b.targets):
-        raise BirdnbError("two runs name different species for the same recording: repeat them with one set of labels")
+        raise BirdnbError(
+            "two runs name different species for the same recording: repeat them with one set of "
+            "labels"
+        )
     right_a, right_b = a.predicted == a.targets, b.predicted == b.targets
-    result: dict[str, Any] = {"recordings": len(a), "only_first_right": int((right_a & ~right_b).sum())}
+    result: dict[str, Any] = {
+        "recordings": len(a),
+        "only_first_right": int((right_a & ~right_b).sum()),
+    }
     result["only_second_right"] = int((right_b & ~right_a).sum())
-    weights = np.concatenate([np.ones((1, len(a))), _draws(a, sessions, seed, bootstrap)])  # row 0: the recordings as they are
+    weights = np.concatenate(
+        [np.ones((1, len(a))), _draws(a, sessions, seed, bootstrap)]
+    )  # row 0: the recordings as they are
     scores_a, scores_b = _scores(a, weights), _scores(b, weights)
     accuracy = scores_a["accuracy"] - scores_b["accuracy"]
     f1 = np.nanmean(scores_a["f1"], axis=1) - np.nanmean(scores_b["f1"], axis=1)
@@ -94,20 +121,30 @@ def paired_bootstrap(
 
 def confusion(predictions: Predictions, n: int) -> np.ndarray:
     """(n, n) int: recordings of the true species (row) taken for the predicted one (column)."""
-    return np.bincount(predictions.targets * n + predictions.predicted, minlength=n * n).reshape(n, n)
+    return np.bincount(predictions.targets * n + predictions.predicted, minlength=n * n).reshape(
+        n, n
+    )
 
 
-def top_confusions(predictions: Predictions, labels: Sequence[str], limit: int = 10) -> pd.DataFrame:
-    """The commonest mistakes by name: species, taken_for, recordings, of (recordings of that species); most first."""
+def top_confusions(
+    predictions: Predictions, labels: Sequence[str], limit: int = 10
+) -> pd.DataFrame:
+    """The commonest mistakes by name: species, taken_for, recordings, of (recordings of that
+    species); most first.
+    """
     matrix = confusion(predictions, len(labels))
     wrong = [(i, j) for i, j in zip(*np.nonzero(matrix), strict=True) if i != j]
     wrong.sort(key=lambda pair: (-matrix[pair], -matrix[pair] / matrix[pair[0]].sum(), pair))
-    rows = [(labels[i], labels[j], int(matrix[i, j]), int(matrix[i].sum())) for i, j in wrong[:limit]]
+    rows = [
+        (labels[i], labels[j], int(matrix[i, j]), int(matrix[i].sum())) for i, j in wrong[:limit]
+    ]
     return pd.DataFrame(rows, columns=["species", "taken_for", "recordings", "of"])
 
 
 def similarity_order(matrix: np.ndarray) -> np.ndarray:
-    """Order of the species that puts those confused with each other side by side (hierarchical clustering, average link)."""
+    """Order of the species that puts those confused with each other side by side (hierarchical
+    clustering, average link).
+    """
     from scipy.cluster.hierarchy import leaves_list, linkage
     from scipy.spatial.distance import squareform
 
@@ -116,23 +153,37 @@ def similarity_order(matrix: np.ndarray) -> np.ndarray:
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     distance = 1 - np.clip((share + share.T) / 2, 0, 1)
     np.fill_diagonal(distance, 0)
-    return leaves_list(linkage(squareform(distance, checks=False), method="average", optimal_ordering=True))
+    return leaves_list(
+        linkage(squareform(distance, checks=False), method="average", optimal_ordering=True)
+    )
 
 
 def calibration_curve(predictions: Predictions, bins: int = 15) -> pd.DataFrame:
-    """Confidence against accuracy in bins of equal width: low, high, confidence, accuracy, recordings; no empty bins."""
+    """Confidence against accuracy in bins of equal width: low, high, confidence, accuracy,
+    recordings; no empty bins.
+    """
     confidence = predictions.probabilities.max(axis=1).astype(np.float64)
     place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)  # bins are (low, high]
-    table = pd.DataFrame({"bin": place, "confidence": confidence, "right": predictions.predicted == predictions.targets})
+    table = pd.DataFrame(
+        {
+            "bin": place,
+            "confidence": confidence,
+            "right": predictions.predicted == predictions.targets,
+        }
+    )
     curve = table.groupby("bin").agg(
         confidence=("confidence", "mean"), accuracy=("right", "mean"), recordings=("right", "size")
     )
-    curve = curve.reset_index().assign(low=lambda t: t["bin"] / bins, high=lambda t: (t["bin"] + 1) / bins)
+    curve = curve.reset_index().assign(
+        low=lambda t: t["bin"] / bins, high=lambda t: (t["bin"] + 1) / bins
+    )
     return curve[["low", "high", "confidence", "accuracy", "recordings"]]
 
 
 def expected_calibration_error(predictions: Predictions, bins: int = 15) -> float:
-    """Mean distance between confidence and accuracy over the bins, weighted by their recordings (Guo et al. 2017)."""
+    """Mean distance between confidence and accuracy over the bins, weighted by their recordings
+    (Guo et al. 2017).
+    """
     curve = calibration_curve(predictions, bins)
     gap = (curve["confidence"] - curve["accuracy"]).abs()
     return float((gap * curve["recordings"]).sum() / curve["recordings"].sum())
@@ -140,15 +191,19 @@ def expected_calibration_error(predictions: Predictions, bins: int = 15) -> floa
 
 def log_loss(predictions: Predictions) -> float:
     """Mean negative log probability of the true species (nats)."""
-    true = predictions.probabilities[np.arange(len(predictions)), predictions.targets].astype(np.float64)
+    true = predictions.probabilities[np.arange(len(predictions)), predictions.targets].astype(
+        np.float64
+    )
     return float(-np.log(np.maximum(true, FLOOR)).mean())
 
 
 def fit_temperature(validation: Predictions) -> float:
-    """The temperature that gives validation the least log loss; above 1 the model was too sure of itself.
+    """The temperature that gives validation the least log loss; above 1 the model was too sure of
+    itself.
 
-    A prior (log temperature of mean 0, deviation 0.5) keeps a validation side of twenty recordings, all of them right, from
-    calling for blind confidence; a few hundred recordings overrule it. Temperature scaling: Guo et al. 2017.
+    A prior (log temperature of mean 0, deviation 0.5) keeps a validation side of twenty recordings,
+    all of them right, from calling for blind confidence; a few hundred recordings overrule it.
+    Temperature scaling: Guo et al. 2017.
     """
     from scipy.optimize import minimize_scalar
 
@@ -156,19 +211,26 @@ def fit_temperature(validation: Predictions) -> float:
         prior = (log_temperature / 0.5) ** 2 / 2 / len(validation)
         return log_loss(apply_temperature(validation, float(np.exp(log_temperature)))) + prior
 
-    found = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded", options={"xatol": 1e-4})
+    found = minimize_scalar(
+        loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded", options={"xatol": 1e-4}
+    )
     return float(np.exp(found.x))
 
 
 def apply_temperature(predictions: Predictions, temperature: float) -> Predictions:
-    """Probabilities to the power 1 / temperature, normalised again: same species first, other confidence."""
+    """Probabilities to the power 1 / temperature, normalised again: same species first, other
+    confidence.
+    """
     logits = np.log(np.maximum(predictions.probabilities.astype(np.float64), FLOOR)) / temperature
     scaled = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return replace(predictions, probabilities=(scaled / scaled.sum(axis=1, keepdims=True)).astype(np.float32))
+    return replace(
+        predictions, probabilities=(scaled / scaled.sum(axis=1, keepdims=True)).astype(np.float32)
+    )
 
 
 def _scores(predictions: Predictions, weights: np.ndarray) -> dict[str, np.ndarray]:
-    # weights (B, R), how often each draw holds each recording -> accuracy (B,), the others (B, C); NaN for absent species
+    # weights (B, R), how often each draw holds each recording -> accuracy (B,), the others (B, C);
+    # NaN for absent species
     true = np.eye(predictions.probabilities.shape[1])[predictions.targets]  # (R, C)
     said = np.eye(predictions.probabilities.shape[1])[predictions.predicted]  # (R, C)
     hits, support, called = weights @ (true * said), weights @ true, weights @ said
@@ -182,14 +244,19 @@ def _scores(predictions: Predictions, weights: np.ndarray) -> dict[str, np.ndarr
     }
 
 
-def _mean_average_precision(predictions: Predictions, weights: np.ndarray, chunk: int = 1024) -> np.ndarray:
-    # weights (B, R) -> (B,). The precision is needed only at each recording's own score for its own species: two products
+def _mean_average_precision(
+    predictions: Predictions, weights: np.ndarray, chunk: int = 1024
+) -> np.ndarray:
+    # weights (B, R) -> (B,). The precision is needed only at each recording's own score for its own
+    # species: two products
     p, t = predictions.probabilities, predictions.targets
     true = np.eye(p.shape[1])[t]  # (R, C)
     total = np.zeros((len(weights), p.shape[1]))
     for start in range(0, len(t), chunk):
         part = np.arange(start, min(start + chunk, len(t)))
-        above = (p[:, t[part]] >= p[part, t[part]]).astype(np.float64)  # (R, chunk): scores at least as high
+        above = (p[:, t[part]] >= p[part, t[part]]).astype(
+            np.float64
+        )  # (R, chunk): scores at least as high
         precision = (weights @ (above * (t[:, None] == t[part]))) / np.maximum(weights @ above, 1)
         total += (weights[:, part] * precision) @ true[part]
     support = weights @ true
@@ -202,21 +269,37 @@ def _auroc(predictions: Predictions) -> float | None:
     present = np.unique(predictions.targets)
     if len(present) < 2:
         return None
-    return float(np.mean([roc_auc_score(predictions.targets == c, predictions.probabilities[:, c]) for c in present]))
+    return float(
+        np.mean(
+            [
+                roc_auc_score(predictions.targets == c, predictions.probabilities[:, c])
+                for c in present
+            ]
+        )
+    )
 
 
-def _session_index(predictions: Predictions, sessions: Sequence[str] | None) -> tuple[np.ndarray, int]:
+def _session_index(
+    predictions: Predictions, sessions: Sequence[str] | None
+) -> tuple[np.ndarray, int]:
     names = list(predictions.recording_ids if sessions is None else sessions)
     if len(names) != len(predictions):
-        raise BirdnbError(f"{len(names)} sessions for {len(predictions)} recordings: give one for each, in their order")
+        raise BirdnbError(
+            f"{len(names)} sessions for {len(predictions)} recordings: give one for each, in their "
+            f"order"
+        )
     codes, unique = pd.factorize(np.asarray(names, dtype=object))
     return codes, len(unique)
 
 
-def _draws(predictions: Predictions, sessions: Sequence[str] | None, seed: int, bootstrap: int) -> np.ndarray:
+def _draws(
+    predictions: Predictions, sessions: Sequence[str] | None, seed: int, bootstrap: int
+) -> np.ndarray:
     # (bootstrap, R): how often a draw of as many sessions, with replacement, holds each recording
     codes, n = _session_index(predictions, sessions)
-    counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=bootstrap)  # (bootstrap, sessions)
+    counts = np.random.default_rng(seed).multinomial(
+        n, np.full(n, 1 / n), size=bootstrap
+    )  # (bootstrap, sessions)
     return counts[:, codes].astype(np.float64)
 
 
@@ -226,12 +309,14 @@ def _interval(values: np.ndarray) -> list[float]:
 
 
 def _interval_if_any(values: np.ndarray) -> list[float] | None:
-    # draws of recordings that are all right (or all wrong) never differ: that is no reason to be sure
+    # draws of recordings that are all right (or all wrong) never differ: that is no reason to be
+    # sure
     return _interval(values) if np.nanmax(values) > np.nanmin(values) else None
 
 
 def _shifted_interval(values: np.ndarray, measured: float) -> list[float] | None:
-    # a recording drawn twice ranks beside itself and lifts average precision: the draws' mean excess is taken off again
+    # a recording drawn twice ranks beside itself and lifts average precision: the draws' mean
+    # excess is taken off again
     if _interval_if_any(values) is None:
         return None
     low, high = np.clip(np.array(_interval(values)) - (values.mean() - measured), 0, 1)
@@ -239,8 +324,8 @@ def _shifted_interval(values: np.ndarray, measured: float) -> list[float] | None
 
 
 def _accuracy_interval(drawn: np.ndarray, result: dict) -> list[float]:
-    # with every recording right (or wrong), or the same share of each session, draws never differ: the exact binomial bounds
-    # (Clopper and Pearson) over the sessions are honest then
+    # with every recording right (or wrong), or the same share of each session, draws never differ:
+    # the exact binomial bounds (Clopper and Pearson) over the sessions are honest then
     if _interval_if_any(drawn):
         return _interval(drawn)
     from scipy.stats import beta

@@ -1,4 +1,6 @@
-"""What a model says about each recording: the table of probabilities, its file, and the function that fills it."""
+"""What a model says about each recording: the table of probabilities, its file, and the function
+that fills it.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model says about R recordings and C species. Raises BirdnbError when the parts do not fit together."""
+    """What a model says about R recordings and C species. Raises BirdnbError when the parts do not
+    fit together.
+    """
 
     recording_ids: list[str]
     probabilities: np.ndarray  # (R, C) float32, rows sum to 1
@@ -30,14 +34,28 @@ class Predictions:
     def __post_init__(self) -> None:
         shape, n = self.probabilities.shape, len(self.recording_ids)
         if len(shape) != 2 or shape[0] != n or self.targets.shape != (n,):
-            raise BirdnbError(f"predictions do not fit: {n} recordings, probabilities {shape}, targets {self.targets.shape}")
+            raise BirdnbError(
+                f"predictions do not fit: {n} recordings, probabilities {shape}, targets "
+                f"{self.targets.shape}"
+            )
         if len(set(self.recording_ids)) != n:
-            twice = pd.Series(self.recording_ids)[pd.Series(self.recording_ids).duplicated()].iloc[0]
-            raise BirdnbError(f"recording {twice!r} is predicted twice: predict each recording once (folds must not overlap)")
+            twice = pd.Series(self.recording_ids)[pd.Series(self.recording_ids).duplicated()].iloc[
+                0
+            ]
+            raise BirdnbError(
+                f"recording {twice!r} is predicted twice: predict each recording once (folds must "
+                f"not overlap)"
+            )
         if n and not (self.targets.min() >= 0 and self.targets.max() < shape[1]):
-            raise BirdnbError(f"targets lie outside 0..{shape[1] - 1}: predictions and labels belong to different runs")
+            raise BirdnbError(
+                f"targets lie outside 0..{shape[1] - 1}: predictions and labels belong to "
+                f"different runs"
+            )
         if n and not np.allclose(self.probabilities.sum(axis=1), 1, atol=1e-3):
-            raise BirdnbError("probabilities do not sum to 1 (or are not numbers): the training has diverged, lower its rates")
+            raise BirdnbError(
+                "probabilities do not sum to 1 (or are not numbers): the training has diverged, "
+                "lower its rates"
+            )
 
     def __len__(self) -> int:
         return len(self.recording_ids)
@@ -63,25 +81,38 @@ class Predictions:
         """Read what ``save`` wrote. Raises BirdnbError for a missing or broken file."""
         try:
             with np.load(path, allow_pickle=False) as file:
-                ids, probabilities, targets = (file[key] for key in ("recording_ids", "probabilities", "targets"))
+                ids, probabilities, targets = (
+                    file[key] for key in ("recording_ids", "probabilities", "targets")
+                )
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise BirdnbError(f"cannot read the predictions {path} ({error}): repeat the run that wrote them") from error
+            raise BirdnbError(
+                f"cannot read the predictions {path} ({error}): repeat the run that wrote them"
+            ) from error
         return Predictions([str(i) for i in ids], probabilities, targets)
 
     def align(self, recording_ids: Sequence[str]) -> Predictions:
-        """The same recordings in the order given. Raises BirdnbError when they are not the same recordings."""
+        """The same recordings in the order given. Raises BirdnbError when they are not the same
+        recordings.
+        """
         if set(recording_ids) != set(self.recording_ids) or len(recording_ids) != len(self):
             odd = sorted(set(recording_ids) ^ set(self.recording_ids))
-            raise BirdnbError(f"{len(odd)} recordings are in one run only ({', '.join(odd[:3])}): repeat the runs on one split")
+            raise BirdnbError(
+                f"{len(odd)} recordings are in one run only ({', '.join(odd[:3])}): repeat the "
+                f"runs on one split"
+            )
         place = {recording: i for i, recording in enumerate(self.recording_ids)}
         order = [place[recording] for recording in recording_ids]
         return Predictions(list(recording_ids), self.probabilities[order], self.targets[order])
 
 
 def concatenate(parts: Sequence[Predictions]) -> Predictions:
-    """Pool the predictions of disjoint folds. Raises BirdnbError when a recording comes twice or the classes differ."""
+    """Pool the predictions of disjoint folds. Raises BirdnbError when a recording comes twice or
+    the classes differ.
+    """
     if len({part.probabilities.shape[1] for part in parts}) != 1:
-        raise BirdnbError("the folds have different numbers of species: repeat them with one set of labels")
+        raise BirdnbError(
+            "the folds have different numbers of species: repeat them with one set of labels"
+        )
     return Predictions(
         [recording for part in parts for recording in part.recording_ids],
         np.concatenate([part.probabilities for part in parts]),
@@ -97,9 +128,11 @@ def predict(
     device: torch.device | str | None = None,
     shifts: int = 1,
 ) -> Predictions:
-    """Probabilities of each recording, averaged over its segments and over ``shifts`` evenly spaced circular time shifts.
+    """Probabilities of each recording, averaged over its segments and over ``shifts`` evenly spaced
+    circular time shifts.
 
-    The model is put into evaluation mode for the time of the call; ``device`` is where its weights are unless given.
+    The model is put into evaluation mode for the time of the call; ``device`` is where its weights
+    are unless given.
     """
     import torch
 
@@ -111,7 +144,9 @@ def predict(
     clip_probabilities = []
     with torch.no_grad():
         for lms in clips.lms.split(batch_size):
-            with torch.autocast(torch.device(device).type, enabled=False):  # in full precision, as in training
+            with torch.autocast(
+                torch.device(device).type, enabled=False
+            ):  # in full precision, as in training
                 x = normalise(lms.to(device).float(), normalisation)  # (B, 128, T)
             steps = [round(k * x.shape[-1] / shifts) for k in range(shifts)]
             shifted = [model(x.roll(step, dims=-1)).float().softmax(dim=-1) for step in steps]
@@ -121,7 +156,13 @@ def predict(
     n = len(clips.recording_ids)
     counts = torch.bincount(clips.recording, minlength=n)
     if (counts == 0).any():
-        raise BirdnbError(f"recording {clips.recording_ids[int(counts.argmin())]!r} has no segments: build the cache again")
-    mean = torch.zeros(n, probabilities.shape[1]).double().index_add(0, clips.recording, probabilities) / counts[:, None]
+        raise BirdnbError(
+            f"recording {clips.recording_ids[int(counts.argmin())]!r} has no segments: build the "
+            f"cache again"
+        )
+    mean = (
+        torch.zeros(n, probabilities.shape[1]).double().index_add(0, clips.recording, probabilities)
+        / counts[:, None]
+    )
     targets = torch.zeros(n, dtype=torch.int64).index_copy(0, clips.recording, clips.target)
     return Predictions(list(clips.recording_ids), mean.float().numpy(), targets.numpy())

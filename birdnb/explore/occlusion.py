@@ -1,6 +1,7 @@
 """What a model listens to: hide a patch of a spectrogram and see what the species loses.
 
-Zeiler and Fergus, Visualizing and Understanding Convolutional Networks, https://arxiv.org/abs/1311.2901
+Zeiler and Fergus, Visualizing and Understanding Convolutional Networks,
+https://arxiv.org/abs/1311.2901
 """
 
 from __future__ import annotations
@@ -12,18 +13,30 @@ from birdnb.features.lms import normalise
 
 
 def occlusion(
-    model: torch.nn.Module, lms: np.ndarray, target: int, normalisation: str, *, bands: int = 24, frames: int = 32
+    model: torch.nn.Module,
+    lms: np.ndarray,
+    target: int,
+    normalisation: str,
+    *,
+    bands: int = 24,
+    frames: int = 32,
 ) -> np.ndarray:
-    """Where hiding a clip lowers the probability of class ``target``: (128, T) dB in, (128, T) percentage points out.
+    """Where hiding a clip lowers the probability of class ``target``: (128, T) dB in, (128, T)
+    percentage points out.
 
-    A patch of ``bands`` by ``frames`` is set to the clip's mean and slid by half its size; each place gets the mean loss of
-    the patches over it. Negative where hiding helps. The model is put into evaluation mode for the time of the call.
+    A patch of ``bands`` by ``frames`` is set to the clip's mean and slid by half its size; each
+    place gets the mean loss of the patches over it. Negative where hiding helps. The model is put
+    into evaluation mode for the time of the call.
     """
     device = next(model.parameters()).device
-    x = normalise(torch.from_numpy(np.array(lms, dtype=np.float32))[None].to(device), normalisation)  # (1, 128, T)
+    x = normalise(
+        torch.from_numpy(np.array(lms, dtype=np.float32))[None].to(device), normalisation
+    )  # (1, 128, T)
     tops = range(0, x.shape[1] - bands // 2, bands // 2)
     lefts = range(0, x.shape[2] - frames // 2, frames // 2)
-    patches = [(slice(top, top + bands), slice(left, left + frames)) for top in tops for left in lefts]
+    patches = [
+        (slice(top, top + bands), slice(left, left + frames)) for top in tops for left in lefts
+    ]
     hidden = x.repeat(len(patches), 1, 1)  # (P, 128, T)
     for clip, patch in zip(hidden, patches, strict=True):
         clip[patch] = x.mean()
@@ -35,10 +48,14 @@ def occlusion(
     return total / count
 
 
-def _probabilities(model: torch.nn.Module, x: torch.Tensor, target: int, batch_size: int = 64) -> np.ndarray:
+def _probabilities(
+    model: torch.nn.Module, x: torch.Tensor, target: int, batch_size: int = 64
+) -> np.ndarray:
     was_training = model.training
     model.eval()
     with torch.no_grad():
-        scores = [model(part).float().softmax(dim=1)[:, target].cpu() for part in x.split(batch_size)]
+        scores = [
+            model(part).float().softmax(dim=1)[:, target].cpu() for part in x.split(batch_size)
+        ]
     model.train(was_training)
     return torch.cat(scores).numpy()

@@ -41,7 +41,9 @@ FACTS = ("common_name", "recordist", "date", "locality", "license", "side")
 
 @dataclass
 class View:
-    """What an explorer shows: a figure, a waveform to hear (samples,), and a line of HTML; each may be missing."""
+    """What an explorer shows: a figure, a waveform to hear (samples,), and a line of HTML; each may
+    be missing.
+    """
 
     figure: Figure | None = None
     samples: np.ndarray | None = None
@@ -49,7 +51,9 @@ class View:
 
 
 class Run(Protocol):
-    """What the views need of a run, an ensemble included (``birdnb.training.runs.RunResult`` has it)."""
+    """What the views need of a run, an ensemble included (``birdnb.training.runs.RunResult`` has
+    it).
+    """
 
     labels: list[str]
     val: Predictions
@@ -64,10 +68,12 @@ class TrainedRun(Run, Protocol):
 
 
 def clear_example(data: StudyData, most: int = 500) -> str:
-    """A training recording that shows well how windows are chosen: the one whose song stands out most from its quiet.
+    """A training recording that shows well how windows are chosen: the one whose song stands out
+    most from its quiet.
 
-    Looked for among those with two windows or more and at least a clip's length outside them, if there are any; at most
-    ``most`` are read. What stands out is the level [dB] of the loudest half percent of the first clip over its median.
+    Looked for among those with two windows or more and at least a clip's length outside them, if
+    there are any; at most ``most`` are read. What stands out is the level [dB] of the loudest half
+    percent of the first clip over its median.
     """
     index = data.cache.index.set_index("recording_id").loc[data.side("train")]
     spare = index["seconds"] - data.profile.audio.clip_seconds * (index["segments"] + 1)
@@ -75,14 +81,18 @@ def clear_example(data: StudyData, most: int = 500) -> str:
 
     def contrast(name: str) -> float:
         """How far the loudest part of the first clip rises above its median [dB]."""
-        median, loudest = np.percentile(np.asarray(data.cache.load(name)[0], dtype=np.float32), [50, 99.5])
+        median, loudest = np.percentile(
+            np.asarray(data.cache.load(name)[0], dtype=np.float32), [50, 99.5]
+        )
         return float(loudest - median)
 
     return str(max(names[:: math.ceil(len(names) / most)], key=contrast))
 
 
 def cache_error(data: StudyData, recording: str) -> float:
-    """The largest difference [dB] between a cached recording and the same computed again from its audio file."""
+    """The largest difference [dB] between a cached recording and the same computed again from its
+    audio file.
+    """
     from birdnb.features.extract import extract  # needs the audio libraries
 
     path = data.cache.index.set_index("recording_id")["path"].loc[recording]
@@ -91,7 +101,9 @@ def cache_error(data: StudyData, recording: str) -> float:
 
 
 def recording_view(data: StudyData, recording: str) -> View:
-    """A recording: its waveform with the chosen windows, their LMS, the best window to hear, and what is known about it."""
+    """A recording: its waveform with the chosen windows, their LMS, the best window to hear, and
+    what is known about it.
+    """
     audio, row = data.profile.audio, data.table.set_index("recording_id").loc[recording]
     starts, clips = window_starts(data, recording), data.cache.load(recording)
     figure = plt.figure(figsize=(11, 5), layout="constrained")
@@ -102,14 +114,23 @@ def recording_view(data: StudyData, recording: str) -> View:
         draw_lms(ax, lms, audio)
         ax.set(xlabel="time [s]", ylabel="frequency [kHz]" if i == 0 else "")
         ax.set_title(f"clip {i + 1}, from {starts[i]:.1f} s", color=COLOURS[i % len(COLOURS)])
-    known = [f"{fact.replace('_', ' ')}: {html.escape(str(row[fact]))}" for fact in FACTS if row.get(fact)]
+    known = [
+        f"{fact.replace('_', ' ')}: {html.escape(str(row[fact]))}"
+        for fact in FACTS
+        if row.get(fact)
+    ]
     return View(figure, clip_waveform(data, recording), "; ".join(known) + ". You hear clip 1.")
 
 
 def quarantine_view(data: StudyData, number: int) -> View:
     """One recording that was left out and why, ``number`` from 1."""
     row = data.cache.quarantine.iloc[number - 1]
-    parts = [f"{number} of {len(data.cache.quarantine)}", row["path"], row["species"], f"left out because: {row['reason']}"]
+    parts = [
+        f"{number} of {len(data.cache.quarantine)}",
+        row["path"],
+        row["species"],
+        f"left out because: {row['reason']}",
+    ]
     return View(text="<br>".join(html.escape(str(part)) for part in parts))
 
 
@@ -125,43 +146,59 @@ def augmentation_view(
     frames: int = 35,
     seed: int = 0,
 ) -> View:
-    """A clip before and after noise at ``snr_db``, masks of these widths, and a blend of ``share`` of it with ``partner``.
+    """A clip before and after noise at ``snr_db``, masks of these widths, and a blend of ``share``
+    of it with ``partner``.
 
-    Steps and their order are those of training. To hear: the same mix of waveforms (masks make no sound of their own).
+    Steps and their order are those of training. To hear: the same mix of waveforms (masks make no
+    sound of their own).
     """
     audio = data.profile.audio
     kind = data.profile.runs["phase3_ast_full"].model.normalisation
     sound, clip = clip_waveform(data, recording), best_clip(data, recording)
     before = normalise(clip, kind)
     if snr_db < math.inf and noise_from is not None:
-        clip = add_noise(clip, torch.from_numpy(np.array(data.cache.noise(noise_from)))[None], snr_db)
+        clip = add_noise(
+            clip, torch.from_numpy(np.array(data.cache.noise(noise_from)))[None], snr_db
+        )
         sound = mix_waveforms(sound, noise_waveform(data, noise_from), snr_db, audio)
     after, name = normalise(clip, kind), species_of(data, recording)
     if masks:
         generator = torch.Generator().manual_seed(seed)
-        after = spec_augment(after, generator, prob=1.0, freq_mask=(bands, bands), time_mask=(frames, frames))
+        after = spec_augment(
+            after, generator, prob=1.0, freq_mask=(bands, bands), time_mask=(frames, frames)
+        )
     label = f"{percent(share)} {name}"
     if share < 1:
         after = torch.lerp(normalise(best_clip(data, partner), kind), after, share)
         sound = blend_waveforms(sound, clip_waveform(data, partner), share)
         label += f" + {percent(1 - share)} {species_of(data, partner)}"
-    figure = augmentation_pairs([before[0].numpy()], [after[0].numpy()], [f"{name}: {recording}"], audio)
+    figure = augmentation_pairs(
+        [before[0].numpy()], [after[0].numpy()], [f"{name}: {recording}"], audio
+    )
     return View(figure, sound, f"Label of the augmented clip: {html.escape(label)}")
 
 
-def noisy_waveforms(data: StudyData, recording: str, snrs_db: Sequence[float | None]) -> list[np.ndarray]:
-    """The best clip of a recording at each ratio [dB] (None: as recorded), with the quiet of the first training recording
-    that has some; without any in training, as recorded."""
+def noisy_waveforms(
+    data: StudyData, recording: str, snrs_db: Sequence[float | None]
+) -> list[np.ndarray]:
+    """The best clip of a recording at each ratio [dB] (None: as recorded), with the quiet of the
+    first training recording that has some; without any in training, as recorded.
+    """
     song = clip_waveform(data, recording)
     quiet = next((name for name in data.side("train") if data.cache.noise(name) is not None), None)
     if quiet is None:
         return [song for _ in snrs_db]
     noise = noise_waveform(data, quiet)
-    return [song if snr is None else mix_waveforms(song, noise, snr, data.profile.audio) for snr in snrs_db]
+    return [
+        song if snr is None else mix_waveforms(song, noise, snr, data.profile.audio)
+        for snr in snrs_db
+    ]
 
 
 def agreement(first: Predictions, second: Predictions, names: Sequence[str]) -> pd.Series:
-    """How many recordings both runs get right, only one of them, or neither; ``names`` are those of the two runs."""
+    """How many recordings both runs get right, only one of them, or neither; ``names`` are those of
+    the two runs.
+    """
     a, b = (part.predicted == part.targets for part in (first, second.align(first.recording_ids)))
     counts = {
         "both right": a & b,
@@ -173,7 +210,9 @@ def agreement(first: Predictions, second: Predictions, names: Sequence[str]) -> 
 
 
 def weight_curve(first: Predictions, second: Predictions, steps: int = 20) -> pd.DataFrame:
-    """Accuracy and log loss of two runs' weighted mean: columns weight (of the first), accuracy, log_loss."""
+    """Accuracy and log loss of two runs' weighted mean: columns weight (of the first), accuracy,
+    log_loss.
+    """
     parts, rows = [first, second.align(first.recording_ids)], []
     for weight in np.linspace(0, 1, steps + 1):
         mix = combine(parts, [weight, 1 - weight])
@@ -204,19 +243,25 @@ def confused_recordings(run: Run, pairs: int = 20) -> dict[str, list[str]]:
 
 
 def confusion_view(data: StudyData, run: Run, recording: str, model: str = "the model") -> View:
-    """A test recording, a training recording of the species it was taken for, and the model's five likeliest species."""
+    """A test recording, a training recording of the species it was taken for, and the model's five
+    likeliest species.
+    """
     audio, i = data.profile.audio, run.test.recording_ids.index(recording)
     probabilities = run.test.probabilities[i]
     truth, taken = run.labels[run.test.targets[i]], run.labels[int(probabilities.argmax())]
     typical = typical_recording(data, taken)
-    figure, axes = plt.subplots(1, 3, figsize=(12, 3.3), width_ratios=(4, 4, 3), layout="constrained")
+    figure, axes = plt.subplots(
+        1, 3, figsize=(12, 3.3), width_ratios=(4, 4, 3), layout="constrained"
+    )
     titles = (f"{truth}: {recording}", f"for comparison, {taken}: {typical}")
     for ax, name, title in zip(axes, (recording, typical), titles, strict=False):
         draw_lms(ax, data.cache.load(name)[0], audio)
         ax.set(xlabel="time [s]", ylabel="frequency [kHz]")
         ax.set_title(wrap(title, 38), fontsize=11)
     top = list(np.argsort(-probabilities, kind="stable")[:5][::-1])
-    top = top if run.test.targets[i] in top else [int(run.test.targets[i]), *top]  # the truth at the bottom, however unlikely
+    top = (
+        top if run.test.targets[i] in top else [int(run.test.targets[i]), *top]
+    )  # the truth at the bottom, however unlikely
     colours = [COLOURS[2] if run.labels[c] == truth else COLOURS[1] for c in top]
     axes[2].barh(np.arange(len(top)), 100 * probabilities[top], color=colours)
     axes[2].set_yticks(np.arange(len(top)), [wrap(run.labels[c], 20) for c in top], fontsize=10)
@@ -232,40 +277,74 @@ def best_clip(data: StudyData, recording: str) -> torch.Tensor:
 
 
 def confused_pairs(data: StudyData, run: Run, limit: int = 4) -> list[dict]:
-    """The commonest confusions for ``plots_models.confused_gallery``: of each the recording the model was surest about."""
+    """The commonest confusions for ``plots_models.confused_gallery``: of each the recording the
+    model was surest about.
+    """
     pairs, place = [], {recording: i for i, recording in enumerate(run.test.recording_ids)}
     for recordings in confused_recordings(run, limit).values():
-        i = max((place[recording] for recording in recordings), key=lambda i: run.test.probabilities[i].max())
+        i = max(
+            (place[recording] for recording in recordings),
+            key=lambda i: run.test.probabilities[i].max(),
+        )
         truth, taken = run.labels[run.test.targets[i]], run.labels[run.test.predicted[i]]
-        lms, typical = (data.cache.load(name)[0] for name in (run.test.recording_ids[i], typical_recording(data, taken)))
+        lms, typical = (
+            data.cache.load(name)[0]
+            for name in (run.test.recording_ids[i], typical_recording(data, taken))
+        )
         share = float(run.test.probabilities[i].max())
-        pairs.append({"truth": truth, "predicted": taken, "probability": share, "lms": lms, "typical": typical})
+        pairs.append(
+            {
+                "truth": truth,
+                "predicted": taken,
+                "probability": share,
+                "lms": lms,
+                "typical": typical,
+            }
+        )
     return pairs
 
 
 def test_embeddings(data: StudyData, run: TrainedRun) -> tuple[np.ndarray, list[str]]:
-    """A network's pooled features of the test recordings (R, D), means over their clips, and their species."""
+    """A network's pooled features of the test recordings (R, D), means over their clips, and their
+    species.
+    """
     device = make_accelerator().device
     model, clips = load_model(run.folder).to(device), data.clips("test")
     kind = run.config["settings"]["model"]["normalisation"]
     with torch.no_grad():
-        parts = [model.embed(normalise(lms.to(device).float(), kind)).cpu() for lms in clips.lms.split(64)]  # type: ignore[operator]
+        parts = [
+            model.embed(normalise(lms.to(device).float(), kind)).cpu()
+            for lms in clips.lms.split(64)
+        ]  # type: ignore[operator]
     features = torch.cat(parts).float()  # (N, D)
-    total = torch.zeros(len(clips.recording_ids), features.shape[1]).index_add(0, clips.recording, features)
+    total = torch.zeros(len(clips.recording_ids), features.shape[1]).index_add(
+        0, clips.recording, features
+    )
     mean = total / torch.bincount(clips.recording, minlength=len(total))[:, None]  # (R, D)
     return mean.numpy(), [species_of(data, recording) for recording in clips.recording_ids]
 
 
-def listening_figures(data: StudyData, run: TrainedRun, each: int = 2, model: str = "the model") -> dict[str, Figure]:
-    """Occlusion maps of the test recordings the model was surest about, ``each`` right and wrong, a species once.
+def listening_figures(
+    data: StudyData, run: TrainedRun, each: int = 2, model: str = "the model"
+) -> dict[str, Figure]:
+    """Occlusion maps of the test recordings the model was surest about, ``each`` right and wrong, a
+    species once.
 
-    The map is that of the species the model (``model`` in the titles) named. Keys are ``right_1``, ``wrong_1`` and so on.
+    The map is that of the species the model (``model`` in the titles) named. Keys are ``right_1``,
+    ``wrong_1`` and so on.
     """
-    network, kind = load_model(run.folder).to(make_accelerator().device), run.config["settings"]["model"]["normalisation"]
+    network, kind = (
+        load_model(run.folder).to(make_accelerator().device),
+        run.config["settings"]["model"]["normalisation"],
+    )
     test, shown = run.test, set()
     figures: dict[str, Figure] = {}
     for i in np.argsort(-test.probabilities.max(axis=1), kind="stable"):
-        truth, said, recording = run.labels[test.targets[i]], run.labels[test.predicted[i]], test.recording_ids[i]
+        truth, said, recording = (
+            run.labels[test.targets[i]],
+            run.labels[test.predicted[i]],
+            test.recording_ids[i],
+        )
         answer = "right" if truth == said else "wrong"
         number = sum(key.startswith(answer) for key in figures) + 1
         if number > each or (answer, truth) in shown:
@@ -275,13 +354,20 @@ def listening_figures(data: StudyData, run: TrainedRun, each: int = 2, model: st
         title = f"Right: {truth}" if answer == "right" else f"Wrong: {truth} taken for {said}"
         title += f", {recording} ({model}: {percent(test.probabilities[i].max())})"
         found = occlusion(network, lms, int(test.predicted[i]), kind)
-        figures[f"{answer}_{number}"] = occlusion_map(lms, found, data.profile.audio, title, said, model)
+        figures[f"{answer}_{number}"] = occlusion_map(
+            lms, found, data.profile.audio, title, said, model
+        )
     return figures
 
 
 def label_text(shares: np.ndarray | torch.Tensor, labels: list[str]) -> str:
-    """A blended label (C,) in words, the larger share first: ``70 % Parus major + 30 % Turdus merula``."""
-    parts = sorted(((float(share), name) for share, name in zip(shares, labels, strict=True) if share > 0.005), reverse=True)
+    """A blended label (C,) in words, the larger share first: ``70 % Parus major + 30 % Turdus
+    merula``.
+    """
+    parts = sorted(
+        ((float(share), name) for share, name in zip(shares, labels, strict=True) if share > 0.005),
+        reverse=True,
+    )
     return " + ".join(f"{percent(share)} {name}" for share, name in parts)
 
 

@@ -1,7 +1,8 @@
-"""Explorers for the notebooks: a few controls over a plain function of ``views``; choose, slide, see and hear.
+"""Explorers for the notebooks: a few controls over a plain function of ``views``; choose, slide,
+see and hear.
 
-With ``BIRDNB_HEADLESS=1`` in the environment (papermill, nbval) an explorer gives the picture of its default state instead,
-so that committed notebooks show something without a browser.
+With ``BIRDNB_HEADLESS=1`` in the environment (papermill, nbval) an explorer gives the picture of
+its default state instead, so that committed notebooks show something without a browser.
 """
 
 from __future__ import annotations
@@ -40,10 +41,14 @@ def headless() -> bool:
     return os.environ.get("BIRDNB_HEADLESS", "0") not in ("", "0")
 
 
-def explorer(view: Callable[..., View], controls: Mapping[str, widgets.Widget], rate: int = 22050) -> widgets.VBox | Figure:
-    """Join controls to ``view(**values)``, which gives a picture: every change shows picture, sound (``rate`` in Hz) and text.
+def explorer(
+    view: Callable[..., View], controls: Mapping[str, widgets.Widget], rate: int = 22050
+) -> widgets.VBox | Figure:
+    """Join controls to ``view(**values)``, which gives a picture: every change shows picture, sound
+    (``rate`` in Hz) and text.
 
-    Headless: the first picture, closed so that a notebook shows it once, after a player for the first sound.
+    Headless: the first picture, closed so that a notebook shows it once, after a player for the
+    first sound.
     """
     if not headless():
         return _live(view, controls, rate)
@@ -61,55 +66,84 @@ def browse_recordings(data: StudyData) -> widgets.VBox | Figure:
     recording = widgets.Dropdown(options=of.iloc[0], description="recording", layout=WIDE)
     _choose_within(species, recording, of)
     controls = {"recording": recording}
-    shown = explorer(lambda recording: recording_view(data, recording), controls, data.profile.audio.sample_rate)
+    shown = explorer(
+        lambda recording: recording_view(data, recording), controls, data.profile.audio.sample_rate
+    )
     if headless():
         return shown
     left_out = len(data.cache.quarantine)
     if not left_out:
         return widgets.VBox([species, shown, widgets.HTML("No recording was left out.")])
     number = widgets.BoundedIntText(value=1, min=1, max=left_out, description="left out")
-    return widgets.VBox([species, shown, _live(lambda number: quarantine_view(data, number), {"number": number}, 1)])
+    return widgets.VBox(
+        [species, shown, _live(lambda number: quarantine_view(data, number), {"number": number}, 1)]
+    )
 
 
 def explore_augmentation(data: StudyData) -> widgets.VBox | Figure:
-    """Slide noise, blending and masks over a training recording; see and hear what a model is trained on."""
+    """Slide noise, blending and masks over a training recording; see and hear what a model is
+    trained on.
+    """
     one_each = data.table[data.table["side"] == "train"].groupby("species")["recording_id"].first()
     options = list(one_each.items())
-    noise_from = next((recording for recording in data.side("train") if data.cache.noise(recording) is not None), None)
-    snrs = [("no noise" if snr == math.inf else f"{snr} dB", snr) for snr in (SNRS_DB if noise_from else SNRS_DB[:1])]
+    noise_from = next(
+        (recording for recording in data.side("train") if data.cache.noise(recording) is not None),
+        None,
+    )
+    snrs = [
+        ("no noise" if snr == math.inf else f"{snr} dB", snr)
+        for snr in (SNRS_DB if noise_from else SNRS_DB[:1])
+    ]
     late = {"continuous_update": False}  # redraw when the slider is let go
     controls = {
         "recording": widgets.Dropdown(options=options, description="song of", layout=WIDE),
-        "partner": widgets.Dropdown(options=options, index=len(options) - 1, description="blend with", layout=WIDE),
-        "share": widgets.FloatSlider(value=1.0, min=0, max=1, step=0.05, description="lambda", **late),
-        "snr_db": widgets.SelectionSlider(options=snrs, index=5 if noise_from else 0, description="SNR", **late),
+        "partner": widgets.Dropdown(
+            options=options, index=len(options) - 1, description="blend with", layout=WIDE
+        ),
+        "share": widgets.FloatSlider(
+            value=1.0, min=0, max=1, step=0.05, description="lambda", **late
+        ),
+        "snr_db": widgets.SelectionSlider(
+            options=snrs, index=5 if noise_from else 0, description="SNR", **late
+        ),
         "masks": widgets.Checkbox(value=True, description="SpecAugment"),
         "bands": widgets.IntSlider(value=15, min=1, max=40, description="mel bands", **late),
         "frames": widgets.IntSlider(value=35, min=1, max=80, description="frames", **late),
         "seed": widgets.IntSlider(value=0, min=0, max=20, description="draw", **late),
     }
     rate = data.profile.audio.sample_rate
-    return explorer(lambda **values: augmentation_view(data, noise_from=noise_from, **values), controls, rate)
+    return explorer(
+        lambda **values: augmentation_view(data, noise_from=noise_from, **values), controls, rate
+    )
 
 
 def explore_ensemble(members: Mapping[str, Run], weight: float = 0.5) -> widgets.VBox | Figure:
-    """Slide the weight of one run, ``weight`` at first, against another and watch the validation accuracy.
+    """Slide the weight of one run, ``weight`` at first, against another and watch the validation
+    accuracy.
 
     The test set is not looked at. Raises BirdnbError for fewer than two runs.
     """
     names = list(members)
     if len(names) < 2:
-        raise BirdnbError(f"an ensemble needs two or more runs, here are {len(names)}: train another model first")
+        raise BirdnbError(
+            f"an ensemble needs two or more runs, here are {len(names)}: train another model first"
+        )
     controls = {
         "first": widgets.Dropdown(options=names, value=names[0], description="first"),
         "second": widgets.Dropdown(options=names, value=names[1], description="second"),
-        "weight": widgets.FloatSlider(value=weight, min=0, max=1, step=0.05, description="weight", continuous_update=False),
+        "weight": widgets.FloatSlider(
+            value=weight, min=0, max=1, step=0.05, description="weight", continuous_update=False
+        ),
     }
     return explorer(lambda **values: ensemble_view(members, **values), controls)
 
 
-def explore_confusions(data: StudyData, run: Run, model: str = "the model") -> widgets.VBox | Figure:
-    """Choose a pair of the confusion matrix; see and hear the recordings behind it with the model's probabilities."""
+def explore_confusions(
+    data: StudyData, run: Run, model: str = "the model"
+) -> widgets.VBox | Figure:
+    """Choose a pair of the confusion matrix; see and hear the recordings behind it with the model's
+    probabilities.
+    """
     behind = confused_recordings(run)
     if not behind:
         return widgets.VBox([widgets.HTML("No test recording was taken for another species.")])
@@ -117,11 +151,17 @@ def explore_confusions(data: StudyData, run: Run, model: str = "the model") -> w
     recording = widgets.Dropdown(options=behind[pair.value], description="recording", layout=WIDE)
     _choose_within(pair, recording, behind)
     rate = data.profile.audio.sample_rate
-    shown = explorer(lambda recording: confusion_view(data, run, recording, model), {"recording": recording}, rate)
+    shown = explorer(
+        lambda recording: confusion_view(data, run, recording, model),
+        {"recording": recording},
+        rate,
+    )
     return shown if headless() else widgets.VBox([pair, shown])
 
 
-def _live(view: Callable[..., View], controls: Mapping[str, widgets.Widget], rate: int) -> widgets.VBox:
+def _live(
+    view: Callable[..., View], controls: Mapping[str, widgets.Widget], rate: int
+) -> widgets.VBox:
     picture, text = widgets.Image(format="png"), widgets.HTML()
     sound = widgets.Audio(format="mp3", autoplay=False, loop=False)
 
@@ -146,5 +186,7 @@ def _live(view: Callable[..., View], controls: Mapping[str, widgets.Widget], rat
     return widgets.VBox([row, text, sound, picture])
 
 
-def _choose_within(outer: widgets.Dropdown, inner: widgets.Dropdown, options: Mapping[str, list[str]]) -> None:
+def _choose_within(
+    outer: widgets.Dropdown, inner: widgets.Dropdown, options: Mapping[str, list[str]]
+) -> None:
     outer.observe(lambda change: setattr(inner, "options", options[change["new"]]), names="value")

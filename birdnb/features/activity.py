@@ -1,9 +1,10 @@
 """Where the bird sings and where it is quiet: windows chosen from a coarse spectrogram.
 
-After Sprengel et al. 2016 (BirdCLEF: "Audio based bird species identification using deep learning techniques"): energy counts
-where it stands out from its frequency band and from its moment, so that neither steady noise nor clicks and gusts are song.
-Their medians over the whole recording are replaced by a low quantile over some minutes: a song that goes on most of the time
-stays visible, and so does one at dawn after a windy night.
+After Sprengel et al. 2016 (BirdCLEF: "Audio based bird species identification using deep learning
+techniques"): energy counts where it stands out from its frequency band and from its moment, so that
+neither steady noise nor clicks and gusts are song. Their medians over the whole recording are
+replaced by a low quantile over some minutes: a song that goes on most of the time stays visible,
+and so does one at dawn after a windy night.
 """
 
 from __future__ import annotations
@@ -30,13 +31,16 @@ SHORTEST_SECONDS = 0.5  # a recording shorter than this holds no song to learn f
 PLATEAU = 0.95  # windows with at least this share of the best one's activity are as good
 WORTH = 0.2  # a further window is kept with at least this share of the best one's activity
 QUIET = 0.15  # noise is taken where activity is below this share of the busiest stretch as long
-SILENCE_SECONDS = 1.0  # of quiet make noise for a clip, turned back and forth: few recordings are quiet for longer
+# of quiet make noise for a clip, turned back and forth: few recordings are quiet for longer
+SILENCE_SECONDS = 1.0
 DIGITAL_SILENCE_DB = -90.0  # [dB] per band; a gap in which nothing was recorded is not noise
 
 
 @dataclass(frozen=True)
 class Coarse:
-    """Activity of a recording over time: ``activity`` and ``level`` [dB] (frames,), ``hop_seconds`` apart."""
+    """Activity of a recording over time: ``activity`` and ``level`` [dB] (frames,), ``hop_seconds``
+    apart.
+    """
 
     activity: np.ndarray
     level: np.ndarray
@@ -44,24 +48,33 @@ class Coarse:
 
 
 def coarse_frame(sample_rate: int) -> tuple[int, int]:
-    """Samples of a coarse frame, and from one to the next: looking at a quarter of the recording is enough to find the song."""
+    """Samples of a coarse frame, and from one to the next: looking at a quarter of the recording is
+    enough to find the song.
+    """
     size = 2 ** round(np.log2(FRAME_SECONDS * sample_rate))
     return size, 4 * size
 
 
 def coarse_activity(blocks: Iterable[np.ndarray], sample_rate: int) -> Coarse:
-    """Activity of a recording given as blocks of samples, each but the last a multiple of the coarse hop."""
+    """Activity of a recording given as blocks of samples, each but the last a multiple of the
+    coarse hop.
+    """
     hop = coarse_frame(sample_rate)[1]
     parts = [(_frame_activity(bands), bands.mean(axis=1)) for bands in _chunks(blocks, sample_rate)]
-    activity, level = (np.concatenate(part) for part in zip(*parts, strict=True)) if parts else (np.zeros(0), np.zeros(0))
+    activity, level = (
+        (np.concatenate(part) for part in zip(*parts, strict=True))
+        if parts
+        else (np.zeros(0), np.zeros(0))
+    )
     return Coarse(activity, level, hop / sample_rate)
 
 
 def find_windows(coarse: Coarse, seconds: float, audio: AudioSettings) -> list[int]:
-    """First frames (of the recording's LMS) of the windows that hold most activity, best first; at least one.
+    """First frames (of the recording's LMS) of the windows that hold most activity, best first; at
+    least one.
 
-    At most ``audio.segments_per_recording``, overlapping by half at the most and each with activity of its own. A recording
-    shorter than a clip has one, at 0.
+    At most ``audio.segments_per_recording``, overlapping by half at the most and each with activity
+    of its own. A recording shorter than a clip has one, at 0.
     """
     remaining = coarse.activity.copy()
     frame_times = np.arange(len(remaining)) * coarse.hop_seconds
@@ -75,15 +88,21 @@ def find_windows(coarse: Coarse, seconds: float, audio: AudioSettings) -> list[i
         chosen.append(int(starts[index]))
         free &= np.abs(starts - starts[index]) * audio.hop_length * 2 >= audio.clip_samples
         begin = starts[index] * audio.hop_length / audio.sample_rate
-        remaining[(frame_times >= begin) & (frame_times < begin + audio.clip_seconds)] = 0.0  # activity counts once
+        remaining[(frame_times >= begin) & (frame_times < begin + audio.clip_seconds)] = (
+            0.0  # activity counts once
+        )
         scores = _scores(remaining, coarse.hop_seconds, seconds, audio)[1]
     return chosen
 
 
 def find_silence(coarse: Coarse, seconds: float, audio: AudioSettings) -> int | None:
-    """First frame of the quietest SILENCE_SECONDS, the pause between two songs say; None when none is really quiet."""
+    """First frame of the quietest SILENCE_SECONDS, the pause between two songs say; None when none
+    is really quiet.
+    """
     starts, scores = _scores(coarse.activity, coarse.hop_seconds, seconds, audio, SILENCE_SECONDS)
-    _, recorded = _scores(coarse.level > DIGITAL_SILENCE_DB, coarse.hop_seconds, seconds, audio, SILENCE_SECONDS)
+    _, recorded = _scores(
+        coarse.level > DIGITAL_SILENCE_DB, coarse.hop_seconds, seconds, audio, SILENCE_SECONDS
+    )
     quiet = (recorded > 0.95) & (scores <= QUIET * scores.max())
     if seconds < audio.clip_seconds or scores.max() == 0 or not quiet.any():
         return None
@@ -92,9 +111,15 @@ def find_silence(coarse: Coarse, seconds: float, audio: AudioSettings) -> int | 
 
 
 def _scores(
-    values: np.ndarray, hop_seconds: float, seconds: float, audio: AudioSettings, window: float | None = None
+    values: np.ndarray,
+    hop_seconds: float,
+    seconds: float,
+    audio: AudioSettings,
+    window: float | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Every possible window (of a clip, or of ``window`` seconds): its first LMS frame, and the mean of ``values`` in it."""
+    """Every possible window (of a clip, or of ``window`` seconds): its first LMS frame, and the
+    mean of ``values`` in it.
+    """
     window = window or audio.clip_seconds
     last = max(0, int((seconds - window) * audio.sample_rate)) // audio.hop_length
     starts = np.arange(0, last + 1, 2)
@@ -102,11 +127,15 @@ def _scores(
     first = starts * audio.hop_length / audio.sample_rate / hop_seconds
     length = window / hop_seconds
     frames = np.arange(len(total))
-    return starts, (np.interp(first + length, frames, total) - np.interp(first, frames, total)) / length
+    return starts, (
+        np.interp(first + length, frames, total) - np.interp(first, frames, total)
+    ) / length
 
 
 def _middle_of_best(scores: np.ndarray) -> int:
-    """Index in the middle of the plateau around the best score: a song shorter than the window is not left at its edge."""
+    """Index in the middle of the plateau around the best score: a song shorter than the window is
+    not left at its edge.
+    """
     first = last = int(np.argmax(scores))
     enough = PLATEAU * scores[first]
     while last + 1 < len(scores) and scores[last + 1] >= enough:
@@ -117,7 +146,9 @@ def _middle_of_best(scores: np.ndarray) -> int:
 
 
 def _frame_activity(bands: np.ndarray) -> np.ndarray:
-    """Activity (frames,) of coarse bands (frames, bands) [dB]: how far they rise above their band and their moment."""
+    """Activity (frames,) of coarse bands (frames, bands) [dB]: how far they rise above their band
+    and their moment.
+    """
     above = bands - _quantile(bands, FLOOR_QUANTILE, axis=0)
     above -= np.maximum(_quantile(above, 0.5, axis=1), 0.0)
     prominent = np.clip(above - PROMINENCE_DB, 0.0, LOUD_DB).sum(axis=1)
@@ -149,7 +180,9 @@ def _coarse_bands(samples: np.ndarray, sample_rate: int) -> np.ndarray:
     size, hop = coarse_frame(sample_rate)
     if len(samples) < size:
         samples = np.pad(samples, (0, size - len(samples)))
-    frames = np.lib.stride_tricks.sliding_window_view(samples, size)[::hop]  # (frames, size), a view
+    frames = np.lib.stride_tricks.sliding_window_view(samples, size)[
+        ::hop
+    ]  # (frames, size), a view
     window, bins, banks = _coarse_banks(sample_rate)
     spectrum = fft.rfft(frames * window)[:, bins]
     power = (spectrum.real**2 + spectrum.imag**2) @ banks
@@ -158,7 +191,9 @@ def _coarse_bands(samples: np.ndarray, sample_rate: int) -> np.ndarray:
 
 @functools.cache
 def _coarse_banks(sample_rate: int) -> tuple[np.ndarray, slice, np.ndarray]:
-    """Window (size,), the bins in use, and the matrix (bins, bands) that adds them up into bands of equal width."""
+    """Window (size,), the bins in use, and the matrix (bins, bands) that adds them up into bands of
+    equal width.
+    """
     size = coarse_frame(sample_rate)[0]
     bin_hz = sample_rate / size
     per_band = max(1, round(BAND_HZ / bin_hz))
@@ -166,4 +201,8 @@ def _coarse_banks(sample_rate: int) -> tuple[np.ndarray, slice, np.ndarray]:
     count = max(1, int(min(HIGHEST_HZ, 0.45 * sample_rate) / bin_hz - lowest) // per_band)
     window = signal.get_window("hann", size).astype(np.float32)
     window /= window.sum()  # a sine of full scale gives about -6 dB
-    return window, slice(lowest, lowest + count * per_band), np.repeat(np.eye(count, dtype=np.float32), per_band, axis=0)
+    return (
+        window,
+        slice(lowest, lowest + count * per_band),
+        np.repeat(np.eye(count, dtype=np.float32), per_band, axis=0),
+    )

@@ -1,6 +1,7 @@
 """Sound files: decode by content and by blocks, downmix, resample, high-pass.
 
-libsndfile decodes; what it refuses is tried with the decoders audioread finds (ffmpeg, Core Audio, GStreamer), as librosa does.
+libsndfile decodes; what it refuses is tried with the decoders audioread finds (ffmpeg, Core Audio,
+GStreamer), as librosa does.
 """
 
 from __future__ import annotations
@@ -20,18 +21,29 @@ from scipy import signal
 
 from birdnb.files import BirdnbError
 
-BLOCK = 2**18  # samples decoded at a time, all channels together (1 MB: stays in the processor's cache)
-KEEP = 2**25  # mono samples kept in memory (134 MB: 12 minutes at 44.1 kHz); of longer recordings the windows are decoded again
-MARGIN = 0.05  # [s] decoded around a slice, so that the filters have settled: their response is below -100 dB by then
+BLOCK = (
+    2**18
+)  # samples decoded at a time, all channels together (1 MB: stays in the processor's cache)
+KEEP = (
+    2**25
+)  # mono samples kept in memory (134 MB: 12 minutes at 44.1 kHz); of longer recordings the windows are decoded again
+# [s] decoded around a slice, so that the filters have settled: their response is below -100 dB by
+# then
+MARGIN = 0.05
 RUN_UP = 0.5  # [s] decoded and thrown away after a jump: an MP3 frame builds on those before it
 LOUDEST = 1e6  # a sample beyond this (full scale is 1) is broken, like NaN
-MAX_BROKEN = 1e-3  # share of broken samples set to zero; more than that and the recording is refused
-SILENT = 1e-3  # from the lowest to the highest sample (full scale is 2): nothing louder than -66 dB of full scale
+MAX_BROKEN = (
+    1e-3  # share of broken samples set to zero; more than that and the recording is refused
+)
+# from the lowest to the highest sample (full scale is 2): nothing louder than -66 dB of full scale
+SILENT = 1e-3
 SAMPLE_RATES = (4_000, 1_000_000)  # [Hz] outside, the header is wrong or there is no song to hear
 
 
 class AudioError(BirdnbError):
-    """A recording that cannot be used; the message is the reason, ``kind: details``, without the path."""
+    """A recording that cannot be used; the message is the reason, ``kind: details``, without the
+    path.
+    """
 
 
 class DecodingBrokeOff(AudioError):
@@ -39,7 +51,9 @@ class DecodingBrokeOff(AudioError):
 
 
 class _Stream(soundfile.SoundFile):
-    """soundfile seeks after every read to where it is already, which makes MP3 decoders lose a little; this one does not."""
+    """soundfile seeks after every read to where it is already, which makes MP3 decoders lose a
+    little; this one does not.
+    """
 
     def seekable(self) -> bool:
         return False
@@ -48,8 +62,8 @@ class _Stream(soundfile.SoundFile):
 class SoundFile:
     """A decoded recording, mono float32 at its own sample rate; use as a context manager.
 
-    Isolated broken samples (NaN, infinite, beyond a million times full scale) are read as zero. ``fallback`` leaves libsndfile
-    out. Raises AudioError.
+    Isolated broken samples (NaN, infinite, beyond a million times full scale) are read as zero.
+    ``fallback`` leaves libsndfile out. Raises AudioError.
     """
 
     def __init__(self, path: Path | str, fallback: bool = False) -> None:
@@ -82,38 +96,46 @@ class SoundFile:
             self._temporary.close()
 
     def blocks(self, multiple: int = 1) -> Iterator[np.ndarray]:
-        """Yield the whole recording in blocks (samples,); all but the last are a multiple of ``multiple`` samples long.
+        """Yield the whole recording in blocks (samples,); all but the last are a multiple of
+        ``multiple`` samples long.
 
-        Afterwards ``frames`` (length in samples), ``broken`` (samples set to zero), ``lowest`` and ``highest`` are known.
-        Raises DecodingBrokeOff.
+        Afterwards ``frames`` (length in samples), ``broken`` (samples set to zero), ``lowest`` and
+        ``highest`` are known. Raises DecodingBrokeOff.
         """
         try:
             yield from self._blocks(multiple)
         except soundfile.LibsndfileError as error:
             raise DecodingBrokeOff(
-                f"cannot be decoded: breaks off after {self.frames / self.sample_rate:.1f} s ({error.error_string})"
+                f"cannot be decoded: breaks off after {self.frames / self.sample_rate:.1f} s "
+                f"({error.error_string})"
             ) from error
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Samples ``start`` to ``stop``, fewer where the recording ends; from memory if ``blocks`` has kept it."""
+        """Samples ``start`` to ``stop``, fewer where the recording ends; from memory if ``blocks``
+        has kept it.
+        """
         if self._kept is not None:
             return self._kept[start:stop]
         try:
             first = max(0, start - int(RUN_UP * self.sample_rate))
             self._file.seek(min(first, self._file.frames))
-            samples = self._file.read(stop - first, dtype="float32", always_2d=True) @ _mixing(self.channels)
+            samples = self._file.read(stop - first, dtype="float32", always_2d=True) @ _mixing(
+                self.channels
+            )
             _mend(samples)
             return samples[start - first :]
         except soundfile.LibsndfileError as error:
             raise AudioError(
-                f"cannot be decoded: not from {start / self.sample_rate:.1f} s on ({error.error_string})"
+                f"cannot be decoded: not from {start / self.sample_rate:.1f} s on "
+                f"({error.error_string})"
             ) from error
 
     def slice(self, start: int, stop: int, sample_rate: int, high_pass_hz: float) -> np.ndarray:
-        """Samples ``start`` to ``stop`` (stop - start,) counted at ``sample_rate``; zeros before and after the recording.
+        """Samples ``start`` to ``stop`` (stop - start,) counted at ``sample_rate``; zeros before
+        and after the recording.
 
-        Equal to the same cut from the whole recording, resampled and filtered: it decodes a margin on both sides, and starts
-        where a sample of the one rate falls on a sample of the other.
+        Equal to the same cut from the whole recording, resampled and filtered: it decodes a margin
+        on both sides, and starts where a sample of the one rate falls on a sample of the other.
         """
         divisor = gcd(self.sample_rate, sample_rate)
         down, up = self.sample_rate // divisor, sample_rate // divisor
@@ -132,7 +154,9 @@ class SoundFile:
     def _open(self, file: Path | IO[bytes], **raw: Any) -> None:
         """Open by descriptor, so that the content decides and not the extension."""
         try:
-            descriptor = os.open(file, os.O_RDONLY) if isinstance(file, Path) else os.dup(file.fileno())
+            descriptor = (
+                os.open(file, os.O_RDONLY) if isinstance(file, Path) else os.dup(file.fileno())
+            )
         except OSError as error:
             raise AudioError(f"cannot be opened: {error.strerror}") from error
         try:
@@ -144,12 +168,16 @@ class SoundFile:
             raise
 
     def _open_fallback(self, reason: str) -> None:
-        """Decode with audioread into an unnamed temporary file of 16-bit samples, and go on with that."""
+        """Decode with audioread into an unnamed temporary file of 16-bit samples, and go on with
+        that.
+        """
         import audioread
         from audioread.rawread import RawAudioFile
 
         # RawAudioFile reads nothing that libsndfile cannot, and fails where it should refuse
-        backends = [backend for backend in audioread.available_backends() if backend is not RawAudioFile]
+        backends = [
+            backend for backend in audioread.available_backends() if backend is not RawAudioFile
+        ]
         self._temporary = tempfile.TemporaryFile(prefix="birdnb-")  # noqa: SIM115
         try:
             with audioread.audio_open(str(self.path.resolve()), backends) as decoder:
@@ -158,9 +186,17 @@ class SoundFile:
                 layout = {"samplerate": decoder.samplerate, "channels": decoder.channels}
             self._temporary.seek(0)
             self._open(self._temporary, format="RAW", subtype="PCM_16", endian="LITTLE", **layout)
-        except (audioread.DecodeError, AudioError, soundfile.LibsndfileError, ValueError, EOFError) as error:
+        except (
+            audioread.DecodeError,
+            AudioError,
+            soundfile.LibsndfileError,
+            ValueError,
+            EOFError,
+        ) as error:
             self._temporary.close()
-            raise AudioError(f"cannot be decoded: {reason.rstrip('.')}; no other decoder here can read it either") from error
+            raise AudioError(
+                f"cannot be decoded: {reason.rstrip('.')}; no other decoder here can read it either"
+            ) from error
 
     def _blocks(self, multiple: int) -> Iterator[np.ndarray]:
         self.frames = self.broken = 0
@@ -169,7 +205,11 @@ class SoundFile:
         kept = np.empty(self._file.frames, np.float32) if self._file.frames <= KEEP else None
         self._file.seek(0)
         while True:
-            place = np.empty(size, np.float32) if kept is None else kept[self.frames : self.frames + size]
+            place = (
+                np.empty(size, np.float32)
+                if kept is None
+                else kept[self.frames : self.frames + size]
+            )
             samples = self._next(place)
             if not len(samples):
                 break
@@ -184,7 +224,9 @@ class SoundFile:
             samples = self._file.read(out=place)
         else:
             several = self._file.read(len(place), dtype="float32")
-            samples = np.matmul(several, _mixing(self.channels), out=place[: len(several)])  # (n, channels) -> (n,)
+            samples = np.matmul(
+                several, _mixing(self.channels), out=place[: len(several)]
+            )  # (n, channels) -> (n,)
         if len(samples):
             lowest, highest = samples.min(), samples.max()
             if not -LOUDEST <= lowest <= highest <= LOUDEST:  # NaN is neither
@@ -195,11 +237,17 @@ class SoundFile:
 
 
 def read_audio(
-    path: Path | str, sample_rate: int = 22050, high_pass_hz: float = 500.0, start: float = 0.0, seconds: float | None = None
+    path: Path | str,
+    sample_rate: int = 22050,
+    high_pass_hz: float = 500.0,
+    start: float = 0.0,
+    seconds: float | None = None,
 ) -> np.ndarray:
-    """Read a recording, or ``seconds`` of it from ``start`` [s] on, as mono float32 (samples,) at ``sample_rate`` [Hz].
+    """Read a recording, or ``seconds`` of it from ``start`` [s] on, as mono float32 (samples,) at
+    ``sample_rate`` [Hz].
 
-    Resampled by soxr (its HQ, librosa's default) and high-passed. Raises AudioError when there is nothing to read.
+    Resampled by soxr (its HQ, librosa's default) and high-passed. Raises AudioError when there is
+    nothing to read.
     """
     with SoundFile(path) as sound:
         for _ in sound.blocks():
@@ -212,17 +260,25 @@ def read_audio(
 
 
 def check_sound(sound: SoundFile, shortest: float = 0.0) -> None:
-    """Raise AudioError when a recording, read through once, is shorter than ``shortest`` [s], broken, silent or constant."""
+    """Raise AudioError when a recording, read through once, is shorter than ``shortest`` [s],
+    broken, silent or constant.
+    """
     seconds = sound.frames / sound.sample_rate
     if not sound.frames:
         raise AudioError("no samples: there is a header, but no sound after it")
     if seconds < shortest:
         raise AudioError(f"too short: {seconds:.2f} s, at least {shortest:g} s are needed")
     if sound.broken > MAX_BROKEN * sound.frames:
-        raise AudioError(f"broken samples: {sound.broken / sound.frames:.1%} are NaN, infinite or absurdly large")
+        raise AudioError(
+            f"broken samples: {sound.broken / sound.frames:.1%} are NaN, infinite or absurdly large"
+        )
     if sound.highest - sound.lowest < SILENT:
         offset = abs(sound.highest + sound.lowest) / 2
-        raise AudioError("silent: nothing above -66 dB of full scale" if offset < SILENT else "constant: a level, but no sound")
+        raise AudioError(
+            "silent: nothing above -66 dB of full scale"
+            if offset < SILENT
+            else "constant: a level, but no sound"
+        )
 
 
 def high_pass(samples: np.ndarray, sample_rate: int, cutoff_hz: float) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Work over a Dask cluster whose machines all see the same files under the same paths.
 
-Items are handed to Dask directly: joblib's backend for it (1.6) waits for ever once an item has killed its worker.
+Items are handed to Dask directly: joblib's backend for it (1.6) waits for ever once an item has
+killed its worker.
 """
 
 from __future__ import annotations
@@ -21,17 +22,21 @@ Result = TypeVar("Result")
 def run_on_cluster(
     address: str, work: Callable[[Item], Result], items: list[Item], needed: list[Path]
 ) -> Iterator[tuple[Item, Result | None]]:
-    """Do ``work`` on the cluster whose scheduler is at ``address`` ("tcp://host:8786"); items with their results, as they come.
+    """Do ``work`` on the cluster whose scheduler is at ``address`` ("tcp://host:8786"); items with
+    their results, as they come.
 
-    The result is None when an item has killed several workers. Raises BirdnbError when Dask is not installed, the cluster does
-    not answer, or a worker lacks birdnb or does not see the files that are ``needed``; and what ``work`` raises.
+    The result is None when an item has killed several workers. Raises BirdnbError when Dask is not
+    installed, the cluster does not answer, or a worker lacks birdnb or does not see the files that
+    are ``needed``; and what ``work`` raises.
     """
     with _client(address) as client:
         import distributed
 
         _check_workers(client, needed)
         waiting = dict(zip(client.map(work, items, pure=False), items, strict=True))
-        done = distributed.as_completed(list(waiting), loop=client.loop, with_results=True, raise_errors=False)
+        done = distributed.as_completed(
+            list(waiting), loop=client.loop, with_results=True, raise_errors=False
+        )
         for future, result in done:
             item = waiting.pop(future)
             if future.status == "finished":
@@ -55,7 +60,9 @@ def _client(address: str) -> Iterator[Any]:
     try:
         import distributed
     except ModuleNotFoundError as error:
-        raise BirdnbError(f"the cluster {address} needs Dask, which is not installed: pip install birdnb[dask]") from error
+        raise BirdnbError(
+            f"the cluster {address} needs Dask, which is not installed: pip install birdnb[dask]"
+        ) from error
     try:
         client = distributed.Client(address, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError) as error:  # refused, timed out; no such kind of address
@@ -65,7 +72,10 @@ def _client(address: str) -> Iterator[Any]:
         try:
             client.wait_for_workers(1, timeout=PATIENCE)
         except TimeoutError as error:
-            raise BirdnbError(f"the Dask cluster {address} has no workers: start some with `dask worker {address}`") from error
+            raise BirdnbError(
+                f"the Dask cluster {address} has no workers: start some with `dask worker "
+                f"{address}`"
+            ) from error
         yield client
 
 
@@ -74,10 +84,15 @@ def _check_workers(client: Any, needed: list[Path]) -> None:
     try:
         answers = client.run(_look_around, [path for path in needed if path.exists()])
     except ModuleNotFoundError as error:
-        raise BirdnbError(f"a worker of the cluster lacks a package ({error}): install birdnb on all its machines") from error
+        raise BirdnbError(
+            f"a worker of the cluster lacks a package ({error}): install birdnb on all its machines"
+        ) from error
     for worker, (version, unseen) in answers.items():
         if version != __version__:
-            raise BirdnbError(f"worker {worker} has birdnb {version}, this machine {__version__}: install the same")
+            raise BirdnbError(
+                f"worker {worker} has birdnb {version}, this machine {__version__}: install the "
+                f"same"
+            )
         if unseen:
             raise BirdnbError(f"worker {worker} does not see {unseen[0]}: put the corpus and BIRDNB_ARTIFACTS on a disk that "
                               "all machines share under the same path")  # fmt: skip

@@ -1,7 +1,7 @@
 """A recording to the LMS of its most active windows, without transforming the rest.
 
-The whole recording is decoded once; a coarse spectrogram finds the windows; only those are resampled, filtered and transformed.
-Their LMS equal the cuts from the LMS of the whole recording.
+The whole recording is decoded once; a coarse spectrogram finds the windows; only those are
+resampled, filtered and transformed. Their LMS equal the cuts from the LMS of the whole recording.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ from birdnb.features.lms import framed_log_mel, log_mel
 
 @dataclass(frozen=True)
 class Extraction:
-    """What is kept of a recording: ``lms`` (segments, n_mels, T) float32 [dB], best first; ``starts`` [s] of the windows;
-    ``noise`` (n_mels, T) of its quietest second, or None."""
+    """What is kept of a recording: ``lms`` (segments, n_mels, T) float32 [dB], best first;
+    ``starts`` [s] of the windows; ``noise`` (n_mels, T) of its quietest second, or None.
+    """
 
     lms: np.ndarray
     noise: np.ndarray | None
@@ -41,13 +42,16 @@ class Extraction:
 def extract(path: Path | str, audio: AudioSettings) -> Extraction:
     """Extract a recording. One shorter than a clip is repeated until it fills one.
 
-    Raises AudioError when it cannot be decoded, is shorter than half a second, silent, constant or broken.
+    Raises AudioError when it cannot be decoded, is shorter than half a second, silent, constant or
+    broken.
     """
     try:
         return _with_fallback(path, audio)
     except (AudioError, OSError):
         raise
-    except Exception as error:  # one file that no library was ready for must not end the work on all others
+    except (
+        Exception
+    ) as error:  # one file that no library was ready for must not end the work on all others
         raise AudioError(f"unexpected error: {type(error).__name__}: {error}") from error
 
 
@@ -61,7 +65,9 @@ def _with_fallback(path: Path | str, audio: AudioSettings) -> Extraction:
 
 
 def _extract(sound: SoundFile, audio: AudioSettings) -> Extraction:
-    coarse = coarse_activity(sound.blocks(multiple=coarse_frame(sound.sample_rate)[1]), sound.sample_rate)
+    coarse = coarse_activity(
+        sound.blocks(multiple=coarse_frame(sound.sample_rate)[1]), sound.sample_rate
+    )
     check_sound(sound, shortest=SHORTEST_SECONDS)
     seconds = sound.frames / sound.sample_rate
     windows = find_windows(coarse, seconds, audio)
@@ -69,7 +75,9 @@ def _extract(sound: SoundFile, audio: AudioSettings) -> Extraction:
     stretches = [(first, audio.n_frames) for first in windows]
     if silence is not None:
         stretches.append((silence, _silence_frames(audio)))
-    lms = [_repeated(sound, audio)] if seconds < audio.clip_seconds else _cut(sound, stretches, audio)
+    lms = (
+        [_repeated(sound, audio)] if seconds < audio.clip_seconds else _cut(sound, stretches, audio)
+    )
     return Extraction(
         lms=np.stack(lms[: len(windows)]),
         noise=None if silence is None else back_and_forth(lms[-1], audio),
@@ -81,7 +89,9 @@ def _extract(sound: SoundFile, audio: AudioSettings) -> Extraction:
 
 
 def back_and_forth(lms: np.ndarray, audio: AudioSettings) -> np.ndarray:
-    """The first SILENCE_SECONDS of an LMS (n_mels, T), forwards and backwards by turns: (n_mels, n_frames)."""
+    """The first SILENCE_SECONDS of an LMS (n_mels, T), forwards and backwards by turns: (n_mels,
+    n_frames).
+    """
     lms = lms[:, : _silence_frames(audio)]
     turn = np.concatenate([lms, lms[:, ::-1]], axis=1)
     return np.tile(turn, (1, math.ceil(audio.n_frames / turn.shape[1])))[:, : audio.n_frames]
@@ -92,7 +102,9 @@ def _silence_frames(audio: AudioSettings) -> int:
 
 
 def _cut(sound: SoundFile, wanted: list[tuple[int, int]], audio: AudioSettings) -> list[np.ndarray]:
-    """LMS (n_mels, frames) of stretches given as (first frame, frames); overlapping ones share the work."""
+    """LMS (n_mels, frames) of stretches given as (first frame, frames); overlapping ones share the
+    work.
+    """
     joined: list[list[int]] = []
     for first, frames in sorted(wanted):
         if joined and first <= joined[-1][1]:
@@ -112,4 +124,9 @@ def _cut(sound: SoundFile, wanted: list[tuple[int, int]], audio: AudioSettings) 
 def _repeated(sound: SoundFile, audio: AudioSettings) -> np.ndarray:
     """LMS of a recording shorter than a clip, repeated from its beginning."""
     length = math.ceil(sound.frames * audio.sample_rate / sound.sample_rate)
-    return log_mel(np.resize(sound.slice(0, length, audio.sample_rate, audio.high_pass_hz), audio.clip_samples), audio)
+    return log_mel(
+        np.resize(
+            sound.slice(0, length, audio.sample_rate, audio.high_pass_hz), audio.clip_samples
+        ),
+        audio,
+    )

@@ -1,4 +1,6 @@
-"""The cache's memory: one line of JSON for each recording that was looked at, whether it was kept or refused."""
+"""The cache's memory: one line of JSON for each recording that was looked at, whether it was kept
+or refused.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ _encode = json.JSONEncoder(ensure_ascii=False).encode
 
 @dataclass(frozen=True)
 class Record:
-    """What became of a recording: the source file as it was, and its spectrograms or the reason it was refused."""
+    """What became of a recording: the source file as it was, and its spectrograms or the reason it
+    was refused.
+    """
 
     recording_id: str
     path: str  # of the source, relative to the corpus
@@ -29,7 +33,9 @@ class Record:
     sample_rate: int = 0  # [Hz] of the source
     channels: int = 0
     checksum: int = 0  # of the data of <recording_id>.npy
-    noise_checksum: int | None = None  # of noise/<recording_id>.npy; None when the recording has no silence
+    noise_checksum: int | None = (
+        None  # of noise/<recording_id>.npy; None when the recording has no silence
+    )
     without_ffmpeg: bool = False  # it could not be decoded, and no ffmpeg was there that might have
 
     @property
@@ -66,7 +72,9 @@ def write_ledger(path: Path, records: Iterable[Record]) -> None:
 
 
 class Ledger:
-    """Appends records line by line as they are made; use as a context manager. Raises BirdnbError when it cannot write."""
+    """Appends records line by line as they are made; use as a context manager. Raises BirdnbError
+    when it cannot write.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -80,7 +88,12 @@ class Ledger:
         self._write("\n")  # ends a line that a killed process has left open
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._file.close()
 
     def add(self, record: Record) -> None:
@@ -94,11 +107,15 @@ class Ledger:
         except OSError as error:
             raise self._error(error) from error
         if written != len(data):
-            raise BirdnbError(f"no space left on the disk while writing {self.path}: free some space and run again")
+            raise BirdnbError(
+                f"no space left on the disk while writing {self.path}: free some space and run "
+                f"again"
+            )
 
     def _error(self, error: OSError) -> BirdnbError:
         return BirdnbError(
-            f"may not write {self.path} ({error.strerror}): free some space, or set BIRDNB_ARTIFACTS to another folder"
+            f"may not write {self.path} ({error.strerror}): free some space, or set "
+            f"BIRDNB_ARTIFACTS to another folder"
         )
 
 

@@ -1,6 +1,7 @@
 """Log-mel spectrograms (LMS) and their normalisations, in numpy or torch.
 
-The same numbers as ``librosa.feature.melspectrogram`` and ``power_to_db``, by real FFTs in blocks and a few matrix products.
+The same numbers as ``librosa.feature.melspectrogram`` and ``power_to_db``, by real FFTs in blocks
+and a few matrix products.
 """
 
 from __future__ import annotations
@@ -17,26 +18,37 @@ from birdnb.files import BirdnbError
 
 Array = TypeVar("Array", bound=Any)  # an array or a torch tensor
 FRAMES_PER_BLOCK = 32  # 256 kB of float32 at n_fft 2048: stays in the processor's cache
-BANDS_PER_PRODUCT = 32  # a quarter of the mel bands reaches a fraction of the bins: three quarters of the product are zeros
+# a quarter of the mel bands reaches a fraction of the bins: three quarters of the product are zeros
+BANDS_PER_PRODUCT = 32
 AMIN = 1e-10  # [power] floor of the decibels: -100 dB
 NOISE_FLOOR_RANGE = 40.0  # [dB] above a band's median
 NOISE_FLOOR_MEAN, NOISE_FLOOR_STD = 3.0, 4.5  # [dB] typical of field recordings
-PCEN_SECONDS = 0.4  # [s] time constant of the automatic gain at hop_length 512; it shrinks with the hop
+PCEN_SECONDS = (
+    0.4  # [s] time constant of the automatic gain at hop_length 512; it shrinks with the hop
+)
 PCEN_GAIN, PCEN_BIAS, PCEN_POWER, PCEN_EPS = 0.98, 2.0, 0.5, 1e-6
-FRAME_SECONDS = AudioSettings.hop_length / AudioSettings.sample_rate  # [s] between the frames of an LMS
+FRAME_SECONDS = (
+    AudioSettings.hop_length / AudioSettings.sample_rate
+)  # [s] between the frames of an LMS
 
 
 def log_mel(waveform: np.ndarray, audio: AudioSettings) -> np.ndarray:
-    """LMS (n_mels, T) float32 [dB] of a waveform (samples,) at ``audio.sample_rate``, T = 1 + samples // hop_length.
+    """LMS (n_mels, T) float32 [dB] of a waveform (samples,) at ``audio.sample_rate``, T = 1 +
+    samples // hop_length.
 
-    Frames are centred, zeros beyond the ends; reference power 1, floor 1e-10. Equals librosa to 0.01 dB.
+    Frames are centred, zeros beyond the ends; reference power 1, floor 1e-10. Equals librosa to
+    0.01 dB.
     """
     return framed_log_mel(np.pad(np.asarray(waveform, np.float32), audio.n_fft // 2), audio)
 
 
 def framed_log_mel(padded: np.ndarray, audio: AudioSettings) -> np.ndarray:
-    """As ``log_mel``, of a waveform that brings the n_fft / 2 samples before its first and after its last frame's centre."""
-    frames = np.lib.stride_tricks.sliding_window_view(padded, audio.n_fft)[:: audio.hop_length]  # (T, n_fft), a view
+    """As ``log_mel``, of a waveform that brings the n_fft / 2 samples before its first and after
+    its last frame's centre.
+    """
+    frames = np.lib.stride_tricks.sliding_window_view(padded, audio.n_fft)[
+        :: audio.hop_length
+    ]  # (T, n_fft), a view
     window, banks = _window(audio.n_fft), _mel_banks(audio.sample_rate, audio.n_fft, audio.n_mels)
     power = np.empty((len(frames), audio.n_mels), np.float32)
     for first in range(0, len(frames), FRAMES_PER_BLOCK):
@@ -45,7 +57,9 @@ def framed_log_mel(padded: np.ndarray, audio: AudioSettings) -> np.ndarray:
         energy = spectrum.real**2 + spectrum.imag**2  # (block, bins)
         for bands, bins, filters in banks:
             power[block, bands] = energy[:, bins] @ filters
-    return 10.0 * np.log10(np.maximum(np.ascontiguousarray(power.T), np.float32(AMIN)))  # (T, n_mels) -> (n_mels, T)
+    return 10.0 * np.log10(
+        np.maximum(np.ascontiguousarray(power.T), np.float32(AMIN))
+    )  # (T, n_mels) -> (n_mels, T)
 
 
 def mel_filters(audio: AudioSettings) -> np.ndarray:
@@ -54,10 +68,12 @@ def mel_filters(audio: AudioSettings) -> np.ndarray:
 
 
 def normalise(lms: Array, kind: str) -> Array:
-    """Normalise each spectrogram (..., n_mels, T) [dB] on its own; same shape, float32, numpy or torch (on its device).
+    """Normalise each spectrogram (..., n_mels, T) [dB] on its own; same shape, float32, numpy or
+    torch (on its device).
 
-    ``standard``: zero mean, unit variance. ``noise_floor``: decibels above each band's median over time, cut to 0-40, scaled
-    to about unit variance. ``pcen``: per-channel energy normalisation (Wang et al. 2017), then zero mean, unit variance.
+    ``standard``: zero mean, unit variance. ``noise_floor``: decibels above each band's median over
+    time, cut to 0-40, scaled to about unit variance. ``pcen``: per-channel energy normalisation
+    (Wang et al. 2017), then zero mean, unit variance.
     """
     lms = _float32(lms)
     if kind == "standard":
@@ -71,16 +87,22 @@ def normalise(lms: Array, kind: str) -> Array:
 
 
 def pcen(power: Array) -> Array:
-    """Per-channel energy normalisation of a power spectrogram (..., n_mels, T), as ``librosa.pcen``.
+    """Per-channel energy normalisation of a power spectrogram (..., n_mels, T), as
+    ``librosa.pcen``.
 
-    The smoother starts at the first frame's power; its recursion over time is one product with a (T, T) matrix.
+    The smoother starts at the first frame's power; its recursion over time is one product with a
+    (T, T) matrix.
     """
     smooth = power @ _like(_smoother(power.shape[-1]), power)  # (..., n_mels, T) @ (T, T)
-    return (power / (PCEN_EPS + smooth) ** PCEN_GAIN + PCEN_BIAS) ** PCEN_POWER - PCEN_BIAS**PCEN_POWER
+    return (
+        power / (PCEN_EPS + smooth) ** PCEN_GAIN + PCEN_BIAS
+    ) ** PCEN_POWER - PCEN_BIAS**PCEN_POWER
 
 
 def mfcc_from_lms(lms: Array, n_mfcc: int = 40) -> Array:
-    """Mel-frequency cepstral coefficients (..., n_mfcc, T) of an LMS (..., n_mels, T): an orthonormal DCT-II over the bands."""
+    """Mel-frequency cepstral coefficients (..., n_mfcc, T) of an LMS (..., n_mels, T): an
+    orthonormal DCT-II over the bands.
+    """
     lms = _float32(lms)
     return _like(_dct(lms.shape[-2], n_mfcc), lms) @ lms  # (n_mfcc, n_mels) @ (..., n_mels, T)
 
@@ -91,7 +113,10 @@ def _float32(lms: Any) -> Any:
 
 def _standardise(lms: Array) -> Array:
     if _is_torch(lms):
-        mean, std = lms.mean(dim=(-2, -1), keepdim=True), lms.std(dim=(-2, -1), keepdim=True, correction=0)
+        mean, std = (
+            lms.mean(dim=(-2, -1), keepdim=True),
+            lms.std(dim=(-2, -1), keepdim=True, correction=0),
+        )
     else:
         mean, std = lms.mean(axis=(-2, -1), keepdims=True), lms.std(axis=(-2, -1), keepdims=True)
     return (lms - mean) / (std + 1e-6)
@@ -107,10 +132,14 @@ def _median_over_time(lms: Any) -> Any:
 
 @functools.cache
 def _smoother(n_frames: int) -> np.ndarray:
-    """Matrix (T, T) that turns power into librosa's first-order low-pass of it, started at the first frame."""
+    """Matrix (T, T) that turns power into librosa's first-order low-pass of it, started at the
+    first frame.
+    """
     frames = PCEN_SECONDS / FRAME_SECONDS
     weight = (np.sqrt(1 + 4 * frames**2) - 1) / (2 * frames**2)
-    age = np.arange(n_frames)[None, :] - np.arange(n_frames)[:, None]  # output frame minus input frame
+    age = (
+        np.arange(n_frames)[None, :] - np.arange(n_frames)[:, None]
+    )  # output frame minus input frame
     matrix = np.where(age >= 0, weight * (1 - weight) ** np.maximum(age, 0), 0.0)
     matrix[0] = (1 - weight) ** np.arange(n_frames)
     return matrix.astype(np.float32)
@@ -154,4 +183,6 @@ def _is_torch(array: Any) -> bool:
 
 def _like(matrix: np.ndarray, array: Any) -> Any:
     """The matrix as ``array`` is: numpy, or torch on the same device."""
-    return sys.modules["torch"].as_tensor(matrix, device=array.device) if _is_torch(array) else matrix
+    return (
+        sys.modules["torch"].as_tensor(matrix, device=array.device) if _is_torch(array) else matrix
+    )

@@ -1,5 +1,6 @@
-"""The files of a cache: one .npy a recording, and all of them packed into one array that is memory-mapped, so that opening it
-costs nothing."""
+"""The files of a cache: one .npy a recording, and all of them packed into one array that is
+memory-mapped, so that opening it costs nothing.
+"""
 
 from __future__ import annotations
 
@@ -70,11 +71,15 @@ def lms_pack(folder: Path, audio: AudioSettings, records: Iterable[Record]) -> P
 def noise_pack(folder: Path, audio: AudioSettings, records: Iterable[Record]) -> Pack:
     """The packed quiet stretches (recordings that have one, n_mels, T)."""
     files = [file for record in records if (file := noise_file(folder, audio, record))]
-    return Pack(folder / "packed" / f"{_name(files)}-noise.npy", (len(files), *_clip_shape(audio)), files)
+    return Pack(
+        folder / "packed" / f"{_name(files)}-noise.npy", (len(files), *_clip_shape(audio)), files
+    )
 
 
 def write_array(path: Path | str, array: np.ndarray) -> int:
-    """Write a .npy atomically; returns the checksum of its data. Raises BirdnbError when it cannot be written."""
+    """Write a .npy atomically; returns the checksum of its data. Raises BirdnbError when it cannot
+    be written.
+    """
     data = np.ascontiguousarray(array).tobytes()
     _write(path, array.shape, array.dtype, [data])
     return zlib.crc32(data)
@@ -87,7 +92,11 @@ def read_array(file: SpectrogramFile) -> np.ndarray:
             array = np.lib.format.read_array(opened, allow_pickle=False)
     except (FileNotFoundError, ValueError, EOFError) as error:
         raise DamagedError(file.path) from error
-    if array.shape != file.shape or array.dtype != np.float16 or zlib.crc32(array.tobytes()) != file.checksum:
+    if (
+        array.shape != file.shape
+        or array.dtype != np.float16
+        or zlib.crc32(array.tobytes()) != file.checksum
+    ):
         raise DamagedError(file.path)
     return array
 
@@ -112,8 +121,12 @@ def is_packed(pack: Pack) -> bool:
 
 
 def write_pack(pack: Pack, files: Iterable[SpectrogramFile]) -> None:
-    """Write a packed file from these files (the pack's own), atomically. Raises DamagedError when one of them is damaged."""
-    _write(pack.path, pack.shape, np.dtype(np.float16), (read_array(file).tobytes() for file in files))
+    """Write a packed file from these files (the pack's own), atomically. Raises DamagedError when
+    one of them is damaged.
+    """
+    _write(
+        pack.path, pack.shape, np.dtype(np.float16), (read_array(file).tobytes() for file in files)
+    )
 
 
 def open_pack(pack: Pack) -> np.ndarray:
@@ -123,9 +136,13 @@ def open_pack(pack: Pack) -> np.ndarray:
     try:
         packed = np.load(pack.path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise BirdnbError(f"{pack.path} cannot be read ({error}): delete it and run again") from error
+        raise BirdnbError(
+            f"{pack.path} cannot be read ({error}): delete it and run again"
+        ) from error
     if packed.shape != pack.shape:
-        raise BirdnbError(f"{pack.path} has shape {packed.shape} instead of {pack.shape}: delete it and run again")
+        raise BirdnbError(
+            f"{pack.path} has shape {packed.shape} instead of {pack.shape}: delete it and run again"
+        )
     return packed
 
 
@@ -142,8 +159,14 @@ def _name(files: list[SpectrogramFile]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _write(path: Path | str, shape: tuple[int, ...], dtype: np.dtype, parts: Iterable[bytes]) -> None:
-    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": tuple(shape)}
+def _write(
+    path: Path | str, shape: tuple[int, ...], dtype: np.dtype, parts: Iterable[bytes]
+) -> None:
+    header = {
+        "descr": np.lib.format.dtype_to_descr(dtype),
+        "fortran_order": False,
+        "shape": tuple(shape),
+    }
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
         for part in parts:

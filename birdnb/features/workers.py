@@ -1,6 +1,8 @@
-"""Extraction over the cores, each recording on its own: one that kills its worker is refused, all others go on.
+"""Extraction over the cores, each recording on its own: one that kills its worker is refused, all
+others go on.
 
-With the environment variable BIRDNB_DASK, the address of a scheduler, it goes over a Dask cluster instead (``cluster.py``).
+With the environment variable BIRDNB_DASK, the address of a scheduler, it goes over a Dask cluster
+instead (``cluster.py``).
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ from birdnb.features.ledger import Record, has_ffmpeg
 from birdnb.files import BirdnbError
 
 PATIENCE = 60.0  # [s] a worker may take for a recording before it is taken for hanging, and ...
-IDLE_SECONDS = 10  # workers end when they have nothing to do for so long, also when the process they work for was killed
+# workers end when they have nothing to do for so long, also when the process they work for was
+# killed
+IDLE_SECONDS = 10
 SLOWEST = 1e5  # [bytes/s] ... more for a large file: 15 hours of MP3 get more than an hour
 
 
@@ -43,8 +47,8 @@ class Task:
 def extract_all(tasks: list[Task], jobs: int | None, progress: bool = True) -> Iterator[Record]:
     """Extract recordings and yield their records as they come, in any order.
 
-    ``jobs`` worker processes, None for the cluster at BIRDNB_DASK or else one a core; 1 works in this process, where nothing
-    protects from a decoder that crashes.
+    ``jobs`` worker processes, None for the cluster at BIRDNB_DASK or else one a core; 1 works in
+    this process, where nothing protects from a decoder that crashes.
     """
     quiet = {} if progress else {"disable": True}
     records = _records(tasks, jobs, os.environ.get("BIRDNB_DASK"))
@@ -70,13 +74,17 @@ def extract_one(task: Task) -> Record:
         record = _look_at(record, task.source)
         known = _unchanged(task, record)
         if known is not None:
-            return dataclasses.replace(known, path=record.path, size=record.size, modified=record.modified)
+            return dataclasses.replace(
+                known, path=record.path, size=record.size, modified=record.modified
+            )
         return _extract(task, record)
     except OSError as error:
         return dataclasses.replace(record, reason=f"cannot be opened: {error.strerror or error}")
     except AudioError as error:
         undecoded = str(error).startswith("cannot be decoded")
-        return dataclasses.replace(record, reason=str(error), without_ffmpeg=undecoded and not has_ffmpeg())
+        return dataclasses.replace(
+            record, reason=str(error), without_ffmpeg=undecoded and not has_ffmpeg()
+        )
 
 
 def _look_at(record: Record, source: str) -> Record:
@@ -94,7 +102,9 @@ def _unchanged(task: Task, record: Record) -> Record | None:
         return None
     if known.worth_another_try:
         return None
-    if known.reason or all(map(packing.is_intact, packing.files_of(task.folder, task.audio, known))):
+    if known.reason or all(
+        map(packing.is_intact, packing.files_of(task.folder, task.audio, known))
+    ):
         return known
     return None
 
@@ -114,23 +124,34 @@ def _extract(task: Task, record: Record) -> Record:
     checksums, arrays = [], [found.lms] if found.noise is None else [found.lms, found.noise]
     for file, lms in zip(packing.files_of(task.folder, task.audio, record), arrays, strict=True):
         checksums.append(packing.write_array(file.path, lms.astype("float16")))
-    return dataclasses.replace(record, checksum=checksums[0], noise_checksum=checksums[1] if len(checksums) > 1 else None)
+    return dataclasses.replace(
+        record, checksum=checksums[0], noise_checksum=checksums[1] if len(checksums) > 1 else None
+    )
 
 
 def _on_cluster(tasks: list[Task], address: str) -> Iterator[Record]:
-    """Over a Dask cluster. A recording that kills its workers is tried once more here, in a process of its own."""
-    tasks = [dataclasses.replace(t, source=str(Path(t.source).absolute()), folder=t.folder.absolute()) for t in tasks]
+    """Over a Dask cluster. A recording that kills its workers is tried once more here, in a process
+    of its own.
+    """
+    tasks = [
+        dataclasses.replace(t, source=str(Path(t.source).absolute()), folder=t.folder.absolute())
+        for t in tasks
+    ]
     needed = [Path(tasks[0].source).parent, tasks[0].folder]
     for task, record in cluster.run_on_cluster(address, _on_worker, tasks, needed):
         yield _alone(task) if record is None else record
 
 
 def _on_worker(task: Task) -> Record:
-    return extract_one(task) if cluster.is_shared_worker() else _within_time(task)  # the limit ends the whole process
+    return (
+        extract_one(task) if cluster.is_shared_worker() else _within_time(task)
+    )  # the limit ends the whole process
 
 
 def _in_processes(tasks: list[Task], jobs: int) -> Iterator[Record]:
-    """Over worker processes. When one dies, the recordings that were being worked on are tried again, each on its own."""
+    """Over worker processes. When one dies, the recordings that were being worked on are tried
+    again, each on its own.
+    """
     remaining = dict(enumerate(tasks))
     with tempfile.TemporaryDirectory(prefix="birdnb-") as busy:
         while remaining:
@@ -146,11 +167,16 @@ def _in_processes(tasks: list[Task], jobs: int) -> Iterator[Record]:
                 for number in suspects:
                     (Path(busy) / str(number)).unlink()
                 if len(remaining) == before:
-                    raise BirdnbError("worker processes die before they do anything: out of memory? try fewer jobs") from error
+                    raise BirdnbError(
+                        "worker processes die before they do anything: out of memory? try fewer "
+                        "jobs"
+                    ) from error
 
 
 def _pool(tasks: list[tuple[int, Task]], jobs: int, busy: str) -> Iterator[tuple[int, Record]]:
-    with joblib.parallel_config(backend="loky", inner_max_num_threads=1, idle_worker_timeout=IDLE_SECONDS):
+    with joblib.parallel_config(
+        backend="loky", inner_max_num_threads=1, idle_worker_timeout=IDLE_SECONDS
+    ):
         run = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
         yield from run(joblib.delayed(_marked)(number, task, busy) for number, task in tasks)
 
@@ -180,7 +206,9 @@ def _alone(task: Task) -> Record:
 
 
 def _within_time(task: Task) -> Record:
-    """Extract; the system ends this process when that takes absurdly long (a decoder that hangs cannot be interrupted)."""
+    """Extract; the system ends this process when that takes absurdly long (a decoder that hangs
+    cannot be interrupted).
+    """
     if not hasattr(signal, "alarm"):  # Windows
         return extract_one(task)
     try:

@@ -1,9 +1,10 @@
 """The Audio Spectrogram Transformer (AST).
 
-Gong, Chung and Glass, AST: Audio Spectrogram Transformer, https://arxiv.org/abs/2104.01778, in the implementation of
-transformers. The laptop size is made to learn from a few hundred recordings: a convolutional stem instead of 16 x 16 patches
-(Xiao et al., Early Convolutions Help Transformers See Better, https://arxiv.org/abs/2106.14881), layers that begin as
-identities, and the largest value over the patches instead of a class token.
+Gong, Chung and Glass, AST: Audio Spectrogram Transformer, https://arxiv.org/abs/2104.01778, in the
+implementation of transformers. The laptop size is made to learn from a few hundred recordings: a
+convolutional stem instead of 16 x 16 patches (Xiao et al., Early Convolutions Help Transformers See
+Better, https://arxiv.org/abs/2106.14881), layers that begin as identities, and the largest value
+over the patches instead of a class token.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import ASTConfig, ASTForAudioClassification
-from transformers.models.audio_spectrogram_transformer.modeling_audio_spectrogram_transformer import ASTMLPHead
+from transformers.models.audio_spectrogram_transformer.modeling_audio_spectrogram_transformer import (
+    ASTMLPHead,
+)
 
 from birdnb.files import BirdnbError
 from birdnb.models.weights import REMEDY, is_local, load_all_but, read_weights, shipped, unavailable
@@ -30,19 +33,26 @@ TOKENS = 2  # [CLS] and the distillation token, ahead of the patches
 class AudioAST(nn.Module):
     """AST on log-mel spectrograms: (B, 128, n_frames) normalised LMS to (B, n_classes) logits.
 
-    ``size`` is "tiny" (192 wide, a convolutional stem; for a laptop, from scratch), "tiny_stride4" (the same with a token every
-    4 frames, not 8) or "base" (the published one: 12 layers, 768 wide, 16 x 16 patches every 10). ``pretrained`` is False,
-    "synthetic" (the shipped tiny checkpoint), True (AudioSet weights from the hub), a hub id, a folder that transformers
-    saved, or a .safetensors file or run folder of this class. A hub or transformers checkpoint brings its own size. Weights
-    of tiny and tiny_stride4 have the same shapes and cannot be told apart: name the size that learned them. Position
-    embeddings are cut or interpolated to n_frames; only the head is new. Raises BirdnbError when the weights cannot be had
-    or do not fit.
+    ``size`` is "tiny" (192 wide, a convolutional stem; for a laptop, from scratch), "tiny_stride4"
+    (the same with a token every 4 frames, not 8) or "base" (the published one: 12 layers, 768 wide,
+    16 x 16 patches every 10). ``pretrained`` is False, "synthetic" (the shipped tiny checkpoint),
+    True (AudioSet weights from the hub), a hub id, a folder that transformers saved, or a
+    .safetensors file or run folder of this class. A hub or transformers checkpoint brings its own
+    size. Weights of tiny and tiny_stride4 have the same shapes and cannot be told apart: name the
+    size that learned them. Position embeddings are cut or interpolated to n_frames; only the head
+    is new. Raises BirdnbError when the weights cannot be had or do not fit.
     """
 
     input_scale: Tensor
 
     def __init__(
-        self, n_classes: int, n_frames: int, pretrained: bool | str = False, *, size: str = "tiny", drop_path: float = 0.0
+        self,
+        n_classes: int,
+        n_frames: int,
+        pretrained: bool | str = False,
+        *,
+        size: str = "tiny",
+        drop_path: float = 0.0,
     ) -> None:
         super().__init__()
         source = _source(pretrained, size)
@@ -53,13 +63,18 @@ class AudioAST(nn.Module):
             model = _from_transformers(source, n_classes, n_frames)
         self.encoder = model.audio_spectrogram_transformer
         self.head = model.classifier
-        # AudioSet checkpoints saw (x - mean) / (2 std): halve our unit variance. Saved along, for fine-tuned ones.
+        # AudioSet checkpoints saw (x - mean) / (2 std): halve our unit variance. Saved along, for
+        # fine-tuned ones.
         self.register_buffer("input_scale", torch.tensor(1.0 if source is None or own else 0.5))
         if source is not None and own:
             self._load(source, n_frames)
-        for depth, layer in enumerate(self.encoder.layers):  # deeper layers are dropped more often, the last at drop_path
+        for depth, layer in enumerate(
+            self.encoder.layers
+        ):  # deeper layers are dropped more often, the last at drop_path
             rate = drop_path * depth / max(1, len(self.encoder.layers) - 1)
-            layer.dropout = DropPath(rate)  # transformers applies it to both residual branches of a layer
+            layer.dropout = DropPath(
+                rate
+            )  # transformers applies it to both residual branches of a layer
 
     def layers(self) -> list[nn.Module]:
         """Parts from input to output, the head left out; for layer-wise learning rates."""
@@ -68,13 +83,18 @@ class AudioAST(nn.Module):
     def embed(self, x: Tensor) -> Tensor:
         """Pooled features before the head: (B, 128, T) to (B, D).
 
-        The published AST takes the mean of its two tokens. The tiny one takes the largest value over the patches: a song is
-        anywhere in the clip, and two hundred recordings do not teach a token from scratch where to look.
+        The published AST takes the mean of its two tokens. The tiny one takes the largest value
+        over the patches: a song is anywhere in the clip, and two hundred recordings do not teach a
+        token from scratch where to look.
         """
         if isinstance(self.encoder.embeddings.patch_embeddings, ConvStem):
-            hidden = self.encoder(self.input_scale * x.transpose(1, 2)).last_hidden_state  # (B, T, 128) -> (B, 2 + N, D)
+            hidden = self.encoder(
+                self.input_scale * x.transpose(1, 2)
+            ).last_hidden_state  # (B, T, 128) -> (B, 2 + N, D)
             return hidden[:, TOKENS:].amax(dim=1)  # (B, D)
-        return self.encoder(self.input_scale * x.transpose(1, 2)).pooler_output  # (B, T, 128) -> (B, D)
+        return self.encoder(
+            self.input_scale * x.transpose(1, 2)
+        ).pooler_output  # (B, T, 128) -> (B, D)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 128, T) normalised LMS to (B, n_classes) logits."""
@@ -91,21 +111,32 @@ class AudioAST(nn.Module):
 
 
 class ConvStem(nn.Module):
-    """Patches by convolution: (B, T, 128) to (B, 8 * T / 8, D), four 3 x 3 convolutions with max pooling.
+    """Patches by convolution: (B, T, 128) to (B, 8 * T / 8, D), four 3 x 3 convolutions with max
+    pooling.
 
-    Each halves the mel axis and the first three (``halvings``) halve time: a token is a step of 16 bands and 8 frames (186 ms
-    at hop 512) that overlaps its neighbours, where AST's 16 frames (370 ms) outlast most syllables.
+    Each halves the mel axis and the first three (``halvings``) halve time: a token is a step of 16
+    bands and 8 frames (186 ms at hop 512) that overlaps its neighbours, where AST's 16 frames (370
+    ms) outlast most syllables.
     """
 
     CHANNELS = (1, 16, 32, 64, 128)
 
     def __init__(self, width: int, halvings: int = 3) -> None:
         super().__init__()
-        self.strides = [(2, 2 if block < halvings else 1) for block in range(len(self.CHANNELS) - 1)]  # (mel, time)
+        self.strides = [
+            (2, 2 if block < halvings else 1) for block in range(len(self.CHANNELS) - 1)
+        ]  # (mel, time)
         blocks: list[nn.Module] = []
-        for channels_in, channels_out, stride in zip(self.CHANNELS, self.CHANNELS[1:], self.strides, strict=False):
+        for channels_in, channels_out, stride in zip(
+            self.CHANNELS, self.CHANNELS[1:], self.strides, strict=False
+        ):
             conv = nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False)
-            blocks += [conv, nn.BatchNorm2d(channels_out), nn.GELU(), nn.MaxPool2d(stride, ceil_mode=True)]
+            blocks += [
+                conv,
+                nn.BatchNorm2d(channels_out),
+                nn.GELU(),
+                nn.MaxPool2d(stride, ceil_mode=True),
+            ]
         self.blocks = nn.Sequential(*blocks, nn.Conv2d(self.CHANNELS[-1], width, 1))
 
     def grid(self, n_frames: int) -> tuple[int, int]:
@@ -117,12 +148,16 @@ class ConvStem(nn.Module):
 
     def forward(self, input_values: Tensor) -> Tensor:
         """(B, T, 128) to (B, tokens, D)."""
-        x = self.blocks(input_values.transpose(1, 2).unsqueeze(1))  # (B, 1, 128, T) -> (B, D, 8, T / 8)
+        x = self.blocks(
+            input_values.transpose(1, 2).unsqueeze(1)
+        )  # (B, 1, 128, T) -> (B, D, 8, T / 8)
         return x.flatten(2).transpose(1, 2)  # (B, 8 * T / 8, D)
 
 
 class DropPath(nn.Module):
-    """Stochastic depth: drops a sample's whole residual branch at this rate in training. https://arxiv.org/abs/1603.09382"""
+    """Stochastic depth: drops a sample's whole residual branch at this rate in training.
+    https://arxiv.org/abs/1603.09382
+    """
 
     def __init__(self, rate: float) -> None:
         super().__init__()
@@ -139,8 +174,8 @@ class DropPath(nn.Module):
 def fit_positions(table: Tensor, n_mel: int, n_time: int) -> Tensor:
     """Position embeddings (1, 2 + n_mel * old, D) for ``n_time`` steps: (1, 2 + n_mel * n_time, D).
 
-    As the AST authors do: the centre of the time axis when there are fewer steps, bilinear interpolation when there are more;
-    the two tokens keep theirs.
+    As the AST authors do: the centre of the time axis when there are fewer steps, bilinear
+    interpolation when there are more; the two tokens keep theirs.
     """
     tokens, patches = table[:, :TOKENS], table[:, TOKENS:]
     old, width = patches.shape[1] // n_mel, patches.shape[2]
@@ -149,15 +184,22 @@ def fit_positions(table: Tensor, n_mel: int, n_time: int) -> Tensor:
         start = old // 2 - n_time // 2
         grid = grid[..., start : start + n_time]
     else:
-        grid = functional.interpolate(grid.float(), size=(n_mel, n_time), mode="bilinear").to(grid.dtype)
-    return torch.cat([tokens, grid.flatten(2).transpose(1, 2)], dim=1)  # (1, D, mel * time) -> (1, 2 + mel * time, D)
+        grid = functional.interpolate(grid.float(), size=(n_mel, n_time), mode="bilinear").to(
+            grid.dtype
+        )
+    return torch.cat(
+        [tokens, grid.flatten(2).transpose(1, 2)], dim=1
+    )  # (1, D, mel * time) -> (1, 2 + mel * time, D)
 
 
 def _source(pretrained: bool | str, size: str) -> str | None:
     """Where the weights come from: a path or a hub id, None for none."""
     if pretrained == "synthetic":
         if size not in HALVINGS:
-            raise BirdnbError(f"pretrained=synthetic is a tiny AST: set size=tiny, not {size}, or another `pretrained`")
+            raise BirdnbError(
+                f"pretrained=synthetic is a tiny AST: set size=tiny, not {size}, or another "
+                f"`pretrained`"
+            )
         return str(shipped("ast"))
     if isinstance(pretrained, str):
         return pretrained
@@ -166,7 +208,10 @@ def _source(pretrained: bool | str, size: str) -> str | None:
 
 def _is_own(source: str) -> bool:
     """Whether the source was written by birdnb: a .safetensors file, or a run folder."""
-    return source.endswith(".safetensors") or (Path(source).expanduser() / "best.safetensors").is_file()
+    return (
+        source.endswith(".safetensors")
+        or (Path(source).expanduser() / "best.safetensors").is_file()
+    )
 
 
 def _from_scratch(size: str, n_classes: int, n_frames: int) -> ASTForAudioClassification:
@@ -174,16 +219,26 @@ def _from_scratch(size: str, n_classes: int, n_frames: int) -> ASTForAudioClassi
         return ASTForAudioClassification(_config(n_classes, max_length=n_frames))
     if size not in HALVINGS:
         raise BirdnbError(f"AST has no size {size!r}: choose one of {', '.join(SIZES)}")
-    config = _config(n_classes, hidden_size=192, num_hidden_layers=4, num_attention_heads=4, intermediate_size=768)
+    config = _config(
+        n_classes,
+        hidden_size=192,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        intermediate_size=768,
+    )
     model = ASTForAudioClassification(config)
     embeddings: Any = model.audio_spectrogram_transformer.embeddings
     embeddings.patch_embeddings = ConvStem(config.hidden_size, HALVINGS[size])
     n_mel, n_time = _grid(embeddings, n_frames)
-    positions = torch.randn(1, TOKENS + n_mel * n_time, config.hidden_size) * config.initializer_range
+    positions = (
+        torch.randn(1, TOKENS + n_mel * n_time, config.hidden_size) * config.initializer_range
+    )
     embeddings.position_embeddings = nn.Parameter(positions)
     layers: Any = model.audio_spectrogram_transformer.layers
     for layer in layers:  # at first each layer passes on what the stem saw
-        nn.init.zeros_(layer.attention.o_proj.weight)  # Zhang et al., https://arxiv.org/abs/1901.09321
+        nn.init.zeros_(
+            layer.attention.o_proj.weight
+        )  # Zhang et al., https://arxiv.org/abs/1901.09321
         nn.init.zeros_(layer.mlp.fc2.weight)
     return model
 
@@ -193,25 +248,41 @@ def _config(n_classes: int, **settings: Any) -> ASTConfig:
 
 
 def _from_transformers(source: str, n_classes: int, n_frames: int) -> ASTForAudioClassification:
-    """A checkpoint from a folder or the hub, loaded whole as it is, then given a new head and positions for ``n_frames``."""
+    """A checkpoint from a folder or the hub, loaded whole as it is, then given a new head and
+    positions for ``n_frames``.
+    """
     if is_local(source) and not (Path(source).expanduser() / "config.json").is_file():
-        raise BirdnbError(f"{source} is no folder with a config.json that transformers saved: {REMEDY}")
+        raise BirdnbError(
+            f"{source} is no folder with a config.json that transformers saved: {REMEDY}"
+        )
     path = str(Path(source).expanduser()) if is_local(source) else source
     try:
         loaded: Any = ASTForAudioClassification.from_pretrained(
             path, output_loading_info=True, attn_implementation="sdpa", dtype=torch.float32
         )
-    except Exception as error:  # the hub's client raises its own, httpx', safetensors' and plain OS errors
+    except (
+        Exception
+    ) as error:  # the hub's client raises its own, httpx', safetensors' and plain OS errors
         raise unavailable(source, error) from error
     model, report = loaded
-    wrong = {str(key) for part in report.values() for key in part if not str(key).startswith("classifier.")}
+    wrong = {
+        str(key)
+        for part in report.values()
+        for key in part
+        if not str(key).startswith("classifier.")
+    }
     if wrong or model.config.num_mel_bins != N_MELS:
         mels = f"{model.config.num_mel_bins} mel bands"
         what = f"{len(wrong)} tensors missing or unknown, such as {min(wrong)}" if wrong else mels
-        raise BirdnbError(f"the checkpoint {source!r} is no AST for 128 mel bands ({what}): give another, or pretrained=false")
+        raise BirdnbError(
+            f"the checkpoint {source!r} is no AST for 128 mel bands ({what}): give another, or "
+            f"pretrained=false"
+        )
     embeddings: Any = model.audio_spectrogram_transformer.embeddings
     n_mel, n_time = _grid(embeddings, n_frames)
-    embeddings.position_embeddings = nn.Parameter(fit_positions(embeddings.position_embeddings.data, n_mel, n_time))
+    embeddings.position_embeddings = nn.Parameter(
+        fit_positions(embeddings.position_embeddings.data, n_mel, n_time)
+    )
     model.config.num_labels, model.config.max_length = n_classes, n_frames
     model.classifier = ASTMLPHead(model.config)
     nn.init.trunc_normal_(model.classifier.dense.weight, std=model.config.initializer_range)

@@ -1,4 +1,6 @@
-"""The classical reference: logistic regression on the mean and deviation of 40 MFCCs of each segment."""
+"""The classical reference: logistic regression on the mean and deviation of 40 MFCCs of each
+segment.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ BATCH = 512  # spectrograms worked on at a time
 
 @dataclass(frozen=True)
 class ClassicalModel:
-    """A fitted logistic regression as plain arrays: logits = ((statistics - mean) / scale) @ coefficients.T + intercept."""
+    """A fitted logistic regression as plain arrays: logits = ((statistics - mean) / scale) @
+    coefficients.T + intercept.
+    """
 
     mean: np.ndarray  # (80,)
     scale: np.ndarray  # (80,)
@@ -39,29 +43,39 @@ class ClassicalModel:
 
     @classmethod
     def load(cls, path: str | Path) -> ClassicalModel:
-        """Read what ``save`` wrote (no pickle). Raises BirdnbError when the file is missing or damaged."""
+        """Read what ``save`` wrote (no pickle). Raises BirdnbError when the file is missing or
+        damaged.
+        """
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 return cls(**arrays)
         except (OSError, ValueError, TypeError, EOFError) as error:
-            raise BirdnbError(f"{path} is not a saved classical model ({error}): delete it and train again") from error
+            raise BirdnbError(
+                f"{path} is not a saved classical model ({error}): delete it and train again"
+            ) from error
 
 
 def fit_classical(lms_db: np.ndarray, target: np.ndarray, n_classes: int) -> ClassicalModel:
-    """Fit logistic regression (C = 0.1, balanced classes, standardised input) on segments (N, 128, T) in dB, target (N,).
+    """Fit logistic regression (C = 0.1, balanced classes, standardised input) on segments (N, 128,
+    T) in dB, target (N,).
 
-    All ``n_classes`` species get a probability; one without training segments gets 0. Raises BirdnbError when there are
-    fewer than two species to tell apart.
+    All ``n_classes`` species get a probability; one without training segments gets 0. Raises
+    BirdnbError when there are fewer than two species to tell apart.
     """
     target = np.asarray(target)
     present = np.unique(target)
     if len(present) < 2:
-        raise BirdnbError(f"the training segments are of {len(present)} species: at least two are needed to tell apart")
+        raise BirdnbError(
+            f"the training segments are of {len(present)} species: at least two are needed to tell "
+            f"apart"
+        )
     statistics = mfcc_statistics(lms_db)
     scaler = StandardScaler().fit(statistics)
     model = LogisticRegression(C=0.1, class_weight="balanced", max_iter=2000)
     model.fit(scaler.transform(statistics), target)
-    two = len(model.coef_) == 1  # scikit-learn keeps one row for two classes: the logit of the second against 0
+    two = (
+        len(model.coef_) == 1
+    )  # scikit-learn keeps one row for two classes: the logit of the second against 0
     coefficients = np.zeros((n_classes, len(scaler.mean_)))
     coefficients[present[1:] if two else present] = model.coef_
     intercept = np.full(n_classes, -np.inf)
@@ -70,9 +84,13 @@ def fit_classical(lms_db: np.ndarray, target: np.ndarray, n_classes: int) -> Cla
 
 
 def mfcc_statistics(lms_db: np.ndarray) -> np.ndarray:
-    """Mean and standard deviation over time of 40 MFCCs: segments (N, 128, T) in dB to (N, 80) float64."""
+    """Mean and standard deviation over time of 40 MFCCs: segments (N, 128, T) in dB to (N, 80)
+    float64.
+    """
     statistics = np.empty((len(lms_db), 2 * N_MFCC))
-    for first in range(0, len(lms_db), BATCH):  # all at once would take six times the memory of the spectrograms
+    for first in range(
+        0, len(lms_db), BATCH
+    ):  # all at once would take six times the memory of the spectrograms
         batch = slice(first, first + BATCH)
         mfcc = mfcc_from_lms(np.asarray(lms_db[batch], dtype=np.float64), N_MFCC)  # (B, 40, T)
         statistics[batch] = np.concatenate([mfcc.mean(axis=2), mfcc.std(axis=2)], axis=1)

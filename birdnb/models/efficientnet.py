@@ -1,7 +1,8 @@
 """EfficientNet-B2 on spectrograms.
 
-Tan and Le, EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks, https://arxiv.org/abs/1905.11946,
-in timm's implementation, https://github.com/huggingface/pytorch-image-models.
+Tan and Le, EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks,
+https://arxiv.org/abs/1905.11946, in timm's implementation,
+https://github.com/huggingface/pytorch-image-models.
 """
 
 from __future__ import annotations
@@ -19,24 +20,32 @@ ARCHITECTURE = "efficientnet_b2"
 
 
 class AudioEfficientNet(nn.Module):
-    """timm's EfficientNet-B2 with one input channel: (B, 128, T) normalised LMS to (B, n_classes) logits, any T.
+    """timm's EfficientNet-B2 with one input channel: (B, 128, T) normalised LMS to (B, n_classes)
+    logits, any T.
 
-    ``pretrained``: False, "synthetic", True (timm's ImageNet weights from the hub), a hub id, or a local file or folder.
-    ImageNet weights saw images of about zero mean and unit variance in each colour; our LMS is that already, and timm sums
-    the first convolution over the colours (the same as a grey image in all three), so the input is used as it is.
-    Raises BirdnbError when the weights cannot be had or do not fit.
+    ``pretrained``: False, "synthetic", True (timm's ImageNet weights from the hub), a hub id, or a
+    local file or folder. ImageNet weights saw images of about zero mean and unit variance in each
+    colour; our LMS is that already, and timm sums the first convolution over the colours (the same
+    as a grey image in all three), so the input is used as it is. Raises BirdnbError when the
+    weights cannot be had or do not fit.
     """
 
     backbone: Any  # timm's EfficientNet
 
-    def __init__(self, n_classes: int, pretrained: bool | str = False, *, drop_path: float = 0.0) -> None:
+    def __init__(
+        self, n_classes: int, pretrained: bool | str = False, *, drop_path: float = 0.0
+    ) -> None:
         super().__init__()
-        self.backbone = _create(pretrained, in_chans=1, num_classes=n_classes, drop_path_rate=drop_path)
+        self.backbone = _create(
+            pretrained, in_chans=1, num_classes=n_classes, drop_path_rate=drop_path
+        )
         if pretrained == "synthetic":
             self._load(str(shipped("efficientnet_b2")))
         elif isinstance(pretrained, str) and is_local(pretrained):
             self._load(pretrained)
-        if not torch.backends.mps.is_available():  # there torch 2.11 fails in, or garbles, batch normalisation of this layout
+        if (
+            not torch.backends.mps.is_available()
+        ):  # there torch 2.11 fails in, or garbles, batch normalisation of this layout
             self.backbone.to(memory_format=torch.channels_last)  # a third faster on a CPU
 
     @property
@@ -47,11 +56,17 @@ class AudioEfficientNet(nn.Module):
     def layers(self) -> list[nn.Module]:
         """Parts from input to output, the head left out; for layer-wise learning rates."""
         net = self.backbone
-        return [nn.ModuleList([net.conv_stem, net.bn1]), *net.blocks, nn.ModuleList([net.conv_head, net.bn2])]
+        return [
+            nn.ModuleList([net.conv_stem, net.bn1]),
+            *net.blocks,
+            nn.ModuleList([net.conv_head, net.bn2]),
+        ]
 
     def embed(self, x: Tensor) -> Tensor:
         """Pooled features before the head: (B, 128, T) to (B, 1408)."""
-        features = self.backbone.forward_features(x.unsqueeze(1))  # (B, 1, 128, T) -> (B, 1408, 4, T / 32)
+        features = self.backbone.forward_features(
+            x.unsqueeze(1)
+        )  # (B, 1, 128, T) -> (B, 1408, 4, T / 32)
         return self.backbone.forward_head(features, pre_logits=True)  # (B, 1408)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -59,14 +74,23 @@ class AudioEfficientNet(nn.Module):
         return self.head(self.embed(x))
 
     def _load(self, source: str) -> None:
-        state = {name.removeprefix("backbone."): value for name, value in read_weights(source).items()}
+        state = {
+            name.removeprefix("backbone."): value for name, value in read_weights(source).items()
+        }
         if "conv_stem.weight" in state:
-            state["conv_stem.weight"] = adapt_input_conv(1, state["conv_stem.weight"], state["conv_stem.weight"].shape[1])
+            state["conv_stem.weight"] = adapt_input_conv(
+                1, state["conv_stem.weight"], state["conv_stem.weight"].shape[1]
+            )
         load_all_but(self.backbone, state, "classifier.", source)
 
 
 def build(
-    n_classes: int, n_frames: int, pretrained: bool | str = False, *, size: str = "", drop_path: float = 0.0
+    n_classes: int,
+    n_frames: int,
+    pretrained: bool | str = False,
+    *,
+    size: str = "",
+    drop_path: float = 0.0,
 ) -> nn.Module:
     """The network as ``build_model`` asks for it; it takes any number of frames and has one size."""
     return AudioEfficientNet(n_classes, pretrained, drop_path=drop_path)
@@ -74,7 +98,9 @@ def build(
 
 def _create(pretrained: bool | str, **settings: Any) -> nn.Module:
     """The network, with weights from the hub when ``pretrained`` is True or a hub id."""
-    if pretrained is False or (isinstance(pretrained, str) and (pretrained == "synthetic" or is_local(pretrained))):
+    if pretrained is False or (
+        isinstance(pretrained, str) and (pretrained == "synthetic" or is_local(pretrained))
+    ):
         return timm.create_model(ARCHITECTURE, pretrained=False, **settings)
     name = ARCHITECTURE if pretrained is True else f"hf_hub:{pretrained}"
     try:

@@ -1,4 +1,6 @@
-"""The Phase 2 reference: mel-frequency cepstral coefficients (MFCC) and a small convolutional network."""
+"""The Phase 2 reference: mel-frequency cepstral coefficients (MFCC) and a small convolutional
+network.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +14,22 @@ N_MFCC = 40
 
 
 class MfccNet(nn.Module):
-    """40 MFCCs over time, three blocks of convolution over time, a classification layer; about 0.2 million parameters.
+    """40 MFCCs over time, three blocks of convolution over time, a classification layer; about 0.2
+    million parameters.
 
-    Takes normalised LMS (B, 128, T), any T, and computes the MFCCs itself (an orthonormal DCT over the mel bands), so that
-    it learns from the same cache and the same batches as the spectrogram models; gives logits (B, n_classes).
+    Takes normalised LMS (B, 128, T), any T, and computes the MFCCs itself (an orthonormal DCT over
+    the mel bands), so that it learns from the same cache and the same batches as the spectrogram
+    models; gives logits (B, n_classes).
     """
 
     def __init__(self, n_classes: int, width: int = 96) -> None:
         super().__init__()
-        self.scale = nn.BatchNorm1d(N_MFCC)  # coefficient 0 is some fifty times as large as coefficient 39
-        self.blocks = nn.ModuleList([_block(N_MFCC, width), _block(width, width), _block(width, 2 * width)])
+        self.scale = nn.BatchNorm1d(
+            N_MFCC
+        )  # coefficient 0 is some fifty times as large as coefficient 39
+        self.blocks = nn.ModuleList(
+            [_block(N_MFCC, width), _block(width, width), _block(width, 2 * width)]
+        )
         self.head = nn.Linear(4 * width, n_classes)
         self.dropout = nn.Dropout(0.2)
 
@@ -42,9 +50,16 @@ class MfccNet(nn.Module):
 
 
 def build(
-    n_classes: int, n_frames: int, pretrained: bool | str = False, *, size: str = "", drop_path: float = 0.0
+    n_classes: int,
+    n_frames: int,
+    pretrained: bool | str = False,
+    *,
+    size: str = "",
+    drop_path: float = 0.0,
 ) -> nn.Module:
-    """The network as ``build_model`` asks for it: any T, one size. Raises BirdnbError when weights are asked for."""
+    """The network as ``build_model`` asks for it: any T, one size. Raises BirdnbError when weights
+    are asked for.
+    """
     if pretrained:
         raise BirdnbError("the MFCC reference has no pretrained weights: set pretrained=false")
     return MfccNet(n_classes)

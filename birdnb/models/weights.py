@@ -1,4 +1,6 @@
-"""Reading and writing the weights of a model: safetensors files, and the errors a person can act on."""
+"""Reading and writing the weights of a model: safetensors files, and the errors a person can act
+on.
+"""
 
 from __future__ import annotations
 
@@ -12,42 +14,61 @@ from torch import Tensor, nn
 from birdnb.files import BirdnbError, atomic_path
 
 SHIPPED = Path(__file__).resolve().parent.parent / "weights"
-FILES = {"ast": "ast_tiny.safetensors", "efficientnet_b2": "efficientnet_b2.safetensors"}  # shipped, by the model's name
+FILES = {
+    "ast": "ast_tiny.safetensors",
+    "efficientnet_b2": "efficientnet_b2.safetensors",
+}  # shipped, by the model's name
 NAMES_IN_A_FOLDER = ("model.safetensors", "best.safetensors", "pytorch_model.bin")
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")  # owner/name, with a revision where one is wanted
+HUB_ID = re.compile(
+    r"[\w.-]+/[\w.-]+(@[\w./-]+)?"
+)  # owner/name, with a revision where one is wanted
 REMEDY = (
-    "give a file or a local folder as `pretrained`, or fill a hub cache on a machine with internet and point HF_HOME to it, "
+    "give a file or a local folder as `pretrained`, or fill a hub cache on a machine with internet "
+    "and point HF_HOME to it, "
     "or set pretrained=false to train from scratch"
 )
 
 
 def shipped(model: str) -> Path:
-    """Path of the checkpoint of a model that comes with birdnb. Raises BirdnbError when this copy has none."""
+    """Path of the checkpoint of a model that comes with birdnb. Raises BirdnbError when this copy
+    has none.
+    """
     path = SHIPPED / FILES[model]
     if not path.is_file():
         raise BirdnbError(
-            f"pretrained=synthetic: {path.name} is not shipped with this copy of birdnb (looked in birdnb/weights); "
-            "set pretrained=false to train from scratch, or give the file that `python -m birdnb.pretraining` wrote"
+            f"pretrained=synthetic: {path.name} is not shipped with this copy of birdnb (looked in "
+            f"birdnb/weights); "
+            "set pretrained=false to train from scratch, or give the file that `python -m "
+            "birdnb.pretraining` wrote"
         )
     return path
 
 
 def is_local(source: str) -> bool:
-    """Whether ``source`` means a file or folder here rather than a hub id. Raises BirdnbError when it can be neither."""
+    """Whether ``source`` means a file or folder here rather than a hub id. Raises BirdnbError when
+    it can be neither.
+    """
     path = Path(source).expanduser()
-    looks_local = path.is_absolute() or source.startswith(".") or path.suffix in (".safetensors", ".bin", ".pth")
+    looks_local = (
+        path.is_absolute()
+        or source.startswith(".")
+        or path.suffix in (".safetensors", ".bin", ".pth")
+    )
     if looks_local or (source and path.exists()):
         return True
     if not HUB_ID.fullmatch(source):
         raise BirdnbError(
             f"pretrained is {source!r}, and nothing here is called that: "
-            "give false, synthetic, true, a hub id such as owner/name, or the path of a file or folder"
+            "give false, synthetic, true, a hub id such as owner/name, or the path of a file or "
+            "folder"
         )
     return False
 
 
 def check_source(source: bool | str | None) -> None:
-    """Raises BirdnbError for weights that cannot be had: neither a path nor a hub id, or a path where nothing is."""
+    """Raises BirdnbError for weights that cannot be had: neither a path nor a hub id, or a path
+    where nothing is.
+    """
     if isinstance(source, str) and source != "synthetic" and is_local(source):
         _must_exist(Path(source).expanduser())
 
@@ -55,23 +76,33 @@ def check_source(source: bool | str | None) -> None:
 def read_weights(source: str | Path) -> dict[str, Tensor]:
     """Read a state dictionary from a file, or from the weights file of a folder.
 
-    Safetensors, or what ``torch.load(weights_only=True)`` accepts. Raises BirdnbError when it is missing or damaged.
+    Safetensors, or what ``torch.load(weights_only=True)`` accepts. Raises BirdnbError when it is
+    missing or damaged.
     """
     path = _weights_file(Path(source).expanduser())
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch and safetensors raise a dozen kinds here: all of them mean that the file is no good
-        raise BirdnbError(f"{path} cannot be read as model weights ({_first_line(error)}): fetch or copy it again") from error
+    # torch and safetensors raise a dozen kinds here: all of them mean that the file is no good
+    except Exception as error:
+        raise BirdnbError(
+            f"{path} cannot be read as model weights ({_first_line(error)}): fetch or copy it again"
+        ) from error
     state = state.get("state_dict", state) if isinstance(state, dict) else state
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise BirdnbError(f"{path} holds no table of tensors: give a safetensors file or a saved state_dict")
+    if not isinstance(state, dict) or not all(
+        isinstance(value, Tensor) for value in state.values()
+    ):
+        raise BirdnbError(
+            f"{path} holds no table of tensors: give a safetensors file or a saved state_dict"
+        )
     return state
 
 
 def save_weights(path: str | Path, model: nn.Module, dtype: torch.dtype = torch.float16) -> Path:
-    """Write a model's weights atomically as safetensors, floating-point tensors as ``dtype``; ``read_weights`` reads it."""
+    """Write a model's weights atomically as safetensors, floating-point tensors as ``dtype``;
+    ``read_weights`` reads it.
+    """
     state = {
         name: (value.to(dtype) if value.is_floating_point() else value).cpu().contiguous()
         for name, value in model.state_dict().items()
@@ -99,13 +130,18 @@ def load_all_but(model: nn.Module, state: dict[str, Tensor], new: str, source: s
     ]
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise BirdnbError(f"{source} does not fit this model: {'; '.join(wrong[:3])}{more}; is it for another model or size?")
+        raise BirdnbError(
+            f"{source} does not fit this model: {'; '.join(wrong[:3])}{more}; is it for another "
+            f"model or size?"
+        )
     model.load_state_dict(state, strict=False)
 
 
 def unavailable(source: str, error: Exception) -> BirdnbError:
     """The error for hub weights that could not be had: what was tried and what to do."""
-    return BirdnbError(f"the pretrained weights {source!r} could not be loaded ({_first_line(error)}): {REMEDY}")
+    return BirdnbError(
+        f"the pretrained weights {source!r} could not be loaded ({_first_line(error)}): {REMEDY}"
+    )
 
 
 def _weights_file(path: Path) -> Path:

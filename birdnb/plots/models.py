@@ -1,4 +1,6 @@
-"""Views into a model's decisions: confusions, calibration, the space it sees species in, and what it listens to."""
+"""Views into a model's decisions: confusions, calibration, the space it sees species in, and what
+it listens to.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,14 @@ LEAST_SCALE = 5.0  # [points] of an occlusion map's colours: smaller losses are 
 NAMED = 16  # species an embedding map can tell apart by colour and marker
 
 
-def confusion_figure(matrix: np.ndarray, labels: Sequence[str], order: Sequence[int] | None = None, title: str = "") -> Figure:
-    """Draw a confusion matrix (C, C) of counts, rows the true species, as a share of each row; counts are written if few.
+def confusion_figure(
+    matrix: np.ndarray, labels: Sequence[str], order: Sequence[int] | None = None, title: str = ""
+) -> Figure:
+    """Draw a confusion matrix (C, C) of counts, rows the true species, as a share of each row;
+    counts are written if few.
 
-    ``order`` arranges the species (``evaluation.similarity_order`` puts those confused with each other side by side).
+    ``order`` arranges the species (``evaluation.similarity_order`` puts those confused with each
+    other side by side).
     """
     places, n = list(range(len(labels)) if order is None else order), len(labels)
     counts, names = np.asarray(matrix)[np.ix_(places, places)], [labels[i] for i in places]
@@ -32,7 +38,9 @@ def confusion_figure(matrix: np.ndarray, labels: Sequence[str], order: Sequence[
     cell = 0.52 if n <= 15 else 0.3 if n <= 40 else 0.165  # [inches]
     margin = 1.2 + 0.085 * max(map(len, names))
     figure, ax = plt.subplots(figsize=(margin + cell * n + 1.1, margin + cell * n + 0.4))
-    image = ax.imshow(np.ma.masked_equal(share, 0), cmap="magma_r", vmin=0, vmax=1, interpolation="nearest")
+    image = ax.imshow(
+        np.ma.masked_equal(share, 0), cmap="magma_r", vmin=0, vmax=1, interpolation="nearest"
+    )
     size = 12 if n <= 15 else 11 if n <= 40 else 9
     ax.set_xticks(np.arange(n), names, rotation=90, fontsize=size)
     ax.set_yticks(np.arange(n), names, fontsize=size)
@@ -43,61 +51,101 @@ def confusion_figure(matrix: np.ndarray, labels: Sequence[str], order: Sequence[
     if n <= 20:
         _write_counts(ax, counts, share, size)
     ax.set(xlabel="predicted species", ylabel="true species", title=title)
-    figure.colorbar(image, ax=ax, label="share of the true species' recordings", shrink=0.6, aspect=30, pad=0.02,
+    figure.colorbar(image, ax=ax, label="share of the true species' recordings", shrink=0.6,
+                    aspect=30, pad=0.02,
                     format=PercentFormatter(1.0, symbol=" %"))  # fmt: skip
     return figure
 
 
 def guesses(shares: np.ndarray, targets: Sequence[int], labels: Sequence[str]) -> Axes:
-    """Draw a model's first guess for each clip: ``shares`` (N, C) probabilities, ``targets`` (N,) the true classes."""
+    """Draw a model's first guess for each clip: ``shares`` (N, C) probabilities, ``targets`` (N,)
+    the true classes.
+    """
     shares, targets = np.asarray(shares), [int(target) for target in targets]
     rows, said = np.arange(len(targets))[::-1], shares.argmax(axis=1)
     ax = new_axes((10, 1.4 + 0.34 * len(targets)))
-    colours = [COLOURS[2] if guess == target else COLOURS[1] for guess, target in zip(said, targets, strict=True)]
+    colours = [
+        COLOURS[2] if guess == target else COLOURS[1]
+        for guess, target in zip(said, targets, strict=True)
+    ]
     ax.barh(rows, 100 * shares.max(axis=1), color=colours)
     for row, guess, share in zip(rows, said, shares.max(axis=1), strict=True):
         ax.text(100 * share + 1, row, labels[guess], va="center", fontsize=11)
     ax.axvline(100 / len(labels), color=GREY, linewidth=1.2, linestyle="--")
     ax.set_yticks(rows, [labels[target] for target in targets])
-    ax.set(xlim=(0, 100), xlabel="probability of the first guess [%] (dashed: chance)", ylabel="true species")
+    ax.set(
+        xlim=(0, 100),
+        xlabel="probability of the first guess [%] (dashed: chance)",
+        ylabel="true species",
+    )
     ax.set_title("First guesses (green: right, orange: wrong)")
     return ax
 
 
 def reliability_diagram(curves: Mapping[str, pd.DataFrame], ax: Axes | None = None) -> Axes:
-    """Plot accuracy against confidence, e.g. before and after temperature scaling; a perfect model lies on the diagonal.
+    """Plot accuracy against confidence, e.g. before and after temperature scaling; a perfect model
+    lies on the diagonal.
 
-    ``curves`` maps a name to ``evaluation.calibration_curve``. Dots grow with recordings, their numbers stand in a row below;
-    a line joins dots side by side that stand for five recordings and more.
+    ``curves`` maps a name to ``evaluation.calibration_curve``. Dots grow with recordings, their
+    numbers stand in a row below; a line joins dots side by side that stand for five recordings and
+    more.
     """
     ax = ax or new_axes((6.0, 6.2))
     ax.plot([0, 100], [0, 100], color=GREY, linewidth=1.2, linestyle="--")
     looks = zip(COLOURS[1:] + COLOURS[:1], MARKERS, strict=False)
-    for number, ((name, curve), (colour, marker)) in enumerate(zip(curves.items(), looks, strict=False)):
+    for number, ((name, curve), (colour, marker)) in enumerate(
+        zip(curves.items(), looks, strict=False)
+    ):
         share = curve["recordings"] / curve["recordings"].sum()
         error = float((share * (curve["confidence"] - curve["accuracy"]).abs()).sum())
-        trusted = (100 * curve["accuracy"]).where(curve["recordings"] >= FEW)  # a gap in the line where a bin holds few
+        trusted = (100 * curve["accuracy"]).where(
+            curve["recordings"] >= FEW
+        )  # a gap in the line where a bin holds few
         ax.plot(100 * curve["confidence"], trusted, color=colour, linewidth=1.5)
-        ax.scatter(100 * curve["confidence"], 100 * curve["accuracy"], s=25 + 500 * share, color=colour, marker=marker,
+        ax.scatter(100 * curve["confidence"], 100 * curve["accuracy"], s=25 + 500 * share,
+                   color=colour, marker=marker,
                    alpha=0.75, linewidths=0, clip_on=False, zorder=3)  # fmt: skip
         for row in curve.itertuples():  # the counts in a row of their own, where no dot is
             at = (50 * (row.low + row.high), -ROW * (number + 0.5))
             ax.text(*at, str(row.recordings), ha="center", va="center", fontsize=10, color=colour)
-        ax.plot([], [], color=colour, marker=marker, markersize=8, label=f"{name}: calibration error {100 * error:.1f} points")
-    note = f"numbers and size of a dot: recordings;\na line joins dots of {FEW} and more, side by side"
-    ax.set(xlabel=f"confidence [%]\n({note})", ylabel="accuracy [%]", xlim=(0, 100), ylim=(-ROW * len(curves), 100))
+        ax.plot(
+            [],
+            [],
+            color=colour,
+            marker=marker,
+            markersize=8,
+            label=f"{name}: calibration error {100 * error:.1f} points",
+        )
+    note = (
+        f"numbers and size of a dot: recordings;\na line joins dots of {FEW} and more, side by side"
+    )
+    ax.set(
+        xlabel=f"confidence [%]\n({note})",
+        ylabel="accuracy [%]",
+        xlim=(0, 100),
+        ylim=(-ROW * len(curves), 100),
+    )
     ax.set(aspect="equal", yticks=range(0, 101, 20))
     ax.axhline(0, color=GREY, linewidth=1)
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=1)  # above the largest dot at 100 %
+    ax.legend(
+        loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=1
+    )  # above the largest dot at 100 %
     ax.set_title("How far confidence can be trusted", pad=20 + 19 * len(curves))
     ax.grid()
     return ax
 
 
-def embedding_map(embeddings: np.ndarray, species: Sequence[str], method: str = "tsne", seed: int = 0, title: str = "") -> Axes:
+def embedding_map(
+    embeddings: np.ndarray,
+    species: Sequence[str],
+    method: str = "tsne",
+    seed: int = 0,
+    title: str = "",
+) -> Axes:
     """Map embeddings (R, D) onto a plane by ``tsne`` or ``pca``, a colour and marker a species.
 
-    With more species than can be told apart, those with most recordings are named and the others grey.
+    With more species than can be told apart, those with most recordings are named and the others
+    grey.
     """
     points = project(embeddings, method, seed)
     names = pd.Series(list(species))
@@ -106,11 +154,29 @@ def embedding_map(embeddings: np.ndarray, species: Sequence[str], method: str = 
     rest = ~names.isin(common).to_numpy()
     if rest.any():
         label = f"{names[rest].nunique()} other species"
-        ax.scatter(points[rest, 0], points[rest, 1], s=16, color="#BBBBBB", linewidths=0, label=label, zorder=1)
+        ax.scatter(
+            points[rest, 0],
+            points[rest, 1],
+            s=16,
+            color="#BBBBBB",
+            linewidths=0,
+            label=label,
+            zorder=1,
+        )
     for i, name in enumerate(common):
         at = points[(names == name).to_numpy()]
         colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i // len(COLOURS) + i % 2 * 2]
-        ax.scatter(at[:, 0], at[:, 1], s=42, color=colour, marker=marker, alpha=0.85, linewidths=0, label=name, zorder=2)
+        ax.scatter(
+            at[:, 0],
+            at[:, 1],
+            s=42,
+            color=colour,
+            marker=marker,
+            alpha=0.85,
+            linewidths=0,
+            label=name,
+            zorder=2,
+        )
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handletextpad=0.2, labelspacing=0.5)
     axis = "component" if method == "pca" else "t-SNE axis"
     ax.set(xlabel=f"{axis} 1", ylabel=f"{axis} 2", xticks=[], yticks=[], title=title)
@@ -118,7 +184,8 @@ def embedding_map(embeddings: np.ndarray, species: Sequence[str], method: str = 
 
 
 def project(embeddings: np.ndarray, method: str, seed: int) -> np.ndarray:
-    """Embeddings (R, D) on a plane (R, 2): ``pca``, or ``tsne`` started from it (perplexity 30, fewer for few recordings).
+    """Embeddings (R, D) on a plane (R, 2): ``pca``, or ``tsne`` started from it (perplexity 30,
+    fewer for few recordings).
 
     Below four recordings there are no neighbours to speak of, and it is PCA in any case.
     """
@@ -140,9 +207,11 @@ def occlusion_map(
     species: str = "the species",
     model: str = "the model",
 ) -> Figure:
-    """Show a clip (128, T) and, below, where hiding it lowers a species' probability: ``importance`` (128, T) in points.
+    """Show a clip (128, T) and, below, where hiding it lowers a species' probability:
+    ``importance`` (128, T) in points.
 
-    ``species`` is the one whose probability is followed. The colours span five points or more, so that noise stays pale.
+    ``species`` is the one whose probability is followed. The colours span five points or more, so
+    that noise stays pale.
     """
     figure, axes = plt.subplots(2, 1, figsize=(9, 5.2), sharex=True)
     draw_lms(axes[0], lms, audio)
@@ -155,23 +224,32 @@ def occlusion_map(
     for ax in axes:
         ax.set_ylabel("frequency [kHz]")
     figure.colorbar(
-        image, ax=axes[1], label=f"probability of\n{wrap(species, 24)}\nlost when hidden [points]", pad=0.01, aspect=12
+        image,
+        ax=axes[1],
+        label=f"probability of\n{wrap(species, 24)}\nlost when hidden [points]",
+        pad=0.01,
+        aspect=12,
     )
     return figure
 
 
 def confused_gallery(pairs: Sequence[Mapping], audio: AudioSettings, model: str = "") -> Figure:
-    """Draw, a row a pair, a recording taken for another species beside a typical song of that other species.
+    """Draw, a row a pair, a recording taken for another species beside a typical song of that other
+    species.
 
-    Each pair has ``truth``, ``predicted``, ``probability`` (of the predicted species, 0..1), ``lms`` and ``typical`` (128, T);
-    ``model`` says whose probability that is.
+    Each pair has ``truth``, ``predicted``, ``probability`` (of the predicted species, 0..1),
+    ``lms`` and ``typical`` (128, T); ``model`` says whose probability that is.
     """
-    figure, axes = plt.subplots(len(pairs), 2, figsize=(11, 2.7 * len(pairs)), sharex=True, sharey=True, squeeze=False)
+    figure, axes = plt.subplots(
+        len(pairs), 2, figsize=(11, 2.7 * len(pairs)), sharex=True, sharey=True, squeeze=False
+    )
     for (left, right), pair in zip(axes, pairs, strict=True):
         draw_lms(left, pair["lms"], audio)
         draw_lms(right, pair["typical"], audio)
         said = f"{model}: {percent(pair['probability'])}" if model else percent(pair["probability"])
-        left.set_title(wrap(f"{pair['truth']}\ntaken for {pair['predicted']} ({said})", 55), fontsize=11)
+        left.set_title(
+            wrap(f"{pair['truth']}\ntaken for {pair['predicted']} ({said})", 55), fontsize=11
+        )
         right.set_title(wrap(f"for comparison: {pair['predicted']}", 55), fontsize=11)
         left.set_ylabel("frequency [kHz]")
     for ax in axes[-1]:
@@ -182,5 +260,11 @@ def confused_gallery(pairs: Sequence[Mapping], audio: AudioSettings, model: str 
 def _write_counts(ax: Axes, counts: np.ndarray, share: np.ndarray, size: int) -> None:
     for i, j in zip(*np.nonzero(counts), strict=True):
         ax.text(
-            j, i, str(counts[i, j]), ha="center", va="center", fontsize=size, color="white" if share[i, j] > 0.45 else "black"
+            j,
+            i,
+            str(counts[i, j]),
+            ha="center",
+            va="center",
+            fontsize=size,
+            color="white" if share[i, j] > 0.45 else "black",
         )

@@ -1,4 +1,6 @@
-"""Charts of counts and results: what the corpus holds, how runs learned, how well they did and how sure that is."""
+"""Charts of counts and results: what the corpus holds, how runs learned, how well they did and how
+sure that is.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +18,26 @@ from birdnb.plots.sound import COLOURS, GREY, new_axes, wrap
 
 SIDES = {"train": COLOURS[0], "validation": COLOURS[4], "test": COLOURS[2]}
 GAP_LIMIT = 100 * RULES["train_validation_gap"].target  # [points]
-LABEL = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1}  # keeps a number readable over a line
+LABEL = {
+    "facecolor": "white",
+    "edgecolor": "none",
+    "alpha": 0.85,
+    "pad": 1,
+}  # keeps a number readable over a line
 
 
 def class_counts(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Draw recordings per species and side as stacked bars; ``table`` has a row a recording with ``species`` and ``side``."""
+    """Draw recordings per species and side as stacked bars; ``table`` has a row a recording with
+    ``species`` and ``side``.
+    """
     counts = pd.crosstab(table["species"], table["side"]).reindex(columns=list(SIDES), fill_value=0)
     counts = counts.loc[counts.sum(axis=1).sort_values(kind="stable").index]
     ax = ax or species_axes(len(counts))
     left = np.zeros(len(counts))
     for side, colour in SIDES.items():
-        ax.barh(np.arange(len(counts)), counts[side], left=left, color=colour, label=side, height=0.8)
+        ax.barh(
+            np.arange(len(counts)), counts[side], left=left, color=colour, label=side, height=0.8
+        )
         left += counts[side].to_numpy()
     species_ticks(ax, list(counts.index))
     ax.set_xlabel("recordings")
@@ -36,12 +47,24 @@ def class_counts(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 
 def split_overview(table: pd.DataFrame) -> Figure:
-    """Count what lies on each side of the split: columns recording_id, session, recordist, species (those there) and side."""
-    kinds = {"recording_id": "recordings", "session": "sessions", "recordist": "recordists", "species": "species"}
+    """Count what lies on each side of the split: columns recording_id, session, recordist, species
+    (those there) and side.
+    """
+    kinds = {
+        "recording_id": "recordings",
+        "session": "sessions",
+        "recordist": "recordists",
+        "species": "species",
+    }
     kinds = {column: name for column, name in kinds.items() if column in table}
     figure, axes = plt.subplots(1, len(kinds), figsize=(11, 2.7), squeeze=False)
     for ax, (column, name) in zip(axes[0], kinds.items(), strict=True):
-        counts = table[table[column] != ""].groupby("side")[column].nunique().reindex(list(SIDES), fill_value=0)
+        counts = (
+            table[table[column] != ""]
+            .groupby("side")[column]
+            .nunique()
+            .reindex(list(SIDES), fill_value=0)
+        )
         bars = ax.bar(list(SIDES), counts, color=list(SIDES.values()))
         ax.bar_label(bars, fmt="{:,.0f}", padding=2)
         ax.set(title=name, yticks=[])
@@ -51,10 +74,12 @@ def split_overview(table: pd.DataFrame) -> Figure:
 
 
 def learning_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
-    """Compare how runs learned: validation solid, training dashed; a dot where validation F1 was best.
+    """Compare how runs learned: validation solid, training dashed; a dot where validation F1 was
+    best.
 
-    ``histories`` maps a run's name to its ``history.csv``: epoch, train_loss, val_loss, train_accuracy, val_accuracy (0..1),
-    val_f1_macro, lr_backbone, lr_head. Training accuracy is that of the clips as they were trained on, altered or not.
+    ``histories`` maps a run's name to its ``history.csv``: epoch, train_loss, val_loss,
+    train_accuracy, val_accuracy (0..1), val_f1_macro, lr_backbone, lr_head. Training accuracy is
+    that of the clips as they were trained on, altered or not.
     """
     figure, axes = plt.subplots(2, 3, figsize=(12, 6.2))
     loss, accuracy, f1, rate, ahead, key = axes.flat
@@ -62,9 +87,17 @@ def learning_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
         epoch = history["epoch"]
         for ax, metric, scale in ((loss, "loss", 1), (accuracy, "accuracy", 100)):
             ax.plot(epoch, scale * history[f"val_{metric}"], color=colour)
-            ax.plot(epoch, scale * history[f"train_{metric}"], color=colour, linestyle=(0, (3, 1.5)), linewidth=1.4)
+            ax.plot(
+                epoch,
+                scale * history[f"train_{metric}"],
+                color=colour,
+                linestyle=(0, (3, 1.5)),
+                linewidth=1.4,
+            )
         f1.plot(epoch, history["val_f1_macro"], color=colour)
-        best = history.sort_values(["val_f1_macro", "val_loss"], ascending=[False, True], kind="stable").index[0]
+        best = history.sort_values(
+            ["val_f1_macro", "val_loss"], ascending=[False, True], kind="stable"
+        ).index[0]
         f1.plot(epoch[best], history["val_f1_macro"][best], "o", color=colour, markersize=7)
         rate.plot(epoch, history["lr_head"], color=colour)
         rate.plot(epoch, history["lr_backbone"], color=colour, linestyle=":")
@@ -82,7 +115,11 @@ def learning_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.grid(axis="y")
     rate.set_yscale("log")
-    for style, text in (("-", "validation (rate: head)"), ("--", "training"), (":", "rate: backbone")):
+    for style, text in (
+        ("-", "validation (rate: head)"),
+        ("--", "training"),
+        (":", "rate: backbone"),
+    ):
         key.plot([], [], color=GREY, linestyle=style, label=text)
     key.legend(loc="center left", bbox_to_anchor=(-0.1, 0.5), handlelength=1.8, labelspacing=0.6)
     key.axis("off")
@@ -90,32 +127,60 @@ def learning_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
 
 
 def per_species_f1(per_class: Mapping[str, Mapping], title: str = "F1 of each species") -> Axes:
-    """Draw F1 of each species, best on top, with its 95 % interval and the number of recordings behind it.
+    """Draw F1 of each species, best on top, with its 95 % interval and the number of recordings
+    behind it.
 
-    ``per_class`` is a run's ``metrics["test"]["per_class"]``: species -> f1, support and, where known, f1_ci95.
+    ``per_class`` is a run's ``metrics["test"]["per_class"]``: species -> f1, support and, where
+    known, f1_ci95.
     """
     species = sorted(per_class, key=lambda s: (per_class[s]["f1"], s))
     ax = species_axes(len(species))
     for row, name in enumerate(species):
         scores = per_class[name]
         if scores.get("f1_ci95"):
-            ax.plot(scores["f1_ci95"], [row, row], color=COLOURS[5], linewidth=4, solid_capstyle="butt")
-        ax.text(1.03, row, str(scores["support"]), va="center", ha="left", fontsize=10, color="#444444")
-    ax.plot([per_class[s]["f1"] for s in species], np.arange(len(species)), "o", color=COLOURS[0], markersize=6)
+            ax.plot(
+                scores["f1_ci95"], [row, row], color=COLOURS[5], linewidth=4, solid_capstyle="butt"
+            )
+        ax.text(
+            1.03, row, str(scores["support"]), va="center", ha="left", fontsize=10, color="#444444"
+        )
+    ax.plot(
+        [per_class[s]["f1"] for s in species],
+        np.arange(len(species)),
+        "o",
+        color=COLOURS[0],
+        markersize=6,
+    )
     mean = float(np.mean([per_class[s]["f1"] for s in species]))
     ax.axvline(mean, color=COLOURS[1], linewidth=1.3, zorder=1)
     side = "right" if mean > 0.5 else "left"  # away from the column of n
-    ax.text(mean, len(species) - 0.3, f"mean {mean:.2f}", color=COLOURS[1], fontsize=11, ha=side, va="bottom")
-    ax.text(1.03, len(species) - 0.3, "n", fontsize=11, va="bottom", style="italic", color="#444444")
+    ax.text(
+        mean,
+        len(species) - 0.3,
+        f"mean {mean:.2f}",
+        color=COLOURS[1],
+        fontsize=11,
+        ha=side,
+        va="bottom",
+    )
+    ax.text(
+        1.03, len(species) - 0.3, "n", fontsize=11, va="bottom", style="italic", color="#444444"
+    )
     species_ticks(ax, species)
-    ax.set(xlim=(-0.02, 1.02), xlabel="F1 (bar: 95 % interval, where the draws differ; n: test recordings)")
+    ax.set(
+        xlim=(-0.02, 1.02),
+        xlabel="F1 (bar: 95 % interval, where the draws differ; n: test recordings)",
+    )
     ax.set_title(title, pad=22)
     ax.grid(axis="x")
     return ax
 
 
-def rare_vs_common(per_class: Mapping[str, Mapping], training: Mapping[str, int], ax: Axes | None = None) -> Axes:
-    """Plot F1 against the number of training recordings of each species, with the mean of the rarer and the commoner half.
+def rare_vs_common(
+    per_class: Mapping[str, Mapping], training: Mapping[str, int], ax: Axes | None = None
+) -> Axes:
+    """Plot F1 against the number of training recordings of each species, with the mean of the rarer
+    and the commoner half.
 
     Without the means where both sides of the border have as many.
     """
@@ -130,56 +195,112 @@ def rare_vs_common(per_class: Mapping[str, Mapping], training: Mapping[str, int]
     for colour, (name, half) in zip((COLOURS[1], COLOURS[2]), halves.items(), strict=True):
         if parted:
             label = f"{name}: mean F1 {f1[half].mean():.2f}"
-            ends = [count[half].min() - margin, count[half].max() + margin]  # seen even where a half is a single species
+            ends = [
+                count[half].min() - margin,
+                count[half].max() + margin,
+            ]  # seen even where a half is a single species
             ax.plot(ends, [f1[half].mean()] * 2, color=colour, linewidth=4, label=label)
-    ax.set(xlabel="training recordings of the species", ylabel="F1 on test recordings", ylim=(-0.03, 1.03))
+    ax.set(
+        xlabel="training recordings of the species",
+        ylabel="F1 on test recordings",
+        ylim=(-0.03, 1.03),
+    )
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     title_over_legend(ax, "Rare species against common ones", 2)
     ax.grid(axis="y")
     return ax
 
 
-def progression(rows: pd.DataFrame, chance: float, targets: Mapping[str, float] | None = None, birds: str = "") -> Axes:
-    """Draw test accuracy from chance to the ensemble, the first row on top; reported figures are hollow and apart.
+def progression(
+    rows: pd.DataFrame, chance: float, targets: Mapping[str, float] | None = None, birds: str = ""
+) -> Axes:
+    """Draw test accuracy from chance to the ensemble, the first row on top; reported figures are
+    hollow and apart.
 
-    ``rows`` has name, accuracy (0..1), low, high (95 % interval, NaN if unknown) and reported (bool); ``targets`` maps a
-    name to an accuracy (0..1). ``birds`` is for the title: "12 invented species".
+    ``rows`` has name, accuracy (0..1), low, high (95 % interval, NaN if unknown) and reported
+    (bool); ``targets`` maps a name to an accuracy (0..1). ``birds`` is for the title: "12 invented
+    species".
     """
     ax = new_axes((10, 1.7 + 0.45 * (len(rows) + 1)))
     rows = pd.concat([rows[~rows["reported"].astype(bool)], rows[rows["reported"].astype(bool)]])
     names = ["chance", *rows["name"]]
     heights = np.arange(len(names), 0, -1.0)
-    heights[1 + int((~rows["reported"].astype(bool)).sum()) :] -= 1  # a gap before the reported figures
+    heights[1 + int((~rows["reported"].astype(bool)).sum()) :] -= (
+        1  # a gap before the reported figures
+    )
     ax.plot(100 * chance, heights[0], "|", color=GREY, markersize=18, markeredgewidth=3)
     ax.annotate(
-        f"{100 * chance:.1f} %", (100 * chance, heights[0]), (10, 0), textcoords="offset points", va="center", bbox=LABEL
+        f"{100 * chance:.1f} %",
+        (100 * chance, heights[0]),
+        (10, 0),
+        textcoords="offset points",
+        va="center",
+        bbox=LABEL,
     )
     for y, row in zip(heights[1:], rows.itertuples(), strict=True):
         value = 100 * row.accuracy
         right = max(value, 100 * row.high) if np.isfinite(row.high) else value
         if np.isfinite(row.low):
-            ax.plot([100 * row.low, 100 * row.high], [y, y], color=COLOURS[0], linewidth=3, alpha=0.5)
+            ax.plot(
+                [100 * row.low, 100 * row.high], [y, y], color=COLOURS[0], linewidth=3, alpha=0.5
+            )
         face, edge = ("white", GREY) if row.reported else (COLOURS[0], COLOURS[0])
-        ax.plot(value, y, "D" if row.reported else "o", color=face, markeredgecolor=edge, markersize=10, markeredgewidth=2)
-        ax.annotate(f"{value:.1f} %", (right, y), (10, 0), textcoords="offset points", va="center", bbox=LABEL)
+        ax.plot(
+            value,
+            y,
+            "D" if row.reported else "o",
+            color=face,
+            markeredgecolor=edge,
+            markersize=10,
+            markeredgewidth=2,
+        )
+        ax.annotate(
+            f"{value:.1f} %",
+            (right, y),
+            (10, 0),
+            textcoords="offset points",
+            va="center",
+            bbox=LABEL,
+        )
     for name, value in (targets or {}).items():
         ax.axvline(100 * value, color=COLOURS[1], linewidth=1, linestyle=":", zorder=0)
         ax.text(
-            100 * value, 1.0, name, color=COLOURS[1], fontsize=10, ha="center", va="bottom", transform=ax.get_xaxis_transform()
+            100 * value,
+            1.0,
+            name,
+            color=COLOURS[1],
+            fontsize=10,
+            ha="center",
+            va="bottom",
+            transform=ax.get_xaxis_transform(),
         )
     if rows["reported"].any():
         y = heights[1 + int((~rows["reported"].astype(bool)).sum())] + 0.75
-        ax.text(1, y, "reported by the study we repeat, for other birds:", fontsize=11, va="center", color="#555555")
+        ax.text(
+            1,
+            y,
+            "reported by the study we repeat, for other birds:",
+            fontsize=11,
+            va="center",
+            color="#555555",
+        )
     ax.set_yticks(heights, names)
-    ax.set(xlim=(0, 100), xlabel="test accuracy [%]\n(line: 95 % interval; hollow: reported, not reproduced here)")
+    ax.set(
+        xlim=(0, 100),
+        xlabel="test accuracy [%]\n(line: 95 % interval; hollow: reported, not reproduced here)",
+    )
     ax.set_ylim(heights[-1] - 0.7, heights[0] + 0.7)
-    ax.set_title("From chance to the ensemble" + (f": {birds}" if birds else ""), pad=22 if targets else 6)
+    ax.set_title(
+        "From chance to the ensemble" + (f": {birds}" if birds else ""), pad=22 if targets else 6
+    )
     ax.grid(axis="x")
     return ax
 
 
 def paired_differences(rows: pd.DataFrame) -> Axes:
-    """Forest plot of paired differences in accuracy: columns name, difference, low, high (0..1) and, if known, p."""
+    """Forest plot of paired differences in accuracy: columns name, difference, low, high (0..1)
+    and, if known, p.
+    """
     ax = new_axes((10, 1.6 + 0.55 * len(rows)))
     heights = np.arange(len(rows), 0, -1.0)
     for y, row in zip(heights, rows.itertuples(), strict=True):
@@ -194,21 +315,35 @@ def paired_differences(rows: pd.DataFrame) -> Axes:
     ax.axvline(0, color="black", linewidth=1)
     ax.set_yticks(heights, [wrap(name, 52) for name in rows["name"]])
     ax.set_ylim(0.4, len(rows) + 0.6)
-    ax.set(xlabel="difference in accuracy [points] (grey: not settled)", title="What each step adds")
+    ax.set(
+        xlabel="difference in accuracy [points] (grey: not settled)", title="What each step adds"
+    )
     ax.grid(axis="x")
     return ax
 
 
-def ensemble_weights(curve: pd.DataFrame, first: str, second: str, chosen: float | None = None) -> Figure:
-    """Plot validation accuracy and log loss over the weight of ``first``; ``curve`` has weight, accuracy, log_loss."""
+def ensemble_weights(
+    curve: pd.DataFrame, first: str, second: str, chosen: float | None = None
+) -> Figure:
+    """Plot validation accuracy and log loss over the weight of ``first``; ``curve`` has weight,
+    accuracy, log_loss.
+    """
     figure, axes = plt.subplots(1, 2, figsize=(11, 3.4))
-    for ax, column, scale, unit in ((axes[0], "accuracy", 100, "accuracy [%]"), (axes[1], "log_loss", 1, "log loss [nats]")):
+    for ax, column, scale, unit in (
+        (axes[0], "accuracy", 100, "accuracy [%]"),
+        (axes[1], "log_loss", 1, "log loss [nats]"),
+    ):
         ax.plot(curve["weight"], scale * curve[column], color=COLOURS[0])
         if chosen is not None:
             ax.axvline(chosen, color=COLOURS[1], linewidth=1.5)
-            ax.text(chosen, 1.0, f"chosen {chosen:.2f}", color=COLOURS[1], ha="center", va="bottom", fontsize=11,
+            ax.text(chosen, 1.0, f"chosen {chosen:.2f}", color=COLOURS[1], ha="center", va="bottom",
+                    fontsize=11,
                     transform=ax.get_xaxis_transform())  # fmt: skip
-        ax.set(xlabel=f"weight of {first}\n(the rest: {second})", ylabel=f"validation {unit}", xlim=(0, 1))
+        ax.set(
+            xlabel=f"weight of {first}\n(the rest: {second})",
+            ylabel=f"validation {unit}",
+            xlim=(0, 1),
+        )
         ax.grid(axis="y")
     return figure
 
@@ -234,5 +369,7 @@ def species_ticks(ax: Axes, names: Sequence[str]) -> None:
 
 def title_over_legend(ax: Axes, title: str, columns: int) -> None:
     """Put the legend in one line above the data and the title above the legend."""
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.2, borderpad=0.1)
+    ax.legend(
+        loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.2, borderpad=0.1
+    )
     ax.set_title(title, pad=26)

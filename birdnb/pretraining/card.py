@@ -1,4 +1,6 @@
-"""The model card beside a checkpoint: what it is, how it was made, what it is good for. Rendered from the pretraining."""
+"""The model card beside a checkpoint: what it is, how it was made, what it is good for. Rendered
+from the pretraining.
+"""
 
 from __future__ import annotations
 
@@ -22,20 +24,32 @@ PACKAGES = ("torch", "transformers", "timm", "numpy", "scipy")
 
 
 def model_card(weights: Path, *, device: torch.device, **facts: Any) -> str:
-    """Markdown about the weights in a file; ``facts`` are what the template asks for, and all of it must be there."""
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    """Markdown about the weights in a file; ``facts`` are what the template asks for, and all of it
+    must be there.
+    """
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        name=weights.name, megabytes=weights.stat().st_size / 1e6, sha256=sha256_of(weights), machine=machine(device),
-        versions={"birdnb": __version__, "commit": git_commit() or "unknown", "python": platform.python_version()} | versions,
+        name=weights.name, megabytes=weights.stat().st_size / 1e6, sha256=sha256_of(weights),
+        machine=machine(device),
+        versions={"birdnb": __version__, "commit": git_commit() or "unknown",
+        "python": platform.python_version()} | versions,
         **facts,
     ) + "\n"  # fmt: skip
 
 
 def machine(device: torch.device) -> str:
-    """The processor's name and cores, and the GPU's name if it is used; nothing that tells whose machine it is."""
+    """The processor's name and cores, and the GPU's name if it is used; nothing that tells whose
+    machine it is.
+    """
     info = Path("/proc/cpuinfo")
-    named = re.search(r"model name\s*:\s*(.+)", info.read_text(encoding="utf-8")) if info.exists() else None
+    named = (
+        re.search(r"model name\s*:\s*(.+)", info.read_text(encoding="utf-8"))
+        if info.exists()
+        else None
+    )
     processor = named[1] if named else platform.processor() or platform.machine()
     text = f"{processor}, {cores()} core{'s' if cores() > 1 else ''}"
     return text if device.type == "cpu" else f"{device_name(device)}; {text}"

@@ -1,4 +1,6 @@
-"""Invented song without end: labelled log-mel clips, made when they are asked for, to learn from before real recordings."""
+"""Invented song without end: labelled log-mel clips, made when they are asked for, to learn from
+before real recordings.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +27,12 @@ STRANGERS = 10**6  # other singers are drawn from this many species
 
 @dataclass(frozen=True)
 class InventedClips(Dataset):
-    """Item i is (LMS (n_mels, T) float16 dB, species number): it depends on ``seed``, ``side`` and i, and on nothing else.
+    """Item i is (LMS (n_mels, T) float16 dB, species number): it depends on ``seed``, ``side`` and
+    i, and on nothing else.
 
-    Every clip has an individual, a site, a recorder and a distance of its own; half of them have one or two fainter singers
-    of any other species. The sides share the species, not the individuals. There is no last item.
+    Every clip has an individual, a site, a recorder and a distance of its own; half of them have
+    one or two fainter singers of any other species. The sides share the species, not the
+    individuals. There is no last item.
     """
 
     audio: AudioSettings
@@ -40,16 +44,29 @@ class InventedClips(Dataset):
     def __getitem__(self, i: int) -> tuple[np.ndarray, int]:
         rng = np.random.default_rng(np.random.SeedSequence([self.seed, SIDES.index(self.side), i]))
         number, audio = int(rng.integers(self.species)), self.audio
-        others = [_species(int(other)) for other in rng.integers(STRANGERS, size=rng.choice([0, 0, 1, 2])) if other != number]
-        seconds = (self.seconds or audio.clip_seconds) + audio.n_fft / audio.sample_rate  # what the outermost frames reach into
-        with _pools().limit(limits=1, user_api="blas"):  # several threads add up in another order: other last digits
-            waveform = invent_clip(_species(number), rng, seconds, audio.sample_rate, others).waveform
+        others = [
+            _species(int(other))
+            for other in rng.integers(STRANGERS, size=rng.choice([0, 0, 1, 2]))
+            if other != number
+        ]
+        seconds = (
+            self.seconds or audio.clip_seconds
+        ) + audio.n_fft / audio.sample_rate  # what the outermost frames reach into
+        with _pools().limit(
+            limits=1, user_api="blas"
+        ):  # several threads add up in another order: other last digits
+            waveform = invent_clip(
+                _species(number), rng, seconds, audio.sample_rate, others
+            ).waveform
             lms = framed_log_mel(high_pass(waveform, audio.sample_rate, audio.high_pass_hz), audio)
         return lms.astype(np.float16), number
 
 
-def batches(clips: InventedClips, numbers: Iterable[int], batch_size: int, workers: int) -> DataLoader:
-    """Batches (LMS (B, n_mels, T) float16 dB, species (B,)) of these clips, in their order, made in ``workers`` processes.
+def batches(
+    clips: InventedClips, numbers: Iterable[int], batch_size: int, workers: int
+) -> DataLoader:
+    """Batches (LMS (B, n_mels, T) float16 dB, species (B,)) of these clips, in their order, made in
+    ``workers`` processes.
 
     0 workers: in this process. The batches are the same whatever the number.
     """
@@ -57,7 +74,9 @@ def batches(clips: InventedClips, numbers: Iterable[int], batch_size: int, worke
     return DataLoader(clips, batch_size, sampler=numbers, num_workers=workers, worker_init_fn=start)  # type: ignore[arg-type]
 
 
-def hold(clips: InventedClips, n: int, batch_size: int, workers: int) -> tuple[torch.Tensor, torch.Tensor]:
+def hold(
+    clips: InventedClips, n: int, batch_size: int, workers: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The first ``n`` clips in memory: (n, n_mels, T) float16 dB and (n,) species numbers."""
     made = list(batches(clips, range(n), batch_size, workers))
     return torch.cat([lms for lms, _ in made]), torch.cat([species for _, species in made])

@@ -1,4 +1,6 @@
-"""The loop of pretraining: an endless stream of invented clips, a budget of clips or minutes, a state to go on from."""
+"""The loop of pretraining: an endless stream of invented clips, a budget of clips or minutes, a
+state to go on from.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,9 @@ class Pretraining:
 
 @dataclass(frozen=True)
 class Budget:
-    """When pretraining ends: after so many clips, so many seconds, or whichever comes first. Learning rates follow it."""
+    """When pretraining ends: after so many clips, so many seconds, or whichever comes first.
+    Learning rates follow it.
+    """
 
     clips: int | None = 300_000
     seconds: float | None = None
@@ -65,22 +69,35 @@ class Budget:
 
 
 class Pretrainer:
-    """A network that learns from the stream until the budget is used; ``run`` gives the learning curve.
+    """A network that learns from the stream until the budget is used; ``run`` gives the learning
+    curve.
 
-    The curve has a row for every tenth of the budget and one before the first clip. ``name`` is for the progress bar and the
-    state. Raises BirdnbError when the loss is not finite or the state is damaged.
+    The curve has a row for every tenth of the budget and one before the first clip. ``name`` is for
+    the progress bar and the state. Raises BirdnbError when the loss is not finite or the state is
+    damaged.
     """
 
-    def __init__(self, what: Pretraining, budget: Budget, name: str, *, workers: int, held_out: int) -> None:
-        self.what, self.budget, self.name, self.workers, self.held_out = what, budget, name, workers, held_out
+    def __init__(
+        self, what: Pretraining, budget: Budget, name: str, *, workers: int, held_out: int
+    ) -> None:
+        self.what, self.budget, self.name, self.workers, self.held_out = (
+            what,
+            budget,
+            name,
+            workers,
+            held_out,
+        )
         self.train, self.device = what.run.train, make_accelerator().device
         torch.manual_seed(what.seed)  # for new weights
         m = what.run.model
-        self.model = build_model(m.name, what.species, what.n_frames, m.pretrained, size=m.size, drop_path=m.drop_path).to(
-            self.device
-        )
+        self.model = build_model(
+            m.name, what.species, what.n_frames, m.pretrained, size=m.size, drop_path=m.drop_path
+        ).to(self.device)
         self.optimizer = torch.optim.AdamW(
-            parameter_groups(self.model, self.train.lr_backbone, self.train.lr_head, self.train.weight_decay), fused=True
+            parameter_groups(
+                self.model, self.train.lr_backbone, self.train.lr_head, self.train.weight_decay
+            ),
+            fused=True,
         )
         self.loss = build_loss(self.train, torch.ones(what.species)).to(self.device)
         self.augment = Augment(what.run.augment, None, what.species, m.normalisation)
@@ -88,7 +105,11 @@ class Pretrainer:
         self.clips, self.earlier = 0, 0.0  # [s] spent by killed calls
         self.rows: list[dict[str, Any]] = []
         self.totals = np.zeros(3)  # loss, right, clips since the last row
-        self.validation_seconds, self.saved, self.began = 0.0, time.perf_counter(), time.perf_counter()
+        self.validation_seconds, self.saved, self.began = (
+            0.0,
+            time.perf_counter(),
+            time.perf_counter(),
+        )
 
     @property
     def seconds(self) -> float:
@@ -105,16 +126,22 @@ class Pretrainer:
         self.state.unlink(missing_ok=True)
 
     def run(self, progress: bool = True) -> list[dict[str, Any]]:
-        """Learn, from the saved state on if there is one. A first Ctrl-C saves the state, then KeyboardInterrupt is raised."""
+        """Learn, from the saved state on if there is one. A first Ctrl-C saves the state, then
+        KeyboardInterrupt is raised.
+        """
         self._resume()
-        clips = InventedClips(self.what.audio, self.what.species, self.what.seed, seconds=self.what.clip_seconds)
+        clips = InventedClips(
+            self.what.audio, self.what.species, self.what.seed, seconds=self.what.clip_seconds
+        )
         held_out = dataclasses.replace(clips, side="validation")
         self.validation = hold(held_out, self.held_out, self.train.batch_size, self.workers)
         self.row = int(self.share * ROWS)
         if not self.rows:
             self._add_row()
         numbers = range(self.clips, self.budget.clips or ENDLESS)
-        shown = {"initial": 100 * self.share, "desc": self.name, "bar_format": BAR} | ({} if progress else {"disable": True})
+        shown = {"initial": 100 * self.share, "desc": self.name, "bar_format": BAR} | (
+            {} if progress else {"disable": True}
+        )
         with tqdm(total=100, **shown) as bar, _Interrupt() as interrupt:
             for lms, species in batches(clips, numbers, self.train.batch_size, self.workers):
                 self._step(lms, species)
@@ -134,7 +161,9 @@ class Pretrainer:
         generator = torch.Generator().manual_seed(_seed(self.what.seed, self.clips))
         torch.manual_seed(_seed(self.what.seed, self.clips, 1))  # for dropout
         self.model.train()
-        x, target = self.augment(lms.to(self.device), species.to(self.device), generator)  # (B, 128, T), (B, C)
+        x, target = self.augment(
+            lms.to(self.device), species.to(self.device), generator
+        )  # (B, 128, T), (B, C)
         with autocast(self.device, self.train.precision):
             logits = self.model(x).float()  # (B, C)
         loss = self.loss(logits, target)
@@ -145,11 +174,16 @@ class Pretrainer:
         right = (logits.argmax(dim=1) == target.argmax(dim=1)).sum()
         self.totals += [loss.item() * len(lms), right.item(), len(lms)]
         if not math.isfinite(self.totals[0]):
-            raise BirdnbError(f"the loss is not finite after {self.clips} clips: lower --lr (now {self.train.lr_backbone:g})")
+            raise BirdnbError(
+                f"the loss is not finite after {self.clips} clips: lower --lr (now "
+                f"{self.train.lr_backbone:g})"
+            )
         self.clips += len(lms)
 
     def _factor(self) -> float:
-        """Share of the full learning rate: a linear warm-up, and a cosine to 0 at the end of the budget."""
+        """Share of the full learning rate: a linear warm-up, and a cosine to 0 at the end of the
+        budget.
+        """
         rise = min(1.0, (self.clips // self.train.batch_size + 1) / WARM_UP)
         return rise * 0.5 * (1 + math.cos(math.pi * self.share))
 
@@ -176,7 +210,9 @@ class Pretrainer:
         """Cross-entropy and accuracy on the held-out clips."""
         self.model.eval()
         loss, right = 0.0, 0
-        for lms, species in zip(*(part.split(2 * self.train.batch_size) for part in self.validation), strict=True):
+        for lms, species in zip(
+            *(part.split(2 * self.train.batch_size) for part in self.validation), strict=True
+        ):
             x = normalise(lms.to(self.device).float(), self.what.run.model.normalisation)
             with autocast(self.device, self.train.precision):
                 logits = self.model(x).float().cpu()  # (B, C)
@@ -195,8 +231,10 @@ class Pretrainer:
 
     def _save(self) -> None:
         save_state(self.state, {
-            "key": self.what.key, "labels": [], "clips": self.clips, "seconds": self.seconds, "rows": self.rows,
-            "totals": self.totals.tolist(), "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
+            "key": self.what.key, "labels": [], "clips": self.clips, "seconds": self.seconds,
+            "rows": self.rows,
+            "totals": self.totals.tolist(), "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
         })  # fmt: skip
         self.saved = time.perf_counter()
 
@@ -208,11 +246,15 @@ class Pretrainer:
         self.totals = np.array(state["totals"])
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        tqdm.write(f"{self.name}: goes on after {self.clips:,} clips and {self.earlier / 60:.0f} minutes")
+        tqdm.write(
+            f"{self.name}: goes on after {self.clips:,} clips and {self.earlier / 60:.0f} minutes"
+        )
 
 
 class _Interrupt:
-    """Within it the first Ctrl-C is only noted, so that a batch is finished; the second one interrupts."""
+    """Within it the first Ctrl-C is only noted, so that a batch is finished; the second one
+    interrupts.
+    """
 
     noted = False
 

@@ -1,4 +1,5 @@
-"""How near invented song comes to recorded song: quantiles of what can be measured on a spectrogram of either.
+"""How near invented song comes to recorded song: quantiles of what can be measured on a spectrogram
+of either.
 
 ``python -m birdnb.pretraining.song_statistics CORPUS`` prints the table.
 """
@@ -41,7 +42,9 @@ MEASURES = {
 
 
 def song_statistics(waveform: np.ndarray, audio: AudioSettings = FINE) -> dict[str, float]:
-    """MEASURES of the most active clip of a waveform (samples,), high-passed; NaN where no song stands out."""
+    """MEASURES of the most active clip of a waveform (samples,), high-passed; NaN where no song
+    stands out.
+    """
     lms = log_mel(waveform, audio)  # (M, T)
     floor = np.quantile(lms, 0.25, axis=1, keepdims=True)
     noise = 10 ** ((floor + 1.5) / 10)  # the quarter quantile of noise lies below its mean
@@ -79,41 +82,62 @@ def corpus_statistics(spec: str | Path, limit: int = 200, jobs: int = -1) -> pd.
     return _table((delayed(_of_file)(path) for path in paths), len(paths), corpus.name, jobs)
 
 
-def synthesis_statistics(limit: int = 200, namespace: str = "pretraining", jobs: int = -1) -> pd.DataFrame:
+def synthesis_statistics(
+    limit: int = 200, namespace: str = "pretraining", jobs: int = -1
+) -> pd.DataFrame:
     """MEASURES of ``limit`` synthesised clips, each of another species."""
-    return _table((delayed(_of_species)(namespace, index) for index in range(limit)), limit, "synthesised", jobs)
+    return _table(
+        (delayed(_of_species)(namespace, index) for index in range(limit)),
+        limit,
+        "synthesised",
+        jobs,
+    )
 
 
 def compare(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Quantiles of every measure, the tables one under the other."""
-    rows = {(measure, name): table[measure].quantile(list(QUANTILES)) for measure in MEASURES for name, table in tables.items()}
+    rows = {
+        (measure, name): table[measure].quantile(list(QUANTILES))
+        for measure in MEASURES
+        for name, table in tables.items()
+    }
     return pd.DataFrame(rows).T.rename(columns=lambda q: f"{q:.0%}").round(1)
 
 
 def _of_species(namespace: str, index: int) -> dict[str, float]:
     rng = np.random.default_rng([index, 1])
-    others = [species_for(namespace, int(i)) for i in rng.integers(10**6, size=rng.choice([0, 0, 1, 2]))]
-    clip = invent_clip(species_for(namespace, index), rng, FINE.clip_seconds, FINE.sample_rate, others).waveform
+    others = [
+        species_for(namespace, int(i)) for i in rng.integers(10**6, size=rng.choice([0, 0, 1, 2]))
+    ]
+    clip = invent_clip(
+        species_for(namespace, index), rng, FINE.clip_seconds, FINE.sample_rate, others
+    ).waveform
     return song_statistics(high_pass(clip, FINE.sample_rate, FINE.high_pass_hz))
 
 
 def _of_file(path: Path) -> dict[str, Any]:
     try:
-        return song_statistics(read_audio(path, FINE.sample_rate, FINE.high_pass_hz, seconds=LONGEST))
+        return song_statistics(
+            read_audio(path, FINE.sample_rate, FINE.high_pass_hz, seconds=LONGEST)
+        )
     except AudioError as error:
         return {"refused": f"{path.name}: {error}"}
 
 
 def _table(tasks: Iterable[Callable], total: int, name: str, jobs: int) -> pd.DataFrame:
     done = Parallel(n_jobs=jobs, return_as="generator", prefer="threads")(tasks)
-    table = pd.DataFrame(list(tqdm(done, total=total, desc=name, unit="clip")), columns=[*MEASURES, "refused"])
+    table = pd.DataFrame(
+        list(tqdm(done, total=total, desc=name, unit="clip")), columns=[*MEASURES, "refused"]
+    )
     for reason in table["refused"].dropna():
         print(f"left out: {reason}", file=sys.stderr)
     return table[list(MEASURES)].astype(float)
 
 
 def _most_active(power: np.ndarray, n_frames: int) -> int:
-    """First frame of the clip with most song, by the cube root of its power, so that one loud note does not decide."""
+    """First frame of the clip with most song, by the cube root of its power, so that one loud note
+    does not decide.
+    """
     total = np.concatenate([[0.0], np.cumsum(np.cbrt(power.sum(axis=0)))])
     return int(np.argmax(total[n_frames:] - total[:-n_frames])) if len(total) > n_frames else 0
 
@@ -141,7 +165,12 @@ def main(argv: list[str] | None = None) -> int:
         description="Compare a corpus with synthesised song: quantiles of measures.",
     )
     parser.add_argument("corpus", help="demo, or a folder with recordings")
-    parser.add_argument("--clips", type=int, default=200, help="recordings and synthesised clips looked at (default 200)")
+    parser.add_argument(
+        "--clips",
+        type=int,
+        default=200,
+        help="recordings and synthesised clips looked at (default 200)",
+    )
     options = parser.parse_args(argv)
     try:
         recorded = corpus_statistics(options.corpus, options.clips)
@@ -152,6 +181,8 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted: nothing was written", file=sys.stderr)
         return 130
-    table.index = pd.MultiIndex.from_tuples([(MEASURES[measure], name) for measure, name in table.index])
+    table.index = pd.MultiIndex.from_tuples(
+        [(MEASURES[measure], name) for measure, name in table.index]
+    )
     print(table.to_string())
     return 0

@@ -1,4 +1,6 @@
-"""Everything a report says, as numbers: what metrics.json of the report folder holds, from finished runs and the split."""
+"""Everything a report says, as numbers: what metrics.json of the report folder holds, from finished
+runs and the split.
+"""
 
 from __future__ import annotations
 
@@ -50,13 +52,17 @@ class ReportInput:
     synthetic: bool
     layout: str  # kind of folder the corpus was read from
     labels: list[str]
-    tables: list[pd.DataFrame]  # recording_id, species, session, recordist, license, url, side; a row a recording
+    tables: list[
+        pd.DataFrame
+    ]  # recording_id, species, session, recordist, license, url, side; a row a recording
     quarantine: pd.DataFrame  # recording_id, path, species, reason
     dropped: pd.DataFrame  # the same of usable recordings whose species cannot be split
     species_left_out: pd.DataFrame  # species, recordings, groups, decision, reason
     runs: dict[str, list[RunResult]]
     caveat: str = ""  # what is not known about recording sessions
-    changed: dict[str, Any] = field(default_factory=dict)  # settings given in place of the profile's
+    changed: dict[str, Any] = field(
+        default_factory=dict
+    )  # settings given in place of the profile's
 
     @property
     def folds(self) -> int:
@@ -70,21 +76,31 @@ class ReportInput:
 
 
 def collect(datasets: Sequence[StudyData], runs: Mapping[str, list[RunResult]]) -> ReportInput:
-    """Bring the study's data (one, or one a fold) and its finished runs together; runs come in the order of the study.
+    """Bring the study's data (one, or one a fold) and its finished runs together; runs come in the
+    order of the study.
 
-    Raises BirdnbError when a run lacks a fold, knows other species or was trained on another split, or the ensemble was made
-    from runs since trained anew.
+    Raises BirdnbError when a run lacks a fold, knows other species or was trained on another split,
+    or the ensemble was made from runs since trained anew.
     """
     first, splits = datasets[0], [data.fingerprint() for data in datasets]
     for name, results in runs.items():
         if len(results) != len(datasets):
-            raise BirdnbError(f"{name} has {len(results)} of {len(datasets)} folds: finish its training first")
-        if any(result.labels != first.labels for result in results):
-            raise BirdnbError(f"{name} was trained on other species than the corpus has now: train it again")
-        if any(result.config.get("split", split) != split for result, split in zip(results, splits, strict=True)):
             raise BirdnbError(
-                f"{name} was trained on another split or other recordings than the study has now (it has seed "
-                f"{results[0].config.get('seed')}, the study {first.seed}): run its notebook again, or ask for what it has"
+                f"{name} has {len(results)} of {len(datasets)} folds: finish its training first"
+            )
+        if any(result.labels != first.labels for result in results):
+            raise BirdnbError(
+                f"{name} was trained on other species than the corpus has now: train it again"
+            )
+        if any(
+            result.config.get("split", split) != split
+            for result, split in zip(results, splits, strict=True)
+        ):
+            raise BirdnbError(
+                f"{name} was trained on another split or other recordings than the study has now "
+                f"(it has seed "
+                f"{results[0].config.get('seed')}, the study {first.seed}): run its notebook "
+                f"again, or ask for what it has"
             )
     _check_ensemble(runs)
     report = first.species_report
@@ -107,15 +123,23 @@ def collect(datasets: Sequence[StudyData], runs: Mapping[str, list[RunResult]]) 
 
 
 def _dropped(data: StudyData) -> pd.DataFrame:
-    reasons = data.species_report.loc[data.species_report["decision"] == "drop"].set_index("species")["reason"]
+    reasons = data.species_report.loc[data.species_report["decision"] == "drop"].set_index(
+        "species"
+    )["reason"]
     manifest = data.corpus.manifest
-    those = manifest["species"].isin(reasons.index) & manifest["recording_id"].isin(set(data.cache.index["recording_id"]))
+    those = manifest["species"].isin(reasons.index) & manifest["recording_id"].isin(
+        set(data.cache.index["recording_id"])
+    )
     rows = manifest.loc[those, ["recording_id", "path", "species"]]
-    return rows.assign(reason="species too rare to split: " + rows["species"].map(reasons).astype(str))
+    return rows.assign(
+        reason="species too rare to split: " + rows["species"].map(reasons).astype(str)
+    )
 
 
 def study_metrics(report: ReportInput) -> dict[str, Any]:
-    """The report's metrics.json: corpus, profile, seed, synthetic, folds, split, quarantine, chance, runs, steps, gates."""
+    """The report's metrics.json: corpus, profile, seed, synthetic, folds, split, quarantine,
+    chance, runs, steps, gates.
+    """
     runs = {name: _run_summary(report, name) for name in report.runs}
     return {
         "corpus": report.corpus,
@@ -124,8 +148,14 @@ def study_metrics(report: ReportInput) -> dict[str, Any]:
         "synthetic": report.synthetic,
         "folds": report.folds,
         "split": _split_counts(report),
-        "quarantine": {str(k): int(v) for k, v in report.quarantine["reason"].value_counts().sort_index().items()},
-        "chance": {"uniform": 1 / len(report.labels), "commonest_species": _always_the_commonest(report)},
+        "quarantine": {
+            str(k): int(v)
+            for k, v in report.quarantine["reason"].value_counts().sort_index().items()
+        },
+        "chance": {
+            "uniform": 1 / len(report.labels),
+            "commonest_species": _always_the_commonest(report),
+        },
         "final_run": final_run(runs),
         "runs": runs,
         "steps": _steps(report, runs),
@@ -139,7 +169,9 @@ def pooled_test(report: ReportInput, run: str) -> Predictions:
     return concatenate(parts) if len(parts) > 1 else parts[0]
 
 
-def progression_rows(metrics: Mapping[str, Any], reported_runs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+def progression_rows(
+    metrics: Mapping[str, Any], reported_runs: Sequence[Mapping[str, Any]]
+) -> pd.DataFrame:
     """What ``plots_results.progression`` draws: name, accuracy, low, high, reported."""
     rows = []
     for name, run in metrics["runs"].items():
@@ -151,26 +183,37 @@ def progression_rows(metrics: Mapping[str, Any], reported_runs: Sequence[Mapping
 
 def step_rows(metrics: Mapping[str, Any]) -> pd.DataFrame:
     """What ``plots_results.paired_differences`` draws: name, difference, low, high, p."""
-    rows = [(step["what"], step["difference"], *step["ci95"], step["p"]) for step in metrics["steps"]]
+    rows = [
+        (step["what"], step["difference"], *step["ci95"], step["p"]) for step in metrics["steps"]
+    ]
     return pd.DataFrame(rows, columns=["name", "difference", "low", "high", "p"])
 
 
 def rare_and_common(report: ReportInput, metrics: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Mean F1 of the final model over the rarer and the commoner half of the species, by training recordings."""
+    """Mean F1 of the final model over the rarer and the commoner half of the species, by training
+    recordings.
+    """
     if metrics["final_run"] is None:
         return None
     per_class = metrics["runs"][metrics["final_run"]]["test"]["per_class"]
-    train = pd.concat([table[table["side"] == "train"] for table in report.tables])["species"].value_counts()
+    train = pd.concat([table[table["side"] == "train"] for table in report.tables])[
+        "species"
+    ].value_counts()
     order = sorted(per_class, key=lambda species: (train.get(species, 0), species))
     halves = {"rare": order[: len(order) // 2], "common": order[len(order) // 2 :]}
     if not halves["rare"] or train.get(halves["rare"][-1], 0) == train.get(halves["common"][0], 0):
-        return None  # as many recordings on both sides of the border: chance, not number, would part the halves
-    found: dict[str, Any] = {half: float(np.mean([per_class[s]["f1"] for s in those])) for half, those in halves.items()}
+        # as many recordings on both sides of the border: chance, not number, would part the halves
+        return None
+    found: dict[str, Any] = {
+        half: float(np.mean([per_class[s]["f1"] for s in those])) for half, those in halves.items()
+    }
     return found | {"border": round(float(train.get(halves["common"][0], 0)) / len(report.tables))}
 
 
 def _always_the_commonest(report: ReportInput) -> float:
-    """Share of the test recordings that are of the species with most training recordings (of each fold its own)."""
+    """Share of the test recordings that are of the species with most training recordings (of each
+    fold its own).
+    """
     right = total = 0
     for table in report.tables:
         species = table.groupby("side")["species"]
@@ -186,7 +229,11 @@ def _changed(usual: Mapping[str, Any], runs: Mapping[str, list[RunResult]]) -> d
     for name, results in runs.items():
         mine = results[0].config.get("settings", {})
         for part, values in (asdict(usual[name]) if name in usual else {}).items():
-            changed |= {key: mine[part][key] for key, value in values.items() if mine.get(part, {}).get(key, value) != value}
+            changed |= {
+                key: mine[part][key]
+                for key, value in values.items()
+                if mine.get(part, {}).get(key, value) != value
+            }
     return changed
 
 
@@ -194,7 +241,10 @@ def _check_ensemble(runs: Mapping[str, list[RunResult]]) -> None:
     for k, ensemble in enumerate(runs.get(ENSEMBLE, [])):
         for member, key in ensemble.config["members"].items():
             if member not in runs or runs[member][k].config.get("key") != key:
-                raise BirdnbError(f"the ensemble was made from another {member} than there is now: run notebook 06 again")
+                raise BirdnbError(
+                    f"the ensemble was made from another {member} than there is now: run notebook "
+                    f"06 again"
+                )
 
 
 def _run_summary(report: ReportInput, name: str) -> dict[str, Any]:
@@ -204,8 +254,12 @@ def _run_summary(report: ReportInput, name: str) -> dict[str, Any]:
     if "weights" in summary:
         summary |= _gains(report, name)
     if all(len(history) for history in histories):
-        reached = [history.loc[history["val_accuracy"] >= CONVERGED, "epoch"] for history in histories]
-        summary["epochs_to_40"] = max(int(r.iloc[0]) for r in reached) if all(len(r) for r in reached) else None
+        reached = [
+            history.loc[history["val_accuracy"] >= CONVERGED, "epoch"] for history in histories
+        ]
+        summary["epochs_to_40"] = (
+            max(int(r.iloc[0]) for r in reached) if all(len(r) for r in reached) else None
+        )
     return summary
 
 
@@ -213,27 +267,51 @@ def _over_folds(report: ReportInput, name: str) -> dict[str, Any]:
     results = report.runs[name]
     pooled = pooled_test(report, name)
     test = summarise(pooled, report.labels, report.sessions(pooled), report.seed)
-    test["folds"] = {key: [r.metrics["test"][key] for r in results] for key in ("accuracy", "f1_macro", "map_macro")}
+    test["folds"] = {
+        key: [r.metrics["test"][key] for r in results]
+        for key in ("accuracy", "f1_macro", "map_macro")
+    }
     summary: dict[str, Any] = {"test": test}
     for side in ("val", "train"):
         sides = [result.metrics.get(side, {}) for result in results]
-        keys = [k for k, v in sides[0].items() if isinstance(v, float) and all(isinstance(s.get(k), float) for s in sides)]
+        keys = [
+            k
+            for k, v in sides[0].items()
+            if isinstance(v, float) and all(isinstance(s.get(k), float) for s in sides)
+        ]
         summary[side] = {key: float(np.mean([s[key] for s in sides])) for key in keys}
-    for key, how in (("epochs", np.mean), ("best_epoch", np.mean), ("seconds", np.sum), ("temperature", np.mean)):
+    for key, how in (
+        ("epochs", np.mean),
+        ("best_epoch", np.mean),
+        ("seconds", np.sum),
+        ("temperature", np.mean),
+    ):
         values = [result.metrics[key] for result in results if result.metrics.get(key) is not None]
         if len(values) == len(results):
             summary[key] = float(how(values))
     summary |= {key: results[0].metrics.get(key) for key in ("parameters", "pretrained")}
     if "weights" in results[0].metrics:
         members = results[0].metrics["weights"]
-        summary["weights_of_folds"] = {m: [float(r.metrics["weights"][m]) for r in results] for m in members}
-        summary["weights"] = {m: float(np.mean(each)) for m, each in summary["weights_of_folds"].items()}
+        summary["weights_of_folds"] = {
+            m: [float(r.metrics["weights"][m]) for r in results] for m in members
+        }
+        summary["weights"] = {
+            m: float(np.mean(each)) for m, each in summary["weights_of_folds"].items()
+        }
         equal = _equal(report, name)
-        summary["equal"] = {"test": summarise(equal, report.labels, report.sessions(equal), report.seed)}
-        before = concatenate([apply_temperature(r.test, 1 / r.metrics["temperature"]) for r in results])
+        summary["equal"] = {
+            "test": summarise(equal, report.labels, report.sessions(equal), report.seed)
+        }
+        before = concatenate(
+            [apply_temperature(r.test, 1 / r.metrics["temperature"]) for r in results]
+        )
         unscaled = summarise(before, report.labels, None, bootstrap=0)
         parts = {"before": unscaled, "after": test}
-        summary["calibration"] = {"test": {f"{k}_{when}": part[k] for k in ("ece", "log_loss") for when, part in parts.items()}}
+        summary["calibration"] = {
+            "test": {
+                f"{k}_{when}": part[k] for k in ("ece", "log_loss") for when, part in parts.items()
+            }
+        }
     return summary
 
 
@@ -241,20 +319,29 @@ def _equal(report: ReportInput, name: str) -> Predictions:
     # the plain average of an ensemble's members, of all folds
     parts = []
     for fold, ensemble in enumerate(report.runs[name]):
-        members = [report.runs[member][fold].test.align(ensemble.test.recording_ids) for member in ensemble.config["members"]]
+        members = [
+            report.runs[member][fold].test.align(ensemble.test.recording_ids)
+            for member in ensemble.config["members"]
+        ]
         parts.append(combine(members, np.ones(len(members))))
     return concatenate(parts)
 
 
 def _gains(report: ReportInput, name: str) -> dict[str, Any]:
     # an ensemble against the single model, member or not, that was best on validation, fold by fold
-    singles = {run: results for run, results in report.runs.items() if "weights" not in results[0].metrics}
-    best = [best_single({run: those[fold].val for run, those in singles.items()}) for fold in range(len(report.runs[name]))]
+    singles = {
+        run: results for run, results in report.runs.items() if "weights" not in results[0].metrics
+    }
+    best = [
+        best_single({run: those[fold].val for run, those in singles.items()})
+        for fold in range(len(report.runs[name]))
+    ]
     single = concatenate([singles[run][fold].test for fold, run in enumerate(best)])
     over = best[0] if len(set(best)) == 1 else "best single model of each fold"
     parts = {"gain": pooled_test(report, name), "gain_equal": _equal(report, name)}
     return {
-        key: {"over": over} | paired_bootstrap(part, single, report.sessions(part), report.seed) for key, part in parts.items()
+        key: {"over": over} | paired_bootstrap(part, single, report.sessions(part), report.seed)
+        for key, part in parts.items()
     }
 
 
@@ -264,32 +351,65 @@ def _steps(report: ReportInput, runs: Mapping[str, Any]) -> list[dict[str, Any]]
         if run not in runs or (without and without not in runs):
             continue
         if not without:
-            rows.append({"what": what, "run": run, "without": runs[run]["gain"]["over"], **runs[run]["gain"]})
+            rows.append(
+                {
+                    "what": what,
+                    "run": run,
+                    "without": runs[run]["gain"]["over"],
+                    **runs[run]["gain"],
+                }
+            )
             continue
         if run in (FULL, EFFICIENTNET):
-            what += _also_differ(*(report.runs[name][0].config.get("settings", {}).get("train", {}) for name in (run, without)))
+            what += _also_differ(
+                *(
+                    report.runs[name][0].config.get("settings", {}).get("train", {})
+                    for name in (run, without)
+                )
+            )
         pooled = pooled_test(report, run)
-        difference = paired_bootstrap(pooled, pooled_test(report, without), report.sessions(pooled), report.seed)
+        difference = paired_bootstrap(
+            pooled, pooled_test(report, without), report.sessions(pooled), report.seed
+        )
         rows.append({"what": what, "run": run, "without": without, **difference})
     return rows
 
 
 def _also_differ(train: Mapping[str, Any], without: Mapping[str, Any]) -> str:
-    # " (11 epochs at most instead of 5)", for people who would think that nothing differs but what the step is called after
-    words = {"epochs": "{} epochs at most instead of {}", "segments": "clips of a recording {} instead of {}"}
+    # " (11 epochs at most instead of 5)", for people who would think that nothing differs but what
+    # the step is called after
+    words = {
+        "epochs": "{} epochs at most instead of {}",
+        "segments": "clips of a recording {} instead of {}",
+    }
     both = {key: (train.get(key), without.get(key)) for key in words}
-    differ = [words[key].format(*pair) for key, pair in both.items() if None not in pair and pair[0] != pair[1]]
+    differ = [
+        words[key].format(*pair)
+        for key, pair in both.items()
+        if None not in pair and pair[0] != pair[1]
+    ]
     return f" ({', '.join(differ)})" if differ else ""
 
 
 def _split_counts(report: ReportInput) -> dict[str, Any]:
-    # recordings, sessions, recordists and species of each side (mean over the folds), and what lies on two sides
+    # recordings, sessions, recordists and species of each side (mean over the folds), and what lies
+    # on two sides
     counts: dict[str, Any] = {}
     for side in SIDES:
         parts = [table[table["side"] == side] for table in report.tables]
-        known = {"recordings": "recording_id", "sessions": "session", "recordists": "recordist", "species": "species"}
-        means = {name: np.mean([_distinct(part[column]) for part in parts]) for name, column in known.items()}
-        counts[side] = {name: int(v) if v == int(v) else round(float(v), 1) for name, v in means.items()}
+        known = {
+            "recordings": "recording_id",
+            "sessions": "session",
+            "recordists": "recordist",
+            "species": "species",
+        }
+        means = {
+            name: np.mean([_distinct(part[column]) for part in parts])
+            for name, column in known.items()
+        }
+        counts[side] = {
+            name: int(v) if v == int(v) else round(float(v), 1) for name, v in means.items()
+        }
     for name, column in (("recordings", "recording_id"), ("sessions", "session")):
         counts[f"{name}_on_two_sides"] = int(
             sum((table.groupby(column)["side"].nunique() > 1).sum() for table in report.tables)

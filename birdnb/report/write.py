@@ -1,6 +1,8 @@
-"""The report from finished runs: PHASE3_RESULTS.md and .html, metrics.json, confusion, per-species and attribution tables.
+"""The report from finished runs: PHASE3_RESULTS.md and .html, metrics.json, confusion, per-species
+and attribution tables.
 
-One Markdown template says everything; the HTML page is that Markdown with the figures inside, so that it stands alone.
+One Markdown template says everything; the HTML page is that Markdown with the figures inside, so
+that it stands alone.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ from birdnb.report.collect import ReportInput, pooled_test, rare_and_common, stu
 
 HERE = Path(__file__).parent
 NAME = "PHASE3_RESULTS"
-CAPTIONS = {  # figures with a place of their own; any other comes before the settings under its own name
+# figures with a place of their own; any other comes before the settings under its own name
+CAPTIONS = {
     "progression": "From chance to the ensemble: test accuracy with 95 % intervals; hollow marks are reported, not measured.",
     "learning_curves": "How the networks learned: validation solid, training dashed, that on altered clips where augmented.",
     "paired_differences": "What each step adds, in points of accuracy, with 95 % intervals.",
@@ -43,22 +46,29 @@ CAPTIONS = {  # figures with a place of their own; any other comes before the se
     "class_counts": "Recordings of each species, by side.",
 }
 LISTENS = (
-    "What AST listens to in a recording that it gets {}: without an orange part the probability falls, without a purple one it "
+    "What AST listens to in a recording that it gets {}: without an orange part the probability "
+    "falls, without a purple one it "
     "rises. Each picture has its own scale."
 )
 SHORT = {
-    "gate_2": "Gate 2", "gate_3": "Gate 3", "train_validation_gap": "train-validation gap", "ensemble_gain": "ensemble gain",
+    "gate_2": "Gate 2", "gate_3": "Gate 3", "train_validation_gap": "train-validation gap",
+    "ensemble_gain": "ensemble gain",
     "success_level": "level of success",
 }  # fmt: skip
 
 
-def write_report(report: ReportInput, figures: Mapping[str, Path], folder: Path | None = None) -> Path:
-    """Write the report into ``folder`` (``reports/<corpus>-<profile>`` unless given) and return the folder.
+def write_report(
+    report: ReportInput, figures: Mapping[str, Path], folder: Path | None = None
+) -> Path:
+    """Write the report into ``folder`` (``reports/<corpus>-<profile>`` unless given) and return the
+    folder.
 
-    ``figures`` maps names (``CAPTIONS`` has those with a place of their own) to PNG files; files elsewhere are copied to
-    ``figures/``. Raises BirdnbError when a figure is missing.
+    ``figures`` maps names (``CAPTIONS`` has those with a place of their own) to PNG files; files
+    elsewhere are copied to ``figures/``. Raises BirdnbError when a figure is missing.
     """
-    folder = Path(folder or reports_dir() / f"{safe_name(report.corpus)}-{safe_name(report.profile)}")
+    folder = Path(
+        folder or reports_dir() / f"{safe_name(report.corpus)}-{safe_name(report.profile)}"
+    )
     metrics = study_metrics(report)
     placed = {name: _place(Path(path), folder) for name, path in figures.items()}
     text = render(report, metrics, placed)
@@ -73,7 +83,11 @@ def render(report: ReportInput, metrics: dict[str, Any], figures: Mapping[str, s
     """The report as Markdown; ``figures`` maps names to paths relative to the page."""
     loader = jinja2.FileSystemLoader(HERE)
     environment = jinja2.Environment(
-        loader=loader, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
+        loader=loader,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,
     )
     environment.filters |= {"plain": tables.plain, "percent": tables.percent}
 
@@ -87,16 +101,37 @@ def render(report: ReportInput, metrics: dict[str, Any], figures: Mapping[str, s
         return f"{tables.plain(caption)}\n\n![{tables.plain(caption)}]({figures[name]})\n\n"
 
     words = {name: getattr(tables, name) for name in ("title", "score", "points", "verdict")}
-    words |= {"in_unit": in_unit, "figure": figure, "interval": lambda ci: f"{100 * ci[0]:.1f}–{100 * ci[1]:.1f} %"}
-    facts = {"labels": report.labels, "layout": report.layout, "split": metrics["split"], "reported": reported()}
-    facts |= {"short": SHORT, "full": FULL, "ensemble": ENSEMBLE, "others": [name for name in figures if name not in CAPTIONS]}
-    parts = _comparison(report, metrics) | _species(report, metrics) | _corpus(report) | _settings(report)
+    words |= {
+        "in_unit": in_unit,
+        "figure": figure,
+        "interval": lambda ci: f"{100 * ci[0]:.1f}–{100 * ci[1]:.1f} %",
+    }
+    facts = {
+        "labels": report.labels,
+        "layout": report.layout,
+        "split": metrics["split"],
+        "reported": reported(),
+    }
+    facts |= {
+        "short": SHORT,
+        "full": FULL,
+        "ensemble": ENSEMBLE,
+        "others": [name for name in figures if name not in CAPTIONS],
+    }
+    parts = (
+        _comparison(report, metrics)
+        | _species(report, metrics)
+        | _corpus(report)
+        | _settings(report)
+    )
     text = environment.get_template("report.md.j2").render(m=metrics, **words, **facts, **parts)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
 def page(text: str, folder: Path, synthetic: bool = False) -> str:
-    """The Markdown as an HTML page that stands alone: style and figures (read from ``folder``) inside, wide tables scroll."""
+    """The Markdown as an HTML page that stands alone: style and figures (read from ``folder``)
+    inside, wide tables scroll.
+    """
     body = str(mistune.create_markdown(escape=True, plugins=["table"])(text))
     links: list[str] = []
 
@@ -111,15 +146,19 @@ def page(text: str, folder: Path, synthetic: bool = False) -> str:
     body = re.sub(r"<h2>(.*?)</h2>", heading, body)
     body = re.sub(r'<p><img src="([^"]+)"(.*?/>)</p>', picture, body)
     body = re.sub(r"(\d) (%|points\b|epochs\b)", r"\1&nbsp;\2", body)
-    body = body.replace("<table>", '<div class="table"><table>').replace("</table>", "</table></div>")
+    body = body.replace("<table>", '<div class="table"><table>').replace(
+        "</table>", "</table></div>"
+    )
     if synthetic:
         body = body.replace("<p><strong>The songs", '<p class="synthetic"><strong>The songs', 1)
     first, rest = body.split("</h1>", 1)
     name = html.unescape(re.sub(r"<[^>]+>", "", first))
     style = (HERE / "report.css").read_text(encoding="utf-8")
     return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{html.escape(name)}</title>\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>\n{style}</style>\n</head>\n<body>\n'
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta '
+        f'charset="utf-8">\n<title>{html.escape(name)}</title>\n'
+        f'<meta name="viewport" content="width=device-width, '
+        f'initial-scale=1">\n<style>\n{style}</style>\n</head>\n<body>\n'
         f"{first}</h1>\n<nav>{' '.join(links)}</nav>\n{rest}\n</body>\n</html>\n"
     )
 
@@ -130,10 +169,16 @@ def _comparison(report: ReportInput, metrics: dict[str, Any]) -> dict[str, Any]:
     augmentation = None
     if None not in gaps.values():
         without, with_ = (gaps[name] - runs[name]["val"]["accuracy"] for name in (BASELINE, FULL))
-        best = {f"best_{k}": runs[name].get("best_epoch") for k, name in (("without", BASELINE), ("with", FULL))}
+        best = {
+            f"best_{k}": runs[name].get("best_epoch")
+            for k, name in (("without", BASELINE), ("with", FULL))
+        }
         augmentation = {"gap_without": without, "gap_with": with_, **best}
     test, gate = runs[final]["test"] if final else {}, metrics["gates"]["final"]
-    settings = {name: results[0].config.get("settings", {}).get("train", {}) for name, results in report.runs.items()}
+    settings = {
+        name: results[0].config.get("settings", {}).get("train", {})
+        for name, results in report.runs.items()
+    }
     return {
         "final": final is not None,
         "test": test,
@@ -142,13 +187,17 @@ def _comparison(report: ReportInput, metrics: dict[str, Any]) -> dict[str, Any]:
         "certain": bool(gate["certain"]),
         "split_counts": tables.split_table(metrics["split"]),
         "measured": tables.measured_table(metrics) if runs else "",
-        "cost": tables.cost_table(metrics, {name: train["keep"] for name, train in settings.items() if "keep" in train}),
+        "cost": tables.cost_table(
+            metrics, {name: train["keep"] for name, train in settings.items() if "keep" in train}
+        ),
         "steps": tables.steps_table(metrics) if metrics["steps"] else "No two runs to compare yet.",
         "reported_table": tables.reported_table(reported()),
         "gates": tables.gates_table(metrics["gates"]),
         "augmentation": augmentation,
         "caveat": report.caveat,
-        "kin": [tables.title(name) for name, run in runs.items() if run.get("pretrained") == "synthetic"],
+        "kin": [
+            tables.title(name) for name, run in runs.items() if run.get("pretrained") == "synthetic"
+        ],
     }
 
 
@@ -160,7 +209,9 @@ def _species(report: ReportInput, metrics: dict[str, Any]) -> dict[str, Any]:
     ranked = sorted(per_class, key=lambda name: (-per_class[name]["f1"], name))
     few = len(ranked) <= 12
     wrong = top_confusions(pooled_test(report, metrics["final_run"]), report.labels)
-    wrong = wrong.map(tables.plain).rename(columns={"taken_for": "taken for", "of": "of its test recordings"})
+    wrong = wrong.map(tables.plain).rename(
+        columns={"taken_for": "taken for", "of": "of its test recordings"}
+    )
     weights = run.get("weights", {})
     return {
         "best": tables.species_table(per_class, ranked if few else ranked[:5]),
@@ -172,7 +223,8 @@ def _species(report: ReportInput, metrics: dict[str, Any]) -> dict[str, Any]:
         "ensemble_run": run,
         "ensemble_table": tables.ensemble_table(run) if weights else "",
         "weights": ", ".join(
-            f"{tables.plain(tables.title(name))} {tables.score(weight, [min(each), max(each)] if each else None)}"
+            f"{tables.plain(tables.title(name))} "
+            f"{tables.score(weight, [min(each), max(each)] if each else None)}"
             for name, weight in weights.items()
             for each in [run.get("weights_of_folds", {}).get(name)]
         ),
@@ -180,15 +232,31 @@ def _species(report: ReportInput, metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 def _corpus(report: ReportInput) -> dict[str, Any]:
-    reasons = report.quarantine["reason"].value_counts().rename_axis("reason").reset_index(name="recordings")
+    reasons = (
+        report.quarantine["reason"]
+        .value_counts()
+        .rename_axis("reason")
+        .reset_index(name="recordings")
+    )
     shown = reasons.assign(reason=reasons["reason"].map(tables.plain))
     if len(shown) > 15:
-        rest = pd.DataFrame([(f"{len(shown) - 14} other reasons (all in metrics.json)", shown["recordings"][14:].sum())])
+        rest = pd.DataFrame(
+            [
+                (
+                    f"{len(shown) - 14} other reasons (all in metrics.json)",
+                    shown["recordings"][14:].sum(),
+                )
+            ]
+        )
         shown = pd.concat([shown[:14], rest.set_axis(shown.columns, axis=1)])
-    rare = report.species_left_out[["species", "recordings", "groups", "decision", "reason"]].map(tables.plain)
+    rare = report.species_left_out[["species", "recordings", "groups", "decision", "reason"]].map(
+        tables.plain
+    )
     used = report.tables[0]
     licences = license_counts(used)
-    named = licences[["license", "recordings"]].assign(license=licences["license"].map(tables.plain))
+    named = licences[["license", "recordings"]].assign(
+        license=licences["license"].map(tables.plain)
+    )
     return {
         "quarantine": reasons,
         "quarantine_table": tables.pipe_table(shown),
@@ -207,25 +275,42 @@ def _settings(report: ReportInput) -> dict[str, Any]:
     configs = {name: results[0].config for name, results in report.runs.items()}
     trained = next((config for config in configs.values() if "versions" in config), {})
     corpus = report.corpus if report.synthetic else f"path/to/{report.corpus}"
-    profile = report.profile if (PROFILES / f"{report.profile}.yaml").is_file() else f"path/to/{report.profile}.yaml"
+    profile = (
+        report.profile
+        if (PROFILES / f"{report.profile}.yaml").is_file()
+        else f"path/to/{report.profile}.yaml"
+    )
     command = ["./run_all.sh", "--corpus", corpus, "--profile", profile, "--seed", str(report.seed)]
     command += ["--folds", str(report.folds)] if report.folds else []
     if report.changed:
-        command += ["--", *(word for key, value in report.changed.items() for word in ("-p", key, str(value)))]
-    about = {key: trained[key] for key in ("device", "git_commit", "birdnb") if trained.get(key)} | trained.get("versions", {})
+        command += [
+            "--",
+            *(word for key, value in report.changed.items() for word in ("-p", key, str(value))),
+        ]
+    about = {
+        key: trained[key] for key in ("device", "git_commit", "birdnb") if trained.get(key)
+    } | trained.get("versions", {})
     return {
         "command": shlex.join(command),
         "about": {{"git_commit": "commit"}.get(key, key): value for key, value in about.items()},
         "settings": tables.settings_table(configs),
-        "shared": {key: tables.NONE if value == "" else value for key, value in tables.shared_settings(configs).items()},
+        "shared": {
+            key: tables.NONE if value == "" else value
+            for key, value in tables.shared_settings(configs).items()
+        },
     }
 
 
 def _write_tables(report: ReportInput, metrics: dict[str, Any], folder: Path) -> None:
-    frames = {"attribution": attribution(report.tables[0]), "quarantine": pd.concat([report.quarantine, report.dropped])}
+    frames = {
+        "attribution": attribution(report.tables[0]),
+        "quarantine": pd.concat([report.quarantine, report.dropped]),
+    }
     if metrics["final_run"]:
         matrix = confusion(pooled_test(report, metrics["final_run"]), len(report.labels))
-        frames["confusion"] = pd.DataFrame(matrix, report.labels, report.labels).rename_axis("species").reset_index()
+        frames["confusion"] = (
+            pd.DataFrame(matrix, report.labels, report.labels).rename_axis("species").reset_index()
+        )
         per_class = pd.DataFrame(metrics["runs"][metrics["final_run"]]["test"]["per_class"]).T
         frames["per_species"] = per_class.rename_axis("species").reset_index()
     for name, frame in frames.items():
@@ -234,7 +319,9 @@ def _write_tables(report: ReportInput, metrics: dict[str, Any], folder: Path) ->
 
 def _place(path: Path, folder: Path) -> str:
     if not path.is_file():
-        raise BirdnbError(f"the figure {path} is not there: draw and save it before the report is written")
+        raise BirdnbError(
+            f"the figure {path} is not there: draw and save it before the report is written"
+        )
     target = folder / "figures" / f"{safe_name(path.stem)}.png"
     if not target.exists() or not target.samefile(path):
         with atomic_path(target) as temporary:

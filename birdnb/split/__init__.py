@@ -1,1 +1,3 @@
-"""Share recordings out to training, validation and test so that no recording session is on two sides."""
+"""Share recordings out to training, validation and test so that no recording session is on two
+sides.
+"""

@@ -1,4 +1,6 @@
-"""Share groups of recordings out so that each part gets its share of every species: a first deal, then single moves."""
+"""Share groups of recordings out so that each part gets its share of every species: a first deal,
+then single moves.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +11,26 @@ import numpy as np
 
 from birdnb.files import BirdnbError
 
-MANY = 3000  # groups; the folds of scikit-learn take a second for so many, and the time grows with their number
+# groups; the folds of scikit-learn take a second for so many, and the time grows with their number
+MANY = 3000
 TRIES = 150_000  # moves tried at most, some seconds
 BETTER = 1e-9  # less is rounding
 
-Badness = tuple[int, int, int, float]  # empty parts; species not in part 0; species not in another; distance from the shares
+Badness = tuple[
+    int, int, int, float
+]  # empty parts; species not in part 0; species not in another; distance from the shares
 
 
-def share_out(species: np.ndarray, group: np.ndarray, shares: Sequence[float], rng: np.random.Generator) -> np.ndarray:
-    """Give each recording a part so that no group is in two parts and each part has its share of each species.
+def share_out(
+    species: np.ndarray, group: np.ndarray, shares: Sequence[float], rng: np.random.Generator
+) -> np.ndarray:
+    """Give each recording a part so that no group is in two parts and each part has its share of
+    each species.
 
-    Several first deals are made (``_candidates``); the best two are improved by moving one group at a time while that helps.
-    Better means, in this order: every species in part 0; every species in every part; proportions nearest to ``shares``, of a
-    species' recordings and of its groups alike (a test side of 24 recordings by 2 recordists would say little).
+    Several first deals are made (``_candidates``); the best two are improved by moving one group at
+    a time while that helps. Better means, in this order: every species in part 0; every species in
+    every part; proportions nearest to ``shares``, of a species' recordings and of its groups alike
+    (a test side of 24 recordings by 2 recordists would say little).
 
     species, group : np.ndarray [shape=(n,)], labels
     shares : share of each part, adding up to 1
@@ -34,14 +43,19 @@ def share_out(species: np.ndarray, group: np.ndarray, shares: Sequence[float], r
         raise BirdnbError(f"{len(group_names)} groups of recordings cannot be shared out to {len(shares)} parts: "
                           "add recordings of other recordists, dates or places")  # fmt: skip
     contents = _contents(class_of, group_of, len(names))
-    found = [_Parts(part_of, contents, len(names), shares) for part_of in _candidates(class_of, group_of, shares, rng)]
+    found = [
+        _Parts(part_of, contents, len(names), shares)
+        for part_of in _candidates(class_of, group_of, shares, rng)
+    ]
     found.sort(key=lambda parts: parts.badness)
     for parts in found[:2]:
         _improve(parts, rng)
     return np.array(min(found[:2], key=lambda parts: parts.badness).part_of)[group_of]
 
 
-def _contents(class_of: np.ndarray, group_of: np.ndarray, n_species: int) -> list[list[tuple[int, int]]]:
+def _contents(
+    class_of: np.ndarray, group_of: np.ndarray, n_species: int
+) -> list[list[tuple[int, int]]]:
     """For each group, its species (numbers) with the number of recordings."""
     contents: list[list[tuple[int, int]]] = [[] for _ in range(group_of.max() + 1)]
     pairs, counts = np.unique(group_of * n_species + class_of, return_counts=True)
@@ -53,7 +67,9 @@ def _contents(class_of: np.ndarray, group_of: np.ndarray, n_species: int) -> lis
 def _candidates(
     class_of: np.ndarray, group_of: np.ndarray, shares: Sequence[float], rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    """First deals, each an array (groups,) of part numbers: of StratifiedGroupKFold's folds, or of the groups one by one."""
+    """First deals, each an array (groups,) of part numbers: of StratifiedGroupKFold's folds, or of
+    the groups one by one.
+    """
     if group_of.max() >= MANY:
         yield from (_dealt(class_of, group_of, shares, rng) for _ in range(2))
         return
@@ -64,40 +80,55 @@ def _candidates(
         yield from (rng.permutation(dealt)[fold_of] for _ in range(8))
 
 
-def _folds(class_of: np.ndarray, group_of: np.ndarray, n_folds: int, rng: np.random.Generator) -> np.ndarray:
+def _folds(
+    class_of: np.ndarray, group_of: np.ndarray, n_folds: int, rng: np.random.Generator
+) -> np.ndarray:
     """The fold of each group (groups,) in one shuffle of scikit-learn's StratifiedGroupKFold."""
-    from sklearn.model_selection import StratifiedGroupKFold  # takes a second to import, and a split is made only once
+    from sklearn.model_selection import (
+        StratifiedGroupKFold,
+    )  # takes a second to import, and a split is made only once
 
     fold_of = np.zeros(group_of.max() + 1, dtype=np.int64)
     n_folds = min(n_folds, int(np.bincount(class_of).max()), len(fold_of))
     if n_folds >= 2:
         folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=int(rng.integers(2**31)))
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="The least populated class")  # rare species: the score sees to them
+            warnings.filterwarnings(
+                "ignore", message="The least populated class"
+            )  # rare species: the score sees to them
             for number, (_, rows) in enumerate(folds.split(class_of, class_of, group_of)):
                 fold_of[group_of[rows]] = number
     return fold_of
 
 
-def _dealt(class_of: np.ndarray, group_of: np.ndarray, shares: Sequence[float], rng: np.random.Generator) -> np.ndarray:
-    """Deal the groups out like cards, those of a species one after the other, larger ones first, the order else random.
+def _dealt(
+    class_of: np.ndarray, group_of: np.ndarray, shares: Sequence[float], rng: np.random.Generator
+) -> np.ndarray:
+    """Deal the groups out like cards, those of a species one after the other, larger ones first,
+    the order else random.
 
     A group counts for the rarest of its species.
     """
-    rarity = np.argsort(np.argsort(np.bincount(class_of), kind="stable"), kind="stable")  # (species,): 0 for the rarest
+    rarity = np.argsort(
+        np.argsort(np.bincount(class_of), kind="stable"), kind="stable"
+    )  # (species,): 0 for the rarest
     size = np.bincount(group_of)
     rarest = np.full(len(size), len(rarity))
     np.minimum.at(rarest, group_of, rarity[class_of])
     order = np.lexsort((rng.random(len(size)), -size, rarest))
     ends = np.cumsum(shares)[:-1]
-    places = (np.arange(len(size)) * 0.6180339887498949 + rng.random()) % 1.0  # golden ratio: even over any stretch of groups
+    places = (
+        np.arange(len(size)) * 0.6180339887498949 + rng.random()
+    ) % 1.0  # golden ratio: even over any stretch of groups
     part_of = np.empty(len(size), dtype=np.int64)
     part_of[order] = np.searchsorted(ends, places, side="right")
     return part_of
 
 
 def _fold_counts(shares: Sequence[float]) -> list[int]:
-    """Smallest numbers of equal folds that make up the shares to within 0.02 (70/15/15: 5, 1 and 1 of 7)."""
+    """Smallest numbers of equal folds that make up the shares to within 0.02 (70/15/15: 5, 1 and 1
+    of 7).
+    """
     wanted = np.asarray(shares)
     for n_folds in range(len(shares), 41):
         parts = np.maximum(np.round(wanted * n_folds).astype(int), 1)
@@ -107,13 +138,21 @@ def _fold_counts(shares: Sequence[float]) -> list[int]:
 
 
 class _Parts:
-    """Groups shared out to parts, and how bad that is; a move costs the same whatever the number of groups and species."""
+    """Groups shared out to parts, and how bad that is; a move costs the same whatever the number of
+    groups and species.
+    """
 
     def __init__(
-        self, part_of: np.ndarray, contents: list[list[tuple[int, int]]], n_species: int, shares: Sequence[float]
+        self,
+        part_of: np.ndarray,
+        contents: list[list[tuple[int, int]]],
+        n_species: int,
+        shares: Sequence[float],
     ) -> None:
         self.part_of, self.contents, self.shares = [-1] * len(part_of), contents, shares
-        self.totals = [[0] * (2 * n_species) for _ in shares]  # per part: recordings of each species, then groups that have it
+        self.totals = [
+            [0] * (2 * n_species) for _ in shares
+        ]  # per part: recordings of each species, then groups that have it
         self.sizes = [[0, 0] for _ in shares]  # per part: sums of both
         pairs = [pair for content in contents for pair in content]
         self.whole = [0] * (2 * n_species)
@@ -148,14 +187,23 @@ class _Parts:
 
     def _badness(self) -> Badness:
         overall = sum(
-            abs(size[i] / self.sum[i] - share) for size, share in zip(self.sizes, self.shares, strict=True) for i in (0, 1)
+            abs(size[i] / self.sum[i] - share)
+            for size, share in zip(self.sizes, self.shares, strict=True)
+            for i in (0, 1)
         )
         empty = sum(size[1] == 0 for size in self.sizes)
-        return empty, self.missing[0], sum(self.missing[1:]), self.apart / (2 * self.n_species) + overall
+        return (
+            empty,
+            self.missing[0],
+            sum(self.missing[1:]),
+            self.apart / (2 * self.n_species) + overall,
+        )
 
 
 def _improve(parts: _Parts, rng: np.random.Generator) -> None:
-    """Move single groups to another part and exchange pairs as long as that helps, and no longer than some seconds."""
+    """Move single groups to another part and exchange pairs as long as that helps, and no longer
+    than some seconds.
+    """
     n_groups, n_parts, tries = len(parts.part_of), len(parts.shares), 0
     for _ in range(5):
         before = parts.badness
@@ -171,7 +219,9 @@ def _improve(parts: _Parts, rng: np.random.Generator) -> None:
 
 
 def _try(parts: _Parts, moves: list[tuple[int, int]]) -> bool:
-    """Make these moves of groups, and undo them unless that was better; returns whether there was anything to move."""
+    """Make these moves of groups, and undo them unless that was better; returns whether there was
+    anything to move.
+    """
     before, places = parts.badness, [parts.part_of[group] for group, _ in moves]
     if all(place == part for place, (_, part) in zip(places, moves, strict=True)):
         return False

@@ -1,7 +1,9 @@
-"""The manifest and its split: columns and checks (from ``table``), recording sessions, train/validation/test, folds, audit.
+"""The manifest and its split: columns and checks (from ``table``), recording sessions,
+train/validation/test, folds, audit.
 
-A recording session is recordist + date + locality: songs recorded there share the bird, the place and the microphone, so a
-split that parts them measures how well a session is recognised, not a species.
+A recording session is recordist + date + locality: songs recorded there share the bird, the place
+and the microphone, so a split that parts them measures how well a session is recognised, not a
+species.
 """
 
 from __future__ import annotations
@@ -17,19 +19,22 @@ from birdnb.files import BirdnbError
 from birdnb.split.sharing import share_out
 
 SIDES = ["train", "validation", "test"]
-PARTIAL_DATE = re.compile(r"\d{4}([-/.]?(\d{2})?([-/.]00)?)?|0000.*|\d{4}-00.*")  # 2014, 2014-05, 2014-05-00, 0000-00-00
-TIME_OF_DAY = (
-    r"(?<=\d)([t ]+\d{1,2}[:h]\d{2}|t\d{4}).*$"  # behind a date: 2020-05-01 06:03, 2020-05-01T06:03:00Z, 20200501T0603
-)
+PARTIAL_DATE = re.compile(
+    r"\d{4}([-/.]?(\d{2})?([-/.]00)?)?|0000.*|\d{4}-00.*"
+)  # 2014, 2014-05, 2014-05-00, 0000-00-00
+# behind a date: 2020-05-01 06:03, 2020-05-01T06:03:00Z, 20200501T0603
+TIME_OF_DAY = r"(?<=\d)([t ]+\d{1,2}[:h]\d{2}|t\d{4}).*$"
 
 
 def sessions(manifest: pd.DataFrame) -> pd.Series:
-    """Label of each row's recording session (same index); on the safe side where something is missing.
+    """Label of each row's recording session (same index); on the safe side where something is
+    missing.
 
-    Known recordist: recordist + date + locality. A date on which one of the recordist's localities is missing is one session,
-    and a recordist with any undated recording is one session altogether (nothing tells them apart). Unknown recordist: date and
-    locality as far as known; where nothing is known the recording stands alone. Capitals, spaces and a time of day behind the
-    date make no difference.
+    Known recordist: recordist + date + locality. A date on which one of the recordist's localities
+    is missing is one session, and a recordist with any undated recording is one session altogether
+    (nothing tells them apart). Unknown recordist: date and locality as far as known; where nothing
+    is known the recording stands alone. Capitals, spaces and a time of day behind the date make no
+    difference.
     """
     label = _known(manifest)
     return label.mask(label == "", "recording " + manifest["recording_id"]).rename("session")
@@ -48,18 +53,23 @@ def _known(manifest: pd.DataFrame) -> pd.Series:
 
 
 def session_caveat(manifest: pd.DataFrame) -> str:
-    """What is not known about recording sessions, as a sentence; empty when every recording tells something of its own."""
+    """What is not known about recording sessions, as a sentence; empty when every recording tells
+    something of its own.
+    """
     nothing = int((_known(manifest) == "").sum())
     if not nothing:
         return ""
     return (
-        f"{nothing:,} of {len(manifest):,} recordings name neither recordist nor date nor locality: each counts as a session "
+        f"{nothing:,} of {len(manifest):,} recordings name neither recordist nor date nor "
+        f"locality: each counts as a session "
         "of its own, and where several come from one session the scores are too good."
     )
 
 
 def groups(manifest: pd.DataFrame, group_by: str) -> pd.Series:
-    """Label of what stays together: ``session``, ``recordist`` (else its session) or ``recording`` (leaks sessions)."""
+    """Label of what stays together: ``session``, ``recordist`` (else its session) or ``recording``
+    (leaks sessions).
+    """
     if group_by == "recording":
         return manifest["recording_id"].rename("group")
     session = sessions(manifest).rename("group")
@@ -71,18 +81,26 @@ def groups(manifest: pd.DataFrame, group_by: str) -> pd.Series:
     raise BirdnbError(f"group_by is {group_by!r}: choose session, recordist or recording")
 
 
-def check_species(manifest: pd.DataFrame, settings: SplitSettings) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Name the species that cannot be split: fewer recordings or groups (of ``settings.group_by``) than the settings ask for.
+def check_species(
+    manifest: pd.DataFrame, settings: SplitSettings
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Name the species that cannot be split: fewer recordings or groups (of ``settings.group_by``)
+    than the settings ask for.
 
-    Returns the manifest without the dropped species, and a report: species, recordings, groups, decision (keep, drop or
-    train_only), reason. Raises BirdnbError when fewer than two species can be split.
+    Returns the manifest without the dropped species, and a report: species, recordings, groups,
+    decision (keep, drop or train_only), reason. Raises BirdnbError when fewer than two species can
+    be split.
     """
     group = groups(manifest, settings.group_by)
     species = manifest["species"]
-    report = pd.DataFrame({"recordings": species.value_counts(), "groups": group.groupby(species).nunique()})
+    report = pd.DataFrame(
+        {"recordings": species.value_counts(), "groups": group.groupby(species).nunique()}
+    )
     report = report.rename_axis("species").reset_index().sort_values("species", ignore_index=True)
     reasons = _rare_reasons(manifest, group, settings)
-    report["decision"] = ["keep" if not reasons.get(name) else settings.rare_species for name in report["species"]]
+    report["decision"] = [
+        "keep" if not reasons.get(name) else settings.rare_species for name in report["species"]
+    ]
     report["reason"] = [reasons.get(name, "") for name in report["species"]]
     if (report["decision"] == "keep").sum() < 2:
         rare = "; ".join(f"{name}: {reason}" for name, reason in list(reasons.items())[:5])
@@ -95,20 +113,26 @@ def check_species(manifest: pd.DataFrame, settings: SplitSettings) -> tuple[pd.D
 def make_split(manifest: pd.DataFrame, settings: SplitSettings, seed: int) -> pd.Series:
     """Share the recordings out: a Series recording_id -> "train", "validation" or "test".
 
-    Grouped by ``settings.group_by``, stratified by species; only labels and groups are looked at. The same table and seed give
-    the same split, in whatever order the rows come. Species that are kept in training only hold their groups there.
-    Raises BirdnbError when there are fewer than three groups.
+    Grouped by ``settings.group_by``, stratified by species; only labels and groups are looked at.
+    The same table and seed give the same split, in whatever order the rows come. Species that are
+    kept in training only hold their groups there. Raises BirdnbError when there are fewer than
+    three groups.
     """
     shares = _side_shares(settings.validation_share, settings.test_share)
     free, group = _free_rows(manifest, settings)
-    side = pd.Series("train", index=pd.Index(manifest["recording_id"], name="recording_id"), name="side")
+    side = pd.Series(
+        "train", index=pd.Index(manifest["recording_id"], name="recording_id"), name="side"
+    )
     part = _parts(manifest, free, group, shares, np.random.default_rng(seed))
     side.loc[part.index] = [SIDES[number] for number in part]
     return side
 
 
-def make_folds(manifest: pd.DataFrame, settings: SplitSettings, seed: int, k: int) -> list[pd.Series]:
-    """Make K splits as ``make_split`` does; every recording is in the test side of exactly one (train-only species of none).
+def make_folds(
+    manifest: pd.DataFrame, settings: SplitSettings, seed: int, k: int
+) -> list[pd.Series]:
+    """Make K splits as ``make_split`` does; every recording is in the test side of exactly one
+    (train-only species of none).
 
     ``settings.test_share`` gives way to 1/K; validation is cut, by groups too, from what is left.
     Raises BirdnbError when a species has fewer than K groups, or K is less than 2.
@@ -120,7 +144,9 @@ def make_folds(manifest: pd.DataFrame, settings: SplitSettings, seed: int, k: in
     validation = settings.validation_share / (1 - 1 / k)  # share of what is not test
     splits = []
     for number in range(k):
-        side = pd.Series("train", index=pd.Index(manifest["recording_id"], name="recording_id"), name="side")
+        side = pd.Series(
+            "train", index=pd.Index(manifest["recording_id"], name="recording_id"), name="side"
+        )
         rest = fold.index[fold != number]
         rows = free & manifest["recording_id"].isin(rest)
         part = _parts(manifest, rows, group, [1 - validation, validation], rng)
@@ -131,25 +157,43 @@ def make_folds(manifest: pd.DataFrame, settings: SplitSettings, seed: int, k: in
 
 
 def audit_split(manifest: pd.DataFrame, side: pd.Series, group_by: str = "session") -> pd.DataFrame:
-    """Count recordings, sessions, recordists and species on each side, after making sure that nothing leaks.
+    """Count recordings, sessions, recordists and species on each side, after making sure that
+    nothing leaks.
 
-    Raises BirdnbError when a recording, a file or a group (``group_by``) is on two sides, has no side, or has an unknown one.
+    Raises BirdnbError when a recording, a file or a group (``group_by``) is on two sides, has no
+    side, or has an unknown one.
     """
     table = manifest[["recording_id", "path", "species"]].copy()
-    if side.index.has_duplicates or set(side.index) != set(table["recording_id"]) or table["recording_id"].duplicated().any():
-        raise BirdnbError("the split and the manifest do not list the same recordings, each once: make the split again")
+    if (
+        side.index.has_duplicates
+        or set(side.index) != set(table["recording_id"])
+        or table["recording_id"].duplicated().any()
+    ):
+        raise BirdnbError(
+            "the split and the manifest do not list the same recordings, each once: make the split "
+            "again"
+        )
     table["side"] = table["recording_id"].map(side)
     unknown = set(table["side"]) - set(SIDES)
     if unknown:
-        raise BirdnbError(f"the split has an unknown side {sorted(map(str, unknown))[0]!r}: known are {', '.join(SIDES)}")
-    table["session"], table["recordist"] = sessions(manifest), _plain(manifest["recordist"]).replace("", None)
+        raise BirdnbError(
+            f"the split has an unknown side {sorted(map(str, unknown))[0]!r}: known are "
+            f"{', '.join(SIDES)}"
+        )
+    table["session"], table["recordist"] = (
+        sessions(manifest),
+        _plain(manifest["recordist"]).replace("", None),
+    )
     table["group"] = groups(manifest, group_by)
     for what, name in (("path", "file"), ("group", group_by)):
         numbers = table[[what, "side"]].drop_duplicates().value_counts(what, sort=False)
         leaks = sorted(numbers.index[numbers > 1])
         if leaks:
             where = " and ".join(sorted(table.loc[table[what] == leaks[0], "side"].unique()))
-            raise BirdnbError(f"leakage: the {name} {leaks[0]!r} is in {where} ({len(leaks)} such): make the split again")
+            raise BirdnbError(
+                f"leakage: the {name} {leaks[0]!r} is in {where} ({len(leaks)} such): make the "
+                f"split again"
+            )
     counts = table.groupby("side").agg(
         recordings=("recording_id", "size"), sessions=("session", "nunique"),
         recordists=("recordist", "nunique"), species=("species", "nunique"),
@@ -158,17 +202,33 @@ def audit_split(manifest: pd.DataFrame, side: pd.Series, group_by: str = "sessio
 
 
 def _plain(column: pd.Series) -> pd.Series:
-    """Texts without differences that mean nothing: capitals, spaces, ways of writing the same letter."""
+    """Texts without differences that mean nothing: capitals, spaces, ways of writing the same
+    letter.
+    """
     texts = column.unique()
-    plain = [re.sub(r"\s+", " ", unicodedata.normalize("NFKC", text)).strip().casefold().replace("|", "/") for text in texts]
+    plain = [
+        re.sub(r"\s+", " ", unicodedata.normalize("NFKC", text))
+        .strip()
+        .casefold()
+        .replace("|", "/")
+        for text in texts
+    ]
     return column.map(dict(zip(texts, plain, strict=True)))
 
 
-def _rare_reasons(manifest: pd.DataFrame, group: pd.Series, settings: SplitSettings) -> dict[str, str]:
-    """Species -> why it cannot be split. Groups held in training by a train-only species do not count for the others."""
+def _rare_reasons(
+    manifest: pd.DataFrame, group: pd.Series, settings: SplitSettings
+) -> dict[str, str]:
+    """Species -> why it cannot be split. Groups held in training by a train-only species do not
+    count for the others.
+    """
     reasons: dict[str, str] = {}
     while True:
-        held = set(group[manifest["species"].isin(reasons)]) if settings.rare_species == "train_only" else set()
+        held = (
+            set(group[manifest["species"].isin(reasons)])
+            if settings.rare_species == "train_only"
+            else set()
+        )
         free = ~group.isin(held)
         recordings = manifest["species"][free].value_counts()
         numbers = group[free].groupby(manifest["species"][free]).nunique()
@@ -178,7 +238,10 @@ def _rare_reasons(manifest: pd.DataFrame, group: pd.Series, settings: SplitSetti
             if n < settings.min_recordings:
                 new[name] = f"{n} recordings, the split needs {settings.min_recordings}"
             elif g < settings.min_groups:
-                new[name] = f"recordings of {g} {settings.group_by}s only, the split needs {settings.min_groups}"
+                new[name] = (
+                    f"recordings of {g} {settings.group_by}s only, the split needs "
+                    f"{settings.min_groups}"
+                )
         reasons.update(new)
         if not new or settings.rare_species == "drop":
             return reasons
@@ -195,7 +258,10 @@ def _free_rows(manifest: pd.DataFrame, settings: SplitSettings) -> tuple[pd.Seri
 
 def _side_shares(validation: float, test: float) -> list[float]:
     if not (0 < validation < 1 and 0 < test < 1 and validation + test < 1):
-        raise BirdnbError(f"validation_share {validation} and test_share {test} must be above 0 and together below 1")
+        raise BirdnbError(
+            f"validation_share {validation} and test_share {test} must be above 0 and together "
+            f"below 1"
+        )
     return [1 - validation - test, validation, test]
 
 
@@ -203,7 +269,9 @@ def _check_folds(species: pd.Series, group: pd.Series, settings: SplitSettings, 
     if k < 2:
         raise BirdnbError(f"{k} folds: cross-validation needs 2 at least")
     if settings.validation_share >= 1 - 1 / k:
-        raise BirdnbError(f"{k} folds leave nothing to train on with validation_share {settings.validation_share}")
+        raise BirdnbError(
+            f"{k} folds leave nothing to train on with validation_share {settings.validation_share}"
+        )
     numbers = group.groupby(species).nunique().sort_values()
     if numbers.empty or numbers.iloc[0] < k:
         name, n = (numbers.index[0], numbers.iloc[0]) if len(numbers) else ("no species", 0)
@@ -212,9 +280,18 @@ def _check_folds(species: pd.Series, group: pd.Series, settings: SplitSettings, 
 
 
 def _parts(
-    manifest: pd.DataFrame, rows: pd.Series, group: pd.Series, shares: list[float], rng: np.random.Generator
+    manifest: pd.DataFrame,
+    rows: pd.Series,
+    group: pd.Series,
+    shares: list[float],
+    rng: np.random.Generator,
 ) -> pd.Series:
     """Share the chosen rows out, in the order of their ids: recording_id -> part number."""
     order = manifest[rows].sort_values("recording_id").index
-    part = share_out(manifest["species"][order].to_numpy(dtype=str), group[order].to_numpy(dtype=str), shares, rng)
+    part = share_out(
+        manifest["species"][order].to_numpy(dtype=str),
+        group[order].to_numpy(dtype=str),
+        shares,
+        rng,
+    )
     return pd.Series(part, index=manifest["recording_id"][order])

@@ -1,4 +1,6 @@
-"""What every notebook calls after its parameters: ``run = start("04", corpus=corpus, profile=profile, ...)``."""
+"""What every notebook calls after its parameters: ``run = start("04", corpus=corpus,
+profile=profile, ...)``.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,9 @@ import os
 import tqdm.auto
 import tqdm.std
 
-if os.environ.get("BIRDNB_HEADLESS"):  # no widget bars in headless runs; set before any module of ours imports tqdm.auto
+if os.environ.get(
+    "BIRDNB_HEADLESS"
+):  # no widget bars in headless runs; set before any module of ours imports tqdm.auto
     tqdm.auto.tqdm = tqdm.std.tqdm
 
 import warnings
@@ -41,7 +45,9 @@ FIRST = {"06": "notebooks 04 and 05", "07": "notebooks 04 to 06"}  # what has to
 
 @dataclass
 class Chapter:
-    """The resolved settings of a notebook, and the few things all seven do: open the data, train, save a figure, say a text."""
+    """The resolved settings of a notebook, and the few things all seven do: open the data, train,
+    save a figure, say a text.
+    """
 
     number: str
     corpus: str
@@ -53,7 +59,9 @@ class Chapter:
     @cached_property
     def datasets(self) -> list[StudyData]:
         """The study's data: one for the single split, or one a fold."""
-        return [open_study(self.corpus, self.profile, seed=self.seed, fold=fold) for fold in self._folds]
+        return [
+            open_study(self.corpus, self.profile, seed=self.seed, fold=fold) for fold in self._folds
+        ]
 
     @property
     def _folds(self) -> list[tuple[int, int] | None]:
@@ -66,24 +74,32 @@ class Chapter:
 
     @property
     def which_fold(self) -> str:
-        """What to add to the name of something shown of the first fold only; empty for the single split."""
+        """What to add to the name of something shown of the first fold only; empty for the single
+        split.
+        """
         return f" (fold 1 of {self.folds})" if self.folds else ""
 
     def require(self, run: str) -> None:
-        """Raises BirdnbError when a run is not finished, naming the notebooks to run first. Computes no spectrograms."""
+        """Raises BirdnbError when a run is not finished, naming the notebooks to run first.
+        Computes no spectrograms.
+        """
         corpus = corpus_name(self.corpus)
         folders = [folder_of(corpus, self.profile.name, run, fold) for fold in self._folds]
         if not all((folder / METRICS).exists() for folder in folders):
-            what = f"corpus {corpus}, profile {self.profile.name}, " + (f"{self.folds} folds" if self.folds else "one split")
+            what = f"corpus {corpus}, profile {self.profile.name}, " + (
+                f"{self.folds} folds" if self.folds else "one split"
+            )
             raise BirdnbError(
-                f"{run} is not finished ({what}): run {FIRST.get(self.number, 'its notebook')} first, with the same options"
+                f"{run} is not finished ({what}): run {FIRST.get(self.number, 'its notebook')} "
+                f"first, with the same options"
             )
 
     def settings(self, run: str, **changes: Any) -> RunSettings:
         """The profile's settings of a run, with the parameters that are not None put in."""
         if run not in self.profile.runs:
             raise BirdnbError(
-                f"profile {self.profile.name} has no run {run!r}: its YAML file lists {', '.join(self.profile.runs)}"
+                f"profile {self.profile.name} has no run {run!r}: its YAML file lists "
+                f"{', '.join(self.profile.runs)}"
             )
         return override(self.profile.runs[run], **changes)
 
@@ -93,31 +109,45 @@ class Chapter:
         return [training.train_run(data, run, settings) for data in self.datasets]
 
     def ensemble(self, members: list[str]) -> list[EnsembleResult]:
-        """Weigh finished runs by validation and write the run ``phase3_ensemble``, on the split or on each fold."""
+        """Weigh finished runs by validation and write the run ``phase3_ensemble``, on the split or
+        on each fold.
+        """
         ensembles = []
         for data in self.datasets:
             runs = {name: training.load_run(training.run_folder(data, name)) for name in members}
             sessions = data.table.set_index("recording_id")["session"]
-            ensembles.append(build_ensemble(runs, sessions, training.run_folder(data, "phase3_ensemble"), seed=self.seed))
+            ensembles.append(
+                build_ensemble(
+                    runs, sessions, training.run_folder(data, "phase3_ensemble"), seed=self.seed
+                )
+            )
         return ensembles
 
     def results(self, *runs: str) -> dict[str, list[training.RunResult]]:
-        """Finished runs by name (all of the study unless named), a list over the folds each; those not there are left out.
+        """Finished runs by name (all of the study unless named), a list over the folds each; those
+        not there are left out.
 
         Raises BirdnbError when all of the study is asked for and nothing is finished.
         """
-        folders = {run: [training.run_folder(data, run) for data in self.datasets] for run in runs or TITLES}
+        folders = {
+            run: [training.run_folder(data, run) for data in self.datasets]
+            for run in runs or TITLES
+        }
         found = {
             run: [training.load_run(folder) for folder in those]
             for run, those in folders.items()
             if all((folder / METRICS).exists() for folder in those)
         }
         if not found and not runs:
-            raise BirdnbError("no run of this corpus and profile is finished: run notebooks 04 to 06 first")
+            raise BirdnbError(
+                "no run of this corpus and profile is finished: run notebooks 04 to 06 first"
+            )
         return found
 
     def metrics(self, results: dict[str, list[training.RunResult]]) -> dict[str, Any]:
-        """Everything that can be said about these runs in numbers: what the report's metrics.json holds."""
+        """Everything that can be said about these runs in numbers: what the report's metrics.json
+        holds.
+        """
         return study_metrics(collect(self.datasets, results))
 
     @staticmethod
@@ -146,35 +176,48 @@ class Chapter:
         display(Markdown(text))
 
     def findings(self, metrics: dict[str, Any], run: str, *gates: str) -> None:
-        """Say what the step to ``run`` brought and how the gates decided, in sentences rendered from the results."""
+        """Say what the step to ``run`` brought and how the gates decided, in sentences rendered
+        from the results.
+        """
         lines = []
         for step in (step for step in metrics["steps"] if step["run"] == run):
             change = report_tables.points(step["difference"], step["ci95"])
-            lines.append(f"- {step['what']}: **{change}** of accuracy, {report_tables.verdict(step)}.")
+            lines.append(
+                f"- {step['what']}: **{change}** of accuracy, {report_tables.verdict(step)}."
+            )
         for name in gates:
             gate = metrics["gates"][name]
             unsure = ", within uncertainty" if gate["certain"] is False else ""
             lines.append(
-                f"- {gate['question']}: {report_tables.gate_value(gate)}, **{gate['decision']}**{unsure} ({gate['rule']})."
+                f"- {gate['question']}: {report_tables.gate_value(gate)}, "
+                f"**{gate['decision']}**{unsure} ({gate['rule']})."
             )
         self.say("\n".join(lines))
 
 
-def start(number: str, *, corpus: str = "demo", profile: str = "laptop", seed: int = 7, folds: int = 0) -> Chapter:
-    """Seed everything, set the figures' style, resolve the settings and say in one line what they are.
+def start(
+    number: str, *, corpus: str = "demo", profile: str = "laptop", seed: int = 7, folds: int = 0
+) -> Chapter:
+    """Seed everything, set the figures' style, resolve the settings and say in one line what they
+    are.
 
-    Raises BirdnbError for an unknown profile, for one fold (two or more are needed, 0 means one split), and in notebook 07
-    when there is nothing to report.
+    Raises BirdnbError for an unknown profile, for one fold (two or more are needed, 0 means one
+    split), and in notebook 07 when there is nothing to report.
     """
     if folds == 1 or folds < 0:
-        raise BirdnbError(f"folds is {folds}: give 0 for one split, or 2 and more for grouped cross-validation")
+        raise BirdnbError(
+            f"folds is {folds}: give 0 for one split, or 2 and more for grouped cross-validation"
+        )
     np.random.seed(seed)
     torch.manual_seed(seed)
     warnings.filterwarnings("ignore", category=FutureWarning)
     plots.style()
     chapter = Chapter(number, corpus, load_profile(profile, demo=corpus == "demo"), seed, folds)
     how = f"{folds} grouped folds" if folds else "one grouped split"
-    print(f"notebook {number}: corpus {Path(corpus).name}, profile {chapter.profile.name}, seed {seed}, {how}")
+    print(
+        f"notebook {number}: corpus {Path(corpus).name}, profile {chapter.profile.name}, seed "
+        f"{seed}, {how}"
+    )
     if number == "07":
         chapter.require(FULL)
     return chapter

@@ -16,8 +16,9 @@ from birdnb.files import BirdnbError
 def execute(book: Path, target: Path, parameters: dict[str, Any], log: Path) -> str | None:
     """Execute ``book`` into ``target`` by papermill; return what went wrong in one line, or None.
 
-    ``log`` gets what the notebook and its kernel print and, at its end, the traceback of what went wrong; progress bars go to
-    the terminal, too, where there is one. Raises BirdnbError when neither can be written.
+    ``log`` gets what the notebook and its kernel print and, at its end, the traceback of what went
+    wrong; progress bars go to the terminal, too, where there is one. Raises BirdnbError when
+    neither can be written.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -25,7 +26,9 @@ def execute(book: Path, target: Path, parameters: dict[str, Any], log: Path) -> 
         return _execute(book, target, parameters, log)
     except OSError as error:
         remedy = "free some space, or set BIRDNB_REPORTS to a folder that can be written"
-        raise BirdnbError(f"cannot write {error.filename or target.parent} ({error.strerror}): {remedy}") from error
+        raise BirdnbError(
+            f"cannot write {error.filename or target.parent} ({error.strerror}): {remedy}"
+        ) from error
 
 
 def _execute(book: Path, target: Path, parameters: dict[str, Any], log: Path) -> str | None:
@@ -37,7 +40,8 @@ def _execute(book: Path, target: Path, parameters: dict[str, Any], log: Path) ->
     try:
         with open(log, "w", encoding="utf-8") as lines, _stderr_into(lines) as terminal:
             papermill.execute_notebook(
-                book, target, parameters, kernel_name="python3", cwd=str(book.parent), progress_bar=bar | {"file": terminal},
+                book, target, parameters, kernel_name="python3", cwd=str(book.parent),
+                progress_bar=bar | {"file": terminal},
                 stdout_file=lines, stderr_file=_Tee(lines, terminal),
             )  # fmt: skip
     except papermill.PapermillExecutionError as error:
@@ -58,7 +62,9 @@ def _append(log: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def _stderr_into(log: TextIO) -> Iterator[TextIO]:
-    """Send what libraries and kernels write to file descriptor 2 into the log; gives the real stderr."""
+    """Send what libraries and kernels write to file descriptor 2 into the log; gives the real
+    stderr.
+    """
     sys.stderr.flush()
     with os.fdopen(os.dup(2), "w") as terminal:
         os.dup2(log.fileno(), 2)
@@ -84,11 +90,15 @@ class _Tee:
 
 
 def tidy(book: dict[str, Any]) -> dict[str, Any]:
-    """Drop what makes an executed notebook noisy: progress bars on stderr and papermill's own metadata."""
+    """Drop what makes an executed notebook noisy: progress bars on stderr and papermill's own
+    metadata.
+    """
     book["metadata"].pop("papermill", None)
     book["metadata"].pop("widgets", None)
     for cell in book["cells"]:
-        cell["metadata"] = {key: cell["metadata"][key] for key in ("tags",) if cell["metadata"].get(key)}
+        cell["metadata"] = {
+            key: cell["metadata"][key] for key in ("tags",) if cell["metadata"].get(key)
+        }
         if cell["cell_type"] == "code":
             cell["outputs"] = [out for out in cell["outputs"] if out.get("name") != "stderr"]
     return book

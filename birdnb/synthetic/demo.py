@@ -1,4 +1,6 @@
-"""The demo corpus: invented birds, recorded by invented people, written as real audio files in many formats."""
+"""The demo corpus: invented birds, recorded by invented people, written as real audio files in many
+formats.
+"""
 
 from __future__ import annotations
 
@@ -19,30 +21,57 @@ from birdnb.files import BirdnbError, atomic_path, sweep, write_json, write_text
 from birdnb.synthetic.soundscape import Recorder, Site, invent_recorder, invent_site, perform
 from birdnb.synthetic.species import FAMILY, Species, individual, species_for
 
-VERSION = 5  # raise it when the same seed gives other samples: corpora made before are then made anew
+VERSION = (
+    5  # raise it when the same seed gives other samples: corpora made before are then made anew
+)
 NAMESPACE = "demo"  # of the species; pretraining uses another one
-CHOSEN = (6, 26, 24, 4, 8, 2)  # founders of six families in it: every way of singing, four families in the same range
+CHOSEN = (
+    6,
+    26,
+    24,
+    4,
+    8,
+    2,
+)  # founders of six families in it: every way of singing, four families in the same range
 COLUMNS = (
-    "recording_id", "path", "species", "common_name", "recordist", "date", "locality", "license", "url", "quality",
+    "recording_id", "path", "species", "common_name", "recordist", "date", "locality", "license",
+    "url", "quality",
     "background_species",
 )  # fmt: skip
 NAMES = (
     "Amber Quibbet", "Dusk Quibbet", "Bog Tillow", "Fen Tillow", "Chalk Whirret", "Slate Whirret",
-    "Ember Zinglet", "Glass Zinglet", "Juniper Plonder", "Kelp Plonder", "Hollow Rasket", "Lantern Rasket",
+    "Ember Zinglet", "Glass Zinglet", "Juniper Plonder", "Kelp Plonder", "Hollow Rasket",
+    "Lantern Rasket",
 )  # fmt: skip
 RECORDISTS = (
-    "Ada Fernhill", "Bo Lindqvale", "Cleo Marrowby", "Dov Heathering", "Esi Quartzman", "Finn Oatley-Moss",
-    "Gia Thistlewick", "Hal Brackenbury", "Ines Dellacove", "Jun Harborough", "Kit Sallowfield", "Lev Undermere",
+    "Ada Fernhill", "Bo Lindqvale", "Cleo Marrowby", "Dov Heathering", "Esi Quartzman",
+    "Finn Oatley-Moss",
+    "Gia Thistlewick", "Hal Brackenbury", "Ines Dellacove", "Jun Harborough", "Kit Sallowfield",
+    "Lev Undermere",
 )  # fmt: skip
-LOCALITIES = ("Mossgate Wood", "Lake Ondrell", "Pell Ridge", "Saltwick Marsh", "Upper Yarrowdale", "Ninefold Orchard")
+LOCALITIES = (
+    "Mossgate Wood",
+    "Lake Ondrell",
+    "Pell Ridge",
+    "Saltwick Marsh",
+    "Upper Yarrowdale",
+    "Ninefold Orchard",
+)
 RATES = (22050, 32000, 44100, 48000)
-FORMATS = {"wav": ("WAV", "PCM_16"), "flac": ("FLAC", "PCM_16"), "ogg": ("OGG", "VORBIS"), "mp3": ("MP3", "MPEG_LAYER_III")}
+FORMATS = {
+    "wav": ("WAV", "PCM_16"),
+    "flac": ("FLAC", "PCM_16"),
+    "ogg": ("OGG", "VORBIS"),
+    "mp3": ("MP3", "MPEG_LAYER_III"),
+}
 DEFECTS = ("empty", "truncated", "silent", "too_short", "short", "not_audio")
 
 
 @dataclass(frozen=True)
 class Visit:
-    """A recordist at a place on a date; all recordings of a visit share the site, and each species its individual."""
+    """A recordist at a place on a date; all recordings of a visit share the site, and each species
+    its individual.
+    """
 
     number: int
     recordist: int
@@ -72,13 +101,19 @@ class Take:
 
 
 def make_demo(
-    root: Path, seed: int = 7, progress: bool = True, *, species: int = 12, recordings: int = 30, jobs: int = -1
+    root: Path,
+    seed: int = 7,
+    progress: bool = True,
+    *,
+    species: int = 12,
+    recordings: int = 30,
+    jobs: int = -1,
 ) -> None:
     """Write the demo corpus under ``root``: ``audio/*`` and, last of all, ``manifest.csv``.
 
-    The same arguments give the same samples. Files that are already there are kept, so that a killed call can be repeated;
-    a finished corpus of the same recipe is left as it is. Raises BirdnbError when ``root`` holds something else, or for more
-    species than have names.
+    The same arguments give the same samples. Files that are already there are kept, so that a
+    killed call can be repeated; a finished corpus of the same recipe is left as it is. Raises
+    BirdnbError when ``root`` holds something else, or for more species than have names.
     """
     if not 1 <= species <= len(NAMES):
         raise BirdnbError(f"the demo corpus has 1 to {len(NAMES)} species, not {species}")
@@ -106,7 +141,9 @@ def demo_species(index: int) -> Species:
 def plan(seed: int, species: int, recordings: int) -> list[Take]:
     """Who records what, where and how: ``species * recordings`` takes and one for every defect."""
     rng = np.random.default_rng(np.random.SeedSequence([seed, 0]))
-    encounters: list[tuple[int, int]] = []  # (species, recordings): an individual is recorded once or twice in a visit
+    encounters: list[
+        tuple[int, int]
+    ] = []  # (species, recordings): an individual is recorded once or twice in a visit
     for bird in range(species):
         left = recordings
         while left:
@@ -121,7 +158,9 @@ def plan(seed: int, species: int, recordings: int) -> list[Take]:
         takes += [_take(rng, len(takes) + k, bird, visit, species) for k in range(times)]
         stay -= 1
     for defect in DEFECTS:
-        takes.append(_take(rng, len(takes), int(rng.integers(species)), next(visits), species, defect))
+        takes.append(
+            _take(rng, len(takes), int(rng.integers(species)), next(visits), species, defect)
+        )
     return takes
 
 
@@ -130,12 +169,16 @@ def _visits(rng: np.random.Generator) -> Iterator[Visit]:
     while True:
         recordist = int(rng.integers(len(RECORDISTS)))
         locality = LOCALITIES[(recordist + int(rng.integers(3))) % len(LOCALITIES)]
-        day = datetime.date(2023, 4, 1) + datetime.timedelta(days=number // 2)  # a date and recordist never twice
+        day = datetime.date(2023, 4, 1) + datetime.timedelta(
+            days=number // 2
+        )  # a date and recordist never twice
         yield Visit(number, recordist, f"{locality} {number % 2 + 1}", day.isoformat())
         number += 1
 
 
-def _take(rng: np.random.Generator, number: int, bird: int, visit: Visit, species: int, defect: str = "") -> Take:
+def _take(
+    rng: np.random.Generator, number: int, bird: int, visit: Visit, species: int, defect: str = ""
+) -> Take:
     others = [int(b) for b in rng.permutation(species)[: rng.choice([0, 1, 1, 2])] if b != bird]
     suffix = {"truncated": "flac", "empty": "wav", "not_audio": "ogg", "silent": "ogg"}.get(
         defect, str(rng.choice(list(FORMATS), p=[0.25, 0.25, 0.3, 0.2]))
@@ -143,7 +186,8 @@ def _take(rng: np.random.Generator, number: int, bird: int, visit: Visit, specie
     seconds = {"too_short": 0.3, "short": 2.0}.get(defect, 4 + min(float(rng.exponential(4)), 16))
     return Take(
         number, bird, tuple(others), visit, float(rng.uniform(0, 24)), round(seconds, 2),
-        sample_rate=int(rng.choice(RATES)), channels=int(rng.integers(1, 3)), suffix=suffix, defect=defect,
+        sample_rate=int(rng.choice(RATES)), channels=int(rng.integers(1, 3)), suffix=suffix,
+        defect=defect,
     )  # fmt: skip
 
 
@@ -156,7 +200,9 @@ def _make(root: Path, take: Take, seed: int) -> None:
             return
         _write(temporary, _scene(take, seed), take)
         if take.defect == "truncated":
-            temporary.write_bytes(temporary.read_bytes()[:32])  # within the header: no decoder makes anything of it
+            temporary.write_bytes(
+                temporary.read_bytes()[:32]
+            )  # within the header: no decoder makes anything of it
 
 
 def _scene(take: Take, seed: int) -> np.ndarray:
@@ -166,28 +212,39 @@ def _scene(take: Take, seed: int) -> np.ndarray:
     rng = np.random.default_rng(np.random.SeedSequence([seed, 1, take.number]))
     site, recorder = _place(seed, take.visit)
     birds = [_resident(seed, take.visit, bird) for bird in (take.species, *take.background)]
-    waveform = perform(birds, site, recorder, rng, take.seconds, take.sample_rate, take.snr).waveform
+    waveform = perform(
+        birds, site, recorder, rng, take.seconds, take.sample_rate, take.snr
+    ).waveform
     if take.channels == 1:
         return waveform[:, None]
     balance = rng.uniform(0.6, 1.0, 2).astype(np.float32)
-    return np.stack([waveform, np.roll(waveform, int(rng.integers(0, 10)))], axis=1) * balance  # (n, 2)
+    return (
+        np.stack([waveform, np.roll(waveform, int(rng.integers(0, 10)))], axis=1) * balance
+    )  # (n, 2)
 
 
 def _resident(seed: int, visit: Visit, bird: int) -> Species:
     """The individual of a species that is heard throughout a visit."""
-    return individual(demo_species(bird), np.random.default_rng(np.random.SeedSequence([seed, 2, visit.number, bird])))
+    return individual(
+        demo_species(bird),
+        np.random.default_rng(np.random.SeedSequence([seed, 2, visit.number, bird])),
+    )
 
 
 def _place(seed: int, visit: Visit) -> tuple[Site, Recorder]:
     site = invent_site(np.random.default_rng(np.random.SeedSequence([seed, 3, visit.number])))
-    return site, invent_recorder(np.random.default_rng(np.random.SeedSequence([seed, 4, visit.recordist])))
+    return site, invent_recorder(
+        np.random.default_rng(np.random.SeedSequence([seed, 4, visit.recordist]))
+    )
 
 
 def _write(path: Path, samples: np.ndarray, take: Take) -> None:
     kind, subtype = FORMATS[take.suffix]
     second = take.sample_rate
     with soundfile.SoundFile(path, "w", second, take.channels, subtype, format=kind) as file:
-        for start in range(0, len(samples), second):  # libsndfile overflows its stack on long Ogg and MP3 blocks
+        for start in range(
+            0, len(samples), second
+        ):  # libsndfile overflows its stack on long Ogg and MP3 blocks
             file.write(samples[start : start + second])
 
 
@@ -196,11 +253,15 @@ def _path(take: Take) -> Path:
 
 
 def _prepare(root: Path, recipe: dict) -> bool:
-    """Whether the corpus is finished; otherwise ``root`` is made ready, emptied of what another recipe left."""
+    """Whether the corpus is finished; otherwise ``root`` is made ready, emptied of what another
+    recipe left.
+    """
     known = root / "recipe.json"
     if not known.exists():
         if root.exists() and any(p for p in root.iterdir() if not p.name.startswith(".tmp-")):
-            raise BirdnbError(f"{root} holds files that are not the demo corpus: choose an empty folder")
+            raise BirdnbError(
+                f"{root} holds files that are not the demo corpus: choose an empty folder"
+            )
         write_json(known, recipe)
         return False
     if json.loads(known.read_text(encoding="utf-8")) == recipe:
@@ -221,7 +282,8 @@ def _manifest(takes: list[Take]) -> str:
         quality = "EDCBA"[int(np.clip(take.snr / 5, 0, 4))]
         others = ";".join(NAMES[b] for b in take.background)
         table.writerow([
-            take.recording_id, _path(take).as_posix(), name, name, RECORDISTS[take.visit.recordist], take.visit.date,
+            take.recording_id, _path(take).as_posix(), name, name, RECORDISTS[take.visit.recordist],
+            take.visit.date,
             take.visit.locality, "CC0 (synthesised)", "", quality, others,
         ])  # fmt: skip
     return text.getvalue()

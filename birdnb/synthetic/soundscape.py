@@ -1,4 +1,6 @@
-"""What lies between an invented bird and a file: the site's noise, distance, echoes, and the recordist's equipment."""
+"""What lies between an invented bird and a file: the site's noise, distance, echoes, and the
+recordist's equipment.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,12 @@ class Voice:
 def invent_site(rng: np.random.Generator) -> Site:
     """Draw a recording site."""
     insects = tuple(
-        Insect(rng.uniform(2500, 9000), rng.choice([0.0, rng.uniform(3, 40)]), rng.uniform(60, 500), rng.uniform(-12, 3))
+        Insect(
+            rng.uniform(2500, 9000),
+            rng.choice([0.0, rng.uniform(3, 40)]),
+            rng.uniform(60, 500),
+            rng.uniform(-12, 3),
+        )
         for _ in range(rng.choice([0, 0, 0, 1, 2]))
     )
     return Site(
@@ -91,11 +98,25 @@ def invent_recorder(rng: np.random.Generator) -> Recorder:
 
 
 def invent_clip(
-    species: Species, rng: np.random.Generator, seconds: float, sample_rate: int, others: Sequence[Species] = ()
+    species: Species,
+    rng: np.random.Generator,
+    seconds: float,
+    sample_rate: int,
+    others: Sequence[Species] = (),
 ) -> Song:
-    """A clip of a species with all the rest drawn anew: individual, site, recorder, distance and signal-to-noise ratio."""
+    """A clip of a species with all the rest drawn anew: individual, site, recorder, distance and
+    signal-to-noise ratio.
+    """
     birds = [individual(bird, rng) for bird in (species, *others)]
-    return perform(birds, invent_site(rng), invent_recorder(rng), rng, seconds, sample_rate, snr=rng.uniform(*SNR))
+    return perform(
+        birds,
+        invent_site(rng),
+        invent_recorder(rng),
+        rng,
+        seconds,
+        sample_rate,
+        snr=rng.uniform(*SNR),
+    )
 
 
 def perform(
@@ -107,43 +128,67 @@ def perform(
     sample_rate: int,
     snr: float,
 ) -> Song:
-    """Let birds sing at a site and record them: the first at ``snr`` [dB], the others 6-25 dB fainter, all within 80 m.
+    """Let birds sing at a site and record them: the first at ``snr`` [dB], the others 6-25 dB
+    fainter, all within 80 m.
 
     Waveform (samples,) float32 in [-1, 1], and the first bird's syllables (n, 2) [s].
     """
     songs = [sing(bird, rng, seconds, sample_rate) for bird in birds]
     faintness = [0.0, *rng.uniform(6, 25, len(birds) - 1)]
     distances = np.exp(rng.uniform(np.log(5), np.log(80), len(birds)))
-    voices = [Voice(song.waveform, snr - f, float(d)) for song, f, d in zip(songs, faintness, distances, strict=True)]
+    voices = [
+        Voice(song.waveform, snr - f, float(d))
+        for song, f, d in zip(songs, faintness, distances, strict=True)
+    ]
     noise = background(site, rng, seconds, sample_rate)
     return Song(record(voices, noise, site, recorder, rng, sample_rate), songs[0].syllables)
 
 
-def background(site: Site, rng: np.random.Generator, seconds: float, sample_rate: int) -> np.ndarray:
+def background(
+    site: Site, rng: np.random.Generator, seconds: float, sample_rate: int
+) -> np.ndarray:
     """Sound of a site without birds: (samples,) float32 at an arbitrary level."""
     n = round(seconds * sample_rate)
     size = scipy.fft.next_fast_len(n, real=True)
     hertz, octaves = _axis(size, sample_rate)
     spectrum = _white(rng, len(hertz)) * _gain(-site.slope * np.maximum(octaves, -1.5))
     if site.rain:
-        spectrum += scipy.fft.rfft(_drops(site.rain, rng, size, sample_rate)) * _gain(-3 * np.abs(octaves - 1.5)) * 2
+        spectrum += (
+            scipy.fft.rfft(_drops(site.rain, rng, size, sample_rate))
+            * _gain(-3 * np.abs(octaves - 1.5))
+            * 2
+        )
     steady = scipy.fft.irfft(spectrum, size)[:n]
     level = float(steady.std())
     rumble = _band(rng, hertz, 0.0, 400.0) * np.float32(10 ** (site.wind / 20))
-    leaves = _band(rng, hertz, site.leaves_hertz, 0.4 * site.leaves_hertz) * np.float32(10 ** (site.leaves / 20))
+    leaves = _band(rng, hertz, site.leaves_hertz, 0.4 * site.leaves_hertz) * np.float32(
+        10 ** (site.leaves / 20)
+    )
     noise = steady + scipy.fft.irfft(rumble + leaves, size)[:n] * (_gusts(rng, n, seconds) * level)
     for insect in site.insects:
-        chirr = scipy.fft.irfft(_band(rng, hertz, min(insect.hertz, 0.45 * sample_rate), insect.width), size)[:n]
-        noise += chirr * _pulses(insect, rng, n, sample_rate) * np.float32(level * 10 ** (insect.level / 20))
+        chirr = scipy.fft.irfft(
+            _band(rng, hertz, min(insect.hertz, 0.45 * sample_rate), insect.width), size
+        )[:n]
+        noise += (
+            chirr
+            * _pulses(insect, rng, n, sample_rate)
+            * np.float32(level * 10 ** (insect.level / 20))
+        )
     return noise
 
 
 def record(
-    voices: Sequence[Voice], noise: np.ndarray, site: Site, recorder: Recorder, rng: np.random.Generator, sample_rate: int
+    voices: Sequence[Voice],
+    noise: np.ndarray,
+    site: Site,
+    recorder: Recorder,
+    rng: np.random.Generator,
+    sample_rate: int,
 ) -> np.ndarray:
     """Put voices into a background and record them: (samples,) float32 in [-1, 1].
 
-    Every voice loses high frequencies with distance and gains echoes; the first one sets the level of the recording.
+    Every voice loses high frequencies with distance and gains echoes; the first one sets the level
+    of the recording.
     """
     n = len(noise)
     size = scipy.fft.next_fast_len(n + sample_rate // 2, real=True)
@@ -155,13 +200,21 @@ def record(
     scene += _white(rng, len(hertz)) * np.float32(np.sqrt(hiss / 2))
     for voice in voices:
         voiced = max(int(np.count_nonzero(voice.waveform)), 1)
-        spectrum = scipy.fft.rfft(voice.waveform, size) * _gain(-0.02 * voice.distance * hertz / 1000)
-        spectrum *= scipy.fft.rfft(_echoes(site.echo_seconds, voice.distance, rng, sample_rate), size)
+        spectrum = scipy.fft.rfft(voice.waveform, size) * _gain(
+            -0.02 * voice.distance * hertz / 1000
+        )
+        spectrum *= scipy.fft.rfft(
+            _echoes(site.echo_seconds, voice.distance, rng, sample_rate), size
+        )
         power = float(np.sum(np.abs(spectrum[heard]) ** 2)) / voiced
-        scene += spectrum * np.float32(np.sqrt(noise_power / max(power, 1e-12) * 10 ** (voice.snr / 10)))
+        scene += spectrum * np.float32(
+            np.sqrt(noise_power / max(power, 1e-12) * 10 ** (voice.snr / 10))
+        )
     waveform = scipy.fft.irfft(scene * _response(recorder, hertz), size)[:n]
     waveform /= np.abs(waveform).max() + 1e-12
-    level = rng.uniform(1.2, 3.0) if rng.random() < recorder.clips else 10 ** rng.uniform(-1.0, -0.05)
+    level = (
+        rng.uniform(1.2, 3.0) if rng.random() < recorder.clips else 10 ** rng.uniform(-1.0, -0.05)
+    )
     return np.clip(waveform * np.float32(level), -1, 1).astype(np.float32)
 
 
@@ -184,7 +237,9 @@ def _drops(rate: float, rng: np.random.Generator, n: int, sample_rate: int) -> n
 def _gusts(rng: np.random.Generator, n: int, seconds: float) -> np.ndarray:
     """A smooth positive envelope (n,) with three knots a second."""
     knots = np.exp(rng.normal(-0.5, 0.8, int(seconds * 3) + 3))
-    return np.interp(np.linspace(0, len(knots) - 1, n), np.arange(len(knots)), knots).astype(np.float32)
+    return np.interp(np.linspace(0, len(knots) - 1, n), np.arange(len(knots)), knots).astype(
+        np.float32
+    )
 
 
 def _pulses(insect: Insect, rng: np.random.Generator, n: int, sample_rate: int) -> np.ndarray:
@@ -195,7 +250,9 @@ def _pulses(insect: Insect, rng: np.random.Generator, n: int, sample_rate: int) 
 
 
 def _band(rng: np.random.Generator, hertz: np.ndarray, centre: float, width: float) -> np.ndarray:
-    """Spectrum (bins,) of noise around a frequency, standard deviation ``width`` [Hz]; its waveform has unit variance."""
+    """Spectrum (bins,) of noise around a frequency, standard deviation ``width`` [Hz]; its waveform
+    has unit variance.
+    """
     first, last = np.searchsorted(hertz, [centre - 3 * width, centre + 3 * width])
     near = np.exp(-0.5 * ((hertz[first:last] - centre) / width) ** 2)
     spectrum = np.zeros(len(hertz), np.complex64)
@@ -211,10 +268,16 @@ def _axis(size: int, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
     return hertz, np.log2(hertz / 1000)
 
 
-def _echoes(seconds: float, distance: float, rng: np.random.Generator, sample_rate: int) -> np.ndarray:
-    """Impulse response: the direct sound, then noise that dies away; the farther the bird, the more of it."""
+def _echoes(
+    seconds: float, distance: float, rng: np.random.Generator, sample_rate: int
+) -> np.ndarray:
+    """Impulse response: the direct sound, then noise that dies away; the farther the bird, the more
+    of it.
+    """
     n = min(int(seconds * sample_rate * 0.7), sample_rate // 2)
-    tail = rng.standard_normal(n, dtype=np.float32) * np.exp(-6.9 / (seconds * sample_rate) * np.arange(n, dtype=np.float32))
+    tail = rng.standard_normal(n, dtype=np.float32) * np.exp(
+        -6.9 / (seconds * sample_rate) * np.arange(n, dtype=np.float32)
+    )
     tail *= np.float32(np.sqrt(distance / 150) / np.linalg.norm(tail))
     tail[0] = 1.0
     return tail

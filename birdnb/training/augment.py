@@ -1,8 +1,9 @@
 """Augmentation of training batches: time shift, noise injection, SpecAugment and MixUp.
 
-Batched, on the spectrograms' device, each sample with its own draw. Every random number comes from the ``generator``
-argument (a CPU generator serves any device), so the same generator gives the same batch. Sources: SpecAugment, Park et al.,
-https://arxiv.org/abs/1904.08779; mixup, Zhang et al., https://arxiv.org/abs/1710.09412.
+Batched, on the spectrograms' device, each sample with its own draw. Every random number comes from
+the ``generator`` argument (a CPU generator serves any device), so the same generator gives the same
+batch. Sources: SpecAugment, Park et al., https://arxiv.org/abs/1904.08779; mixup, Zhang et al.,
+https://arxiv.org/abs/1710.09412.
 """
 
 from __future__ import annotations
@@ -23,36 +24,59 @@ FLOOR = 1e-10  # power of -100 dB, the lowest an LMS holds
 
 
 class Augment:
-    """Turns a training batch in dB into what a model is fed: time shift and noise, normalisation, SpecAugment, MixUp.
+    """Turns a training batch in dB into what a model is fed: time shift and noise, normalisation,
+    SpecAugment, MixUp.
 
-    Those named in ``settings.extra`` come after the noise. Gain is not among them: every normalisation here takes a
-    spectrogram's level out again. Raises BirdnbError for a name that is not there.
+    Those named in ``settings.extra`` come after the noise. Gain is not among them: every
+    normalisation here takes a spectrogram's level out again. Raises BirdnbError for a name that is
+    not there.
     """
 
-    def __init__(self, settings: AugmentSettings, noise_bank: Tensor | None, n_classes: int, normalisation: str) -> None:
+    def __init__(
+        self,
+        settings: AugmentSettings,
+        noise_bank: Tensor | None,
+        n_classes: int,
+        normalisation: str,
+    ) -> None:
         self.settings = settings
         self.noise_bank = noise_bank  # (M, 128, T) dB, or None
         self.n_classes = n_classes
         self.normalisation = normalisation
         self.extra = [find("augmentation", AUGMENTATIONS, name) for name in settings.extra.split()]
 
-    def __call__(self, lms_db: Tensor, target: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-        """(B, 128, T) dB and class numbers (B,) to normalised (B, 128, T) float32 and label shares (B, C) that sum to 1."""
+    def __call__(
+        self, lms_db: Tensor, target: Tensor, generator: Generator
+    ) -> tuple[Tensor, Tensor]:
+        """(B, 128, T) dB and class numbers (B,) to normalised (B, 128, T) float32 and label shares
+        (B, C) that sum to 1.
+        """
         s = self.settings
         x = lms_db.float()
         labels = functional.one_hot(target, self.n_classes).float()  # (B, C)
         if s.time_shift:
             x = time_shift(x, generator)
         if s.noise and self.noise_bank is not None and len(self.noise_bank):
-            x = inject_noise(x, self.noise_bank, generator, prob=s.noise_prob, snr_db=(s.snr_db_min, s.snr_db_max))
+            x = inject_noise(
+                x,
+                self.noise_bank,
+                generator,
+                prob=s.noise_prob,
+                snr_db=(s.snr_db_min, s.snr_db_max),
+            )
         for step in self.extra:
             x = step(x, generator)
         x = normalise(x, self.normalisation)
         if s.specaugment:
-            widths = {"freq_mask": (s.freq_mask_min, s.freq_mask), "time_mask": (s.time_mask_min, s.time_mask)}
+            widths = {
+                "freq_mask": (s.freq_mask_min, s.freq_mask),
+                "time_mask": (s.time_mask_min, s.time_mask),
+            }
             x = spec_augment(x, generator, prob=s.specaugment_prob, **widths)
         if s.mixup and _uniform(1, generator, "cpu") < s.mixup_prob:
-            x, labels = mix_up(x, labels, generator, alpha=s.mixup_alpha, union=s.mixup_labels == "union")
+            x, labels = mix_up(
+                x, labels, generator, alpha=s.mixup_alpha, union=s.mixup_labels == "union"
+            )
         return x, labels
 
 
@@ -64,12 +88,15 @@ def spec_augment(
     freq_mask: tuple[int, int] = (8, 15),
     time_mask: tuple[int, int] = (20, 35),
 ) -> Tensor:
-    """Set one block of mel bands and one block of frames of a share ``prob`` of the samples to the sample's mean.
+    """Set one block of mel bands and one block of frames of a share ``prob`` of the samples to the
+    sample's mean.
 
-    ``x`` is normalised, (B, 128, T). Widths are drawn evenly from (narrowest, widest), both included, 0 for no mask; those of
-    time masks are frames at T = 173 and scale with T.
+    ``x`` is normalised, (B, 128, T). Widths are drawn evenly from (narrowest, widest), both
+    included, 0 for no mask; those of time masks are frames at T = 173 and scale with T.
     """
-    narrowest, widest = (max(1, round(width * x.shape[2] / FRAMES)) if width else 0 for width in time_mask)
+    narrowest, widest = (
+        max(1, round(width * x.shape[2] / FRAMES)) if width else 0 for width in time_mask
+    )
     chosen = (_uniform(len(x), generator, x.device) < prob)[:, None]  # (B, 1)
     bands = _block(len(x), x.shape[1], freq_mask, generator, x.device) & chosen  # (B, 128)
     frames = _block(len(x), x.shape[2], (narrowest, widest), generator, x.device) & chosen  # (B, T)
@@ -79,14 +106,23 @@ def spec_augment(
 def mix_up(
     x: Tensor, labels: Tensor, generator: Generator, *, alpha: float = 0.4, union: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Blend each sample with another of the batch: lambda x_i + (1 - lambda) x_j, lambda ~ Beta(alpha, alpha) per sample.
+    """Blend each sample with another of the batch: lambda x_i + (1 - lambda) x_j, lambda ~
+    Beta(alpha, alpha) per sample.
 
-    ``x`` (B, 128, T), ``labels`` (B, C) shares that sum to 1. Labels are blended with the same lambda or, with ``union``,
-    shared equally between the species present in either sample, however faint; the sums stay 1.
+    ``x`` (B, 128, T), ``labels`` (B, C) shares that sum to 1. Labels are blended with the same
+    lambda or, with ``union``, shared equally between the species present in either sample, however
+    faint; the sums stay 1.
     """
-    partner = to_device(torch.randperm(len(x), generator=generator, device=generator.device), x.device)
-    seed = int(torch.randint(2**62, (1,), generator=generator, device=generator.device))  # torch draws no Beta from a generator
-    blend = to_device(torch.from_numpy(np.random.default_rng(seed).beta(alpha, alpha, len(x))).to(x.dtype), x.device)  # (B,)
+    partner = to_device(
+        torch.randperm(len(x), generator=generator, device=generator.device), x.device
+    )
+    seed = int(
+        torch.randint(2**62, (1,), generator=generator, device=generator.device)
+    )  # torch draws no Beta from a generator
+    blend = to_device(
+        torch.from_numpy(np.random.default_rng(seed).beta(alpha, alpha, len(x))).to(x.dtype),
+        x.device,
+    )  # (B,)
     mixed = torch.lerp(x[partner], x, blend[:, None, None])
     if union:
         present = ((labels + labels[partner]) > 0).to(labels)  # (B, C)
@@ -95,33 +131,53 @@ def mix_up(
 
 
 def inject_noise(
-    lms_db: Tensor, noise_bank: Tensor, generator: Generator, *, prob: float = 0.5, snr_db: tuple[float, float] = (3.0, 30.0)
+    lms_db: Tensor,
+    noise_bank: Tensor,
+    generator: Generator,
+    *,
+    prob: float = 0.5,
+    snr_db: tuple[float, float] = (3.0, 30.0),
 ) -> Tensor:
-    """Add noise from the bank to a share ``prob`` of the samples, at a signal-to-noise ratio drawn evenly from ``snr_db``.
+    """Add noise from the bank to a share ``prob`` of the samples, at a signal-to-noise ratio drawn
+    evenly from ``snr_db``.
 
-    ``lms_db`` (B, 128, T) and ``noise_bank`` (M, 128, T) in dB. Powers are added on the mel scale, the noise turned round in
-    time by a random amount. The ratio is the mean mel power of the clip over the mean mel power of the noise added to it.
+    ``lms_db`` (B, 128, T) and ``noise_bank`` (M, 128, T) in dB. Powers are added on the mel scale,
+    the noise turned round in time by a random amount. The ratio is the mean mel power of the clip
+    over the mean mel power of the noise added to it.
     """
     batch, device = len(lms_db), lms_db.device
     chosen = _uniform(batch, generator, device) < prob  # (B,)
-    which = (_uniform(batch, generator, noise_bank.device) * len(noise_bank)).long().clamp_max(len(noise_bank) - 1)
+    which = (
+        (_uniform(batch, generator, noise_bank.device) * len(noise_bank))
+        .long()
+        .clamp_max(len(noise_bank) - 1)
+    )
     snr = snr_db[0] + (snr_db[1] - snr_db[0]) * _uniform(batch, generator, device)  # (B,) dB
     noise = time_shift(noise_bank[which].to(device).float(), generator)  # (B, 128, T)
     lms_db = lms_db.float()
-    return torch.where(chosen[:, None, None], add_noise(lms_db, noise, snr), lms_db)  # an index would make a GPU wait
+    return torch.where(
+        chosen[:, None, None], add_noise(lms_db, noise, snr), lms_db
+    )  # an index would make a GPU wait
 
 
 def add_noise(lms_db: Tensor, noise_db: Tensor, snr_db: Tensor | float) -> Tensor:
-    """Clips (B, 128, T) in dB with noise (B, 128, T) in dB added at ``snr_db`` [dB], a number or one per sample."""
+    """Clips (B, 128, T) in dB with noise (B, 128, T) in dB added at ``snr_db`` [dB], a number or
+    one per sample.
+    """
     power, noise = _power(lms_db.float()), _power(noise_db.float())
     snr = torch.as_tensor(snr_db, dtype=torch.float32, device=power.device).reshape(-1, 1, 1)
-    mean_power, mean_noise = power.mean(dim=(1, 2), keepdim=True), noise.mean(dim=(1, 2), keepdim=True)
+    mean_power, mean_noise = (
+        power.mean(dim=(1, 2), keepdim=True),
+        noise.mean(dim=(1, 2), keepdim=True),
+    )
     scale = mean_power / (mean_noise * _power(snr))  # (B, 1, 1)
     return 10 * torch.log10((power + scale * noise).clamp_min(FLOOR))
 
 
 def time_shift(x: Tensor, generator: Generator) -> Tensor:
-    """Turn each sample (B, 128, T) round in time by any number of frames: what leaves at the end comes in at the start."""
+    """Turn each sample (B, 128, T) round in time by any number of frames: what leaves at the end
+    comes in at the start.
+    """
     batch, bands, frames = x.shape
     start = (_uniform(batch, generator, x.device) * frames).long()  # (B,)
     index = (torch.arange(frames, device=x.device) + start[:, None]) % frames  # (B, T)
@@ -129,14 +185,20 @@ def time_shift(x: Tensor, generator: Generator) -> Tensor:
 
 
 def to_device(x: Tensor, device: torch.device) -> Tensor:
-    """``x`` on the device; to a CUDA GPU through pinned memory, so that nobody waits for the work that is queued there."""
+    """``x`` on the device; to a CUDA GPU through pinned memory, so that nobody waits for the work
+    that is queued there.
+    """
     if device.type == "cuda" and x.device.type == "cpu":
         return x.pin_memory().to(device, non_blocking=True)
     return x.to(device)
 
 
-def _block(batch: int, length: int, widths: tuple[int, int], generator: Generator, device: torch.device) -> Tensor:
-    """One run of True per row, (batch, length): its width drawn from ``widths``, its place anywhere it fits."""
+def _block(
+    batch: int, length: int, widths: tuple[int, int], generator: Generator, device: torch.device
+) -> Tensor:
+    """One run of True per row, (batch, length): its width drawn from ``widths``, its place anywhere
+    it fits.
+    """
     widest = min(widths[1], length)
     narrowest = min(widths[0], widest)
     width = narrowest + (_uniform(batch, generator, device) * (widest - narrowest + 1)).long()
@@ -147,7 +209,9 @@ def _block(batch: int, length: int, widths: tuple[int, int], generator: Generato
 
 def _uniform(n: int, generator: Generator, device: torch.device | str) -> Tensor:
     """``n`` numbers in [0, 1), drawn where the generator lives and moved to ``device``."""
-    return to_device(torch.rand(n, generator=generator, device=generator.device), torch.device(device))
+    return to_device(
+        torch.rand(n, generator=generator, device=generator.device), torch.device(device)
+    )
 
 
 def _power(db: Tensor) -> Tensor:

@@ -1,4 +1,6 @@
-"""The state from which a killed training goes on, and the average of weights: what ``fit`` keeps besides the model."""
+"""The state from which a killed training goes on, and the average of weights: what ``fit`` keeps
+besides the model.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ REMEDY = "use another run name, or start over with --again"
 class Ema:
     """Exponential moving average of a model's weights; ``model`` holds the average.
 
-    The first steps average less, (1 + step) / (10 + step), so that the initial weights are soon forgotten.
+    The first steps average less, (1 + step) / (10 + step), so that the initial weights are soon
+    forgotten.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -47,7 +50,8 @@ class Ema:
 def weights_of(model: nn.Module) -> dict[str, Tensor]:
     """A copy of the model's state on the CPU, fit for safetensors."""
     return {
-        name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in model.state_dict().items()
+        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, value in model.state_dict().items()
     }
 
 
@@ -58,12 +62,16 @@ def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
 
 
 def fit_key(settings: RunSettings, seed: int, labels: Sequence[str], *sides: Clips) -> str:
-    """A key for everything that decides what a training ends with: settings, seed, labels and the clips themselves."""
+    """A key for everything that decides what a training ends with: settings, seed, labels and the
+    clips themselves.
+    """
     digest = hashlib.sha256()
     for clips in sides:
         digest.update(f"{clips.recording_ids} {tuple(clips.lms.shape)}".encode())
         digest.update(clips.target.numpy().tobytes() + clips.recording.numpy().tobytes())
-        digest.update(clips.lms[:: max(1, len(clips) // 32)].cpu().contiguous().numpy().tobytes())  # a sample is enough
+        digest.update(
+            clips.lms[:: max(1, len(clips) // 32)].cpu().contiguous().numpy().tobytes()
+        )  # a sample is enough
     return key_of(settings, seed, list(labels), digest.hexdigest())
 
 
@@ -79,19 +87,30 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_state(path: Path, key: str, labels: Sequence[str]) -> dict[str, Any]:
-    """Read what ``save_state`` wrote. Raises BirdnbError for a damaged file, other labels or another configuration."""
+    """Read what ``save_state`` wrote. Raises BirdnbError for a damaged file, other labels or
+    another configuration.
+    """
     try:
         with zipfile.ZipFile(path) as archive:  # torch does not look at the checksums
             damaged = archive.testzip()
         if damaged:
-            raise BirdnbError(f"{path} is damaged (checksum of {damaged}): delete it, or start over with --again")
+            raise BirdnbError(
+                f"{path} is damaged (checksum of {damaged}): delete it, or start over with --again"
+            )
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (zipfile.BadZipFile, RuntimeError, EOFError, ValueError) as error:
-        raise BirdnbError(f"{path} is damaged ({error}): delete it, or start over with --again") from error
+        raise BirdnbError(
+            f"{path} is damaged ({error}): delete it, or start over with --again"
+        ) from error
     if state.get("labels") != list(labels):
-        raise BirdnbError(f"{path} belongs to a training with other labels ({len(state.get('labels', []))} species): {REMEDY}")
+        raise BirdnbError(
+            f"{path} belongs to a training with other labels ({len(state.get('labels', []))} "
+            f"species): {REMEDY}"
+        )
     if state.get("key") != key:
-        raise BirdnbError(f"{path} belongs to a training with other settings, seed or clips: {REMEDY}")
+        raise BirdnbError(
+            f"{path} belongs to a training with other settings, seed or clips: {REMEDY}"
+        )
     return state
 
 

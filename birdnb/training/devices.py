@@ -25,14 +25,18 @@ WAIT = timedelta(hours=12)  # how long a process waits for another that builds t
 
 
 def make_accelerator() -> Accelerator:
-    """Accelerate's view of the machine: CPU, one GPU, or what ``accelerate launch`` started. bf16 is left to ``autocast``."""
+    """Accelerate's view of the machine: CPU, one GPU, or what ``accelerate launch`` started. bf16
+    is left to ``autocast``.
+    """
     return Accelerator(mixed_precision="no", kwargs_handlers=[InitProcessGroupKwargs(timeout=WAIT)])
 
 
 def leave(accelerator: Accelerator) -> None:
-    """Part with the other processes: all together, and with nothing left that keeps gloo's threads alive at the exit.
+    """Part with the other processes: all together, and with nothing left that keeps gloo's threads
+    alive at the exit.
 
-    One run was seen to abort (``terminate called``) after its last line, the group still held; this is the likely cure.
+    One run was seen to abort (``terminate called``) after its last line, the group still held; this
+    is the likely cure.
     """
     accelerator.wait_for_everyone()
     accelerator.free_memory()
@@ -48,11 +52,15 @@ def device_name(device: torch.device) -> str:
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """bf16 autocast where ``precision`` asks for it: "bf16" anywhere, "auto" on a GPU that has it."""
     has_it = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16" or (precision == "auto" and has_it))
+    return torch.autocast(
+        device.type, torch.bfloat16, enabled=precision == "bf16" or (precision == "auto" and has_it)
+    )
 
 
 def on_device(lms: Tensor, device: torch.device) -> Tensor:
-    """The spectrograms on the device when they take less than half of its free memory, else where they are."""
+    """The spectrograms on the device when they take less than half of its free memory, else where
+    they are.
+    """
     if device.type == "cuda":
         torch.cuda.empty_cache()  # what an earlier training has left is free, too
         if lms.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
@@ -61,8 +69,12 @@ def on_device(lms: Tensor, device: torch.device) -> Tensor:
 
 
 def convert_sync_batchnorm(model: nn.Module) -> nn.Module:
-    """The model with batch statistics over all processes, by timm's function: torch's own drops activations in its layers."""
-    from timm.layers import convert_sync_batchnorm  # takes a second to import: only several GPUs need it
+    """The model with batch statistics over all processes, by timm's function: torch's own drops
+    activations in its layers.
+    """
+    from timm.layers import (
+        convert_sync_batchnorm,
+    )  # takes a second to import: only several GPUs need it
 
     return convert_sync_batchnorm(model)
 
@@ -74,7 +86,8 @@ def enough_memory(settings: RunSettings) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise BirdnbError(
-            f"out of GPU memory with batches of {settings.train.batch_size} clips: lower batch_size and raise "
+            f"out of GPU memory with batches of {settings.train.batch_size} clips: lower "
+            f"batch_size and raise "
             "accumulation by the same factor"
         ) from error
 
@@ -90,7 +103,9 @@ def peak_memory_mb(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
     status = Path("/proc/self/status")
-    if status.exists():  # Linux; its ru_maxrss begins with the peak of the process that started this one
+    if (
+        status.exists()
+    ):  # Linux; its ru_maxrss begins with the peak of the process that started this one
         return int(re.search(r"VmHWM:\s*(\d+) kB", status.read_text(encoding="utf-8"))[1]) / 1e3  # type: ignore[index]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on a Mac, kB elsewhere
     return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
@@ -99,15 +114,22 @@ def peak_memory_mb(device: torch.device) -> float:
 def predict_shared(
     model: nn.Module, clips: Clips, settings: RunSettings, accelerator: Accelerator, shifts: int = 1
 ) -> Predictions:
-    """``predict`` with the recordings shared out between the processes; each gets all predictions, in the order of ``clips``.
+    """``predict`` with the recordings shared out between the processes; each gets all predictions,
+    in the order of ``clips``.
 
     Raises BirdnbError when a recording is predicted twice or not at all.
     """
     world, rank = accelerator.num_processes, accelerator.process_index
-    mine = clips if world == 1 else clips.of_recordings(range(rank, len(clips.recording_ids), world))
+    mine = (
+        clips if world == 1 else clips.of_recordings(range(rank, len(clips.recording_ids), world))
+    )
     parts = []
     if mine.recording_ids:
         batch = max(64, (4 if accelerator.device.type == "cuda" else 2) * settings.train.batch_size)
         with enough_memory(settings), autocast(accelerator.device, settings.train.precision):
-            parts = [predict(model, mine, settings.model.normalisation, batch, accelerator.device, shifts)]
+            parts = [
+                predict(
+                    model, mine, settings.model.normalisation, batch, accelerator.device, shifts
+                )
+            ]
     return parts[0] if world == 1 else concatenate(gather_object(parts)).align(clips.recording_ids)

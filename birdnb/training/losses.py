@@ -1,4 +1,5 @@
-"""Losses for hard labels (B,) and soft labels (B, C): focal loss and, as its case gamma = 0, cross-entropy.
+"""Losses for hard labels (B,) and soft labels (B, C): focal loss and, as its case gamma = 0,
+cross-entropy.
 
 Lin et al., Focal Loss for Dense Object Detection, https://arxiv.org/abs/1708.02002.
 """
@@ -17,22 +18,32 @@ from birdnb.config import TrainSettings
 class FocalLoss(nn.Module):
     """Mean over the batch of sum_c target_c alpha_c (1 - p_c)^gamma (-log p_c).
 
-    Linear in the target, so a soft label costs the same mixture of what its hard labels cost; gamma = 0 is cross-entropy.
-    ``alpha`` weighs classes, (C,) or None. ``label_smoothing`` moves that share of each label evenly to all classes; the
-    label's own class keeps deciding its weight (torch's cross-entropy weighs what was moved by where it went: the rarest
-    classes then draw certainty from all others).
+    Linear in the target, so a soft label costs the same mixture of what its hard labels cost; gamma
+    = 0 is cross-entropy. ``alpha`` weighs classes, (C,) or None. ``label_smoothing`` moves that
+    share of each label evenly to all classes; the label's own class keeps deciding its weight
+    (torch's cross-entropy weighs what was moved by where it went: the rarest classes then draw
+    certainty from all others).
     """
 
     alpha: Tensor | None
 
-    def __init__(self, gamma: float = 2.0, alpha: Sequence[float] | Tensor | None = None, label_smoothing: float = 0.0) -> None:
+    def __init__(
+        self,
+        gamma: float = 2.0,
+        alpha: Sequence[float] | Tensor | None = None,
+        label_smoothing: float = 0.0,
+    ) -> None:
         super().__init__()
         self.gamma = gamma
         self.label_smoothing = label_smoothing
-        self.register_buffer("alpha", None if alpha is None else torch.as_tensor(alpha, dtype=torch.float32))
+        self.register_buffer(
+            "alpha", None if alpha is None else torch.as_tensor(alpha, dtype=torch.float32)
+        )
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Scalar loss of logits (B, C) for target (B,) class numbers or (B, C) shares that sum to 1."""
+        """Scalar loss of logits (B, C) for target (B,) class numbers or (B, C) shares that sum to
+        1.
+        """
         n_classes = logits.shape[1]
         if target.ndim == 1:
             target = functional.one_hot(target, n_classes)  # (B, C)
@@ -42,7 +53,9 @@ class FocalLoss(nn.Module):
         log_p = functional.log_softmax(logits.float(), dim=1)  # (B, C)
         cost = -log_p
         if self.gamma > 0:
-            miss = (-torch.expm1(log_p)).clamp_min(1e-8)  # 1 - p; kept off 0, where a root has no finite slope
+            miss = (-torch.expm1(log_p)).clamp_min(
+                1e-8
+            )  # 1 - p; kept off 0, where a root has no finite slope
             cost = cost * miss**self.gamma
         return (target * cost).sum(dim=1).mean()
 
@@ -50,12 +63,17 @@ class FocalLoss(nn.Module):
 def build_loss(train: TrainSettings, class_counts: Sequence[int] | Tensor) -> FocalLoss:
     """The loss the settings ask for; ``class_counts`` are training clips of each class, (C,).
 
-    With ``class_balance`` a class weighs as the inverse of its count; the weights are 1 on average over the training clips.
-    Labels are smoothed for cross-entropy only: the focal loss forgives what is nearly right, but not what smoothing asks of
-    the other classes, and would hold certainty down at three quarters.
+    With ``class_balance`` a class weighs as the inverse of its count; the weights are 1 on average
+    over the training clips. Labels are smoothed for cross-entropy only: the focal loss forgives
+    what is nearly right, but not what smoothing asks of the other classes, and would hold certainty
+    down at three quarters.
     """
     alpha = None
     if train.class_balance:
         counts = torch.as_tensor(class_counts, dtype=torch.float32)
         alpha = counts.sum() / ((counts > 0).sum() * counts.clamp_min(1))
-    return FocalLoss(train.focal_gamma, alpha) if train.loss == "focal" else FocalLoss(0.0, alpha, train.label_smoothing)
+    return (
+        FocalLoss(train.focal_gamma, alpha)
+        if train.loss == "focal"
+        else FocalLoss(0.0, alpha, train.label_smoothing)
+    )

@@ -1,4 +1,6 @@
-"""The options of ``python -m birdnb.training``, one for each setting, and the settings they make of a profile's run."""
+"""The options of ``python -m birdnb.training``, one for each setting, and the settings they make of
+a profile's run.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,14 @@ import argparse
 import typing
 from typing import Any
 
-from birdnb.config import AugmentSettings, ModelSettings, Profile, RunSettings, TrainSettings, override
+from birdnb.config import (
+    AugmentSettings,
+    ModelSettings,
+    Profile,
+    RunSettings,
+    TrainSettings,
+    override,
+)
 from birdnb.files import BirdnbError
 from birdnb.models.weights import check_source
 
@@ -55,7 +64,11 @@ AUGMENT = {
     "time_shift": "turn clips round in time by a random amount",
     "extra": "augmentations of your own, by name, with spaces between",
 }
-GROUPS = (("model", ModelSettings, MODEL), ("training", TrainSettings, TRAIN), ("augmentation", AugmentSettings, AUGMENT))
+GROUPS = (
+    ("model", ModelSettings, MODEL),
+    ("training", TrainSettings, TRAIN),
+    ("augmentation", AugmentSettings, AUGMENT),
+)
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
@@ -66,18 +79,27 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         for name, text in texts.items():
             flag, hint = "--" + name.replace("_", "-"), hints[name]
             if hint is bool:
-                group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
+                group.add_argument(
+                    flag, action=argparse.BooleanOptionalAction, default=None, help=text
+                )
             else:
                 read = hint if hint in (int, float, str) else bool_or_text
-                group.add_argument(flag, type=read, metavar={int: "N", float: "X"}.get(hint, "VALUE"), help=text)
+                group.add_argument(
+                    flag, type=read, metavar={int: "N", float: "X"}.get(hint, "VALUE"), help=text
+                )
 
 
-def settings_of(profile: Profile, run: str | None, model: str | None, options: dict[str, Any]) -> tuple[str, RunSettings]:
-    """The run's name and settings: the profile's run of that name, else its first run with that model; options given go on top.
+def settings_of(
+    profile: Profile, run: str | None, model: str | None, options: dict[str, Any]
+) -> tuple[str, RunSettings]:
+    """The run's name and settings: the profile's run of that name, else its first run with that
+    model; options given go on top.
 
     Raises BirdnbError when neither is there, or for a value that no setting takes.
     """
-    of_model = next((name for name, settings in profile.runs.items() if settings.model.name == model), None)
+    of_model = next(
+        (name for name, settings in profile.runs.items() if settings.model.name == model), None
+    )
     base = run if run in profile.runs else of_model
     if base is None and model is None:
         what = (
@@ -85,9 +107,14 @@ def settings_of(profile: Profile, run: str | None, model: str | None, options: d
             if run
             else f"has the runs {', '.join(profile.runs)}: choose one"
         )
-        raise BirdnbError(f"profile {profile.name} {what} by --run, or give --model for a run of your own")
+        raise BirdnbError(
+            f"profile {profile.name} {what} by --run, or give --model for a run of your own"
+        )
     if run is None and base is None:
-        raise BirdnbError(f"profile {profile.name} has no run with the model {model!r}: give your run a name by --run")
+        raise BirdnbError(
+            f"profile {profile.name} has no run with the model {model!r}: give your run a name by "
+            f"--run"
+        )
     start = profile.runs[base] if base else RunSettings()
     known = {name: options.get(name) for _, _, texts in GROUPS for name in texts}
     check_values(known)
@@ -96,12 +123,25 @@ def settings_of(profile: Profile, run: str | None, model: str | None, options: d
 
 def given_settings(options: dict[str, Any]) -> list[str]:
     """Names of the settings that were given, ``model`` among them."""
-    return [name for name in ("model", *(name for _, _, texts in GROUPS for name in texts)) if options.get(name) is not None]
+    return [
+        name
+        for name in ("model", *(name for _, _, texts in GROUPS for name in texts))
+        if options.get(name) is not None
+    ]
 
 
 def check_values(values: dict[str, Any]) -> None:
-    """Refuse values that no setting takes before anything is computed. Raises BirdnbError; other names do not count."""
-    override(RunSettings(), **{name: value for name, value in values.items() if any(name in texts for *_, texts in GROUPS)})
+    """Refuse values that no setting takes before anything is computed. Raises BirdnbError; other
+    names do not count.
+    """
+    override(
+        RunSettings(),
+        **{
+            name: value
+            for name, value in values.items()
+            if any(name in texts for *_, texts in GROUPS)
+        },
+    )
     check_source(values.get("pretrained"))
 
 
@@ -119,7 +159,9 @@ def parse_fold(text: str) -> tuple[int, int]:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no fold: write k/K, such as 1/4") from None
     if not 1 <= k <= of or of < 2:
-        raise argparse.ArgumentTypeError(f"{text!r} is no fold: k goes from 1 to K, and K is 2 or more")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no fold: k goes from 1 to K, and K is 2 or more"
+        )
     return k, of
 
 

@@ -1,7 +1,8 @@
-"""Run folders: what a run is made of (``config.json``), whether it is finished, and reading it back.
+"""Run folders: what a run is made of (``config.json``), whether it is finished, and reading it
+back.
 
-A run is finished when ``metrics.json`` is there, which is written last. Its configuration is its settings, seed, labels,
-split and spectrograms; ``key`` in ``config.json`` is a hash of them.
+A run is finished when ``metrics.json`` is there, which is written last. Its configuration is its
+settings, seed, labels, split and spectrograms; ``key`` in ``config.json`` is a hash of them.
 """
 
 from __future__ import annotations
@@ -53,7 +54,9 @@ class RunResult:
 
 
 def run_folder(data: StudyData, run: str) -> Path:
-    """``artifacts/runs/<corpus>-<profile>/<run>``, and ``fold-1-of-4`` in it for a fold. Raises BirdnbError for a bad name."""
+    """``artifacts/runs/<corpus>-<profile>/<run>``, and ``fold-1-of-4`` in it for a fold. Raises
+    BirdnbError for a bad name.
+    """
     return folder_of(data.corpus.name, data.profile.name, run, data.fold)
 
 
@@ -61,7 +64,8 @@ def folder_of(corpus: str, profile: str, run: str, fold: tuple[int, int] | None)
     """``run_folder`` by names: for those who have not opened the data."""
     if safe_name(run) != run:
         raise BirdnbError(
-            f"the run name {run!r} cannot be a folder: use letters, digits, '.', '_' and '-', such as {safe_name(run)}"
+            f"the run name {run!r} cannot be a folder: use letters, digits, '.', '_' and '-', such "
+            f"as {safe_name(run)}"
         )
     folder = artifacts_dir() / "runs" / f"{corpus}-{profile}" / run
     return folder / f"fold-{fold[0]}-of-{fold[1]}" if fold else folder
@@ -71,7 +75,9 @@ def load_run(folder: Path | str) -> RunResult:
     """Read a finished run. Raises BirdnbError when it is not finished or a file is damaged."""
     folder = Path(folder)
     if not (folder / METRICS).exists():
-        raise BirdnbError(f"{folder} holds no finished run: run its training (it goes on where it stopped)")
+        raise BirdnbError(
+            f"{folder} holds no finished run: run its training (it goes on where it stopped)"
+        )
     config, labels, metrics = (read_json(folder / name) for name in (CONFIG, LABELS, METRICS))
     try:
         history = pd.read_csv(folder / HISTORY)
@@ -80,7 +86,8 @@ def load_run(folder: Path | str) -> RunResult:
     val, test = (Predictions.load(folder / f"predictions_{side}.npz") for side in ("val", "test"))
     if val.probabilities.shape[1] != len(labels):
         raise BirdnbError(
-            f"{folder}: predictions of {val.probabilities.shape[1]} species, {len(labels)} labels: train it again"
+            f"{folder}: predictions of {val.probabilities.shape[1]} species, {len(labels)} labels: "
+            f"train it again"
         )
     return RunResult(config["run"], folder, config, labels, history, metrics, val, test)
 
@@ -88,29 +95,45 @@ def load_run(folder: Path | str) -> RunResult:
 def load_model(folder: Path | str) -> nn.Module:
     """The network of a finished run with the weights it kept, on the CPU, in evaluation mode.
 
-    Raises BirdnbError when the run is no network or not finished, or when its weights are damaged or of another run.
+    Raises BirdnbError when the run is no network or not finished, or when its weights are damaged
+    or of another run.
     """
     folder = Path(folder)
     if not (folder / METRICS).exists():
-        raise BirdnbError(f"{folder} holds no finished run: run its training (it goes on where it stopped)")
+        raise BirdnbError(
+            f"{folder} holds no finished run: run its training (it goes on where it stopped)"
+        )
     config, labels, metrics = (read_json(folder / name) for name in (CONFIG, LABELS, METRICS))
     if not (folder / BEST).exists():
-        raise BirdnbError(f"{folder} holds no network ({BEST} is missing): load the run of a network, or train it again")
+        raise BirdnbError(
+            f"{folder} holds no network ({BEST} is missing): load the run of a network, or train "
+            f"it again"
+        )
     if sha256_of(folder / BEST) != metrics["weights_sha256"]:
-        raise BirdnbError(f"{folder / BEST} is damaged or of another run (see weights_sha256 in {METRICS}): train it again")
+        raise BirdnbError(
+            f"{folder / BEST} is damaged or of another run (see weights_sha256 in {METRICS}): "
+            f"train it again"
+        )
     weights, m = safetensors.torch.load_file(folder / BEST), config["settings"]["model"]
     shapes = {name: value.shape for name, value in weights.items()}
-    # a hub checkpoint brings its own size, base as a rule; only one of yet another size is asked for again
+    # a hub checkpoint brings its own size, base as a rule; only one of yet another size is asked
+    # for again
     for pretrained, size in ((False, m["size"]), (False, "base"), (m["pretrained"], m["size"])):
         model = build_model(m["name"], len(labels), config["n_frames"], pretrained, size=size)
         if {name: value.shape for name, value in model.state_dict().items()} == shapes:
             model.load_state_dict(weights)
             return model.eval()
-    raise BirdnbError(f"{folder / BEST} does not fit {m['name']} for {len(labels)} species: train it again")
+    raise BirdnbError(
+        f"{folder / BEST} does not fit {m['name']} for {len(labels)} species: train it again"
+    )
 
 
-def run_config(data: StudyData, run: str, settings: RunSettings | None, device: torch.device, processes: int) -> dict[str, Any]:
-    """What goes into ``config.json``; ``key`` covers what decides the result: settings, seed, labels, split, spectrograms."""
+def run_config(
+    data: StudyData, run: str, settings: RunSettings | None, device: torch.device, processes: int
+) -> dict[str, Any]:
+    """What goes into ``config.json``; ``key`` covers what decides the result: settings, seed,
+    labels, split, spectrograms.
+    """
     plain = dataclasses.asdict(settings) if settings else {"model": {"name": CLASSICAL}}
     split, weights = data.fingerprint(), _weights_key(settings.model) if settings else None
     return {
@@ -120,7 +143,11 @@ def run_config(data: StudyData, run: str, settings: RunSettings | None, device: 
         "seed": data.seed,
         "fold": list(data.fold) if data.fold else None,
         "profile": data.profile.name,
-        "corpus": {"name": data.corpus.name, "layout": data.corpus.layout, "synthetic": data.corpus.synthetic},
+        "corpus": {
+            "name": data.corpus.name,
+            "layout": data.corpus.layout,
+            "synthetic": data.corpus.synthetic,
+        },
         "recordings": {side: len(data.side(side)) for side in ("train", "validation", "test")},
         "split": split,
         "weights": weights,
@@ -137,9 +164,11 @@ def run_config(data: StudyData, run: str, settings: RunSettings | None, device: 
 
 
 def prepare_folder(folder: Path, config: dict[str, Any], labels: list[str], again: bool) -> None:
-    """Leave a folder that is finished or can go on, else a fresh one; one line says what is started over, and why.
+    """Leave a folder that is finished or can go on, else a fresh one; one line says what is started
+    over, and why.
 
-    A finished run whose configuration changed goes to ``replaced/``. Raises BirdnbError when ``config.json`` is damaged.
+    A finished run whose configuration changed goes to ``replaced/``. Raises BirdnbError when
+    ``config.json`` is damaged.
     """
     before = read_json(folder / CONFIG) if (folder / CONFIG).exists() and not again else None
     for litter in folder.glob(".tmp-*"):  # what killed processes were writing
@@ -147,7 +176,11 @@ def prepare_folder(folder: Path, config: dict[str, Any], labels: list[str], agai
     if before is not None and before.get("key") == config["key"]:
         return
     if before is not None:
-        kept = f"; the finished run is kept in {folder / REPLACED}" if (folder / METRICS).exists() else ""
+        kept = (
+            f"; the finished run is kept in {folder / REPLACED}"
+            if (folder / METRICS).exists()
+            else ""
+        )
         tqdm.write(f"{config['run']}: {_changes(before, config)}: trained from the start{kept}")
     _set_aside(folder)
     write_json(folder / LABELS, labels)
@@ -165,22 +198,31 @@ def read_json(path: Path) -> Any:
 def git_commit() -> str | None:
     """The commit this copy of birdnb is at, None where git does not know.
 
-    With "+" when what decides results was changed since: the package or its dependencies, not reports or notebooks.
+    With "+" when what decides results was changed since: the package or its dependencies, not
+    reports or notebooks.
     """
     commit = _git("describe", "--always", "--abbrev=12", "--match=")
-    return commit + "+" * bool(_git("status", "--porcelain", "--", "birdnb", "pyproject.toml")) if commit else None
+    return (
+        commit + "+" * bool(_git("status", "--porcelain", "--", "birdnb", "pyproject.toml"))
+        if commit
+        else None
+    )
 
 
 def _git(*words: str) -> str | None:
     try:
-        done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, timeout=10)
+        done = subprocess.run(
+            ["git", "-C", str(ROOT), *words], capture_output=True, text=True, timeout=10
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
 
 
 def _set_aside(folder: Path) -> None:
-    """Empty a run's folder; a finished run is copied to ``replaced/`` first. Nothing is lost when it is killed half-way."""
+    """Empty a run's folder; a finished run is copied to ``replaced/`` first. Nothing is lost when
+    it is killed half-way.
+    """
     files = [path for path in folder.glob("*") if path.is_file()]
     if (folder / METRICS).exists():
         copy = folder / ".tmp-replaced"
@@ -191,18 +233,25 @@ def _set_aside(folder: Path) -> None:
         for path in files:
             shutil.copy2(path, copy)
         os.replace(copy, folder / REPLACED)
-    # metrics.json goes first: what a kill leaves is no finished run; config.json last: then all of this is done again
+    # metrics.json goes first: what a kill leaves is no finished run; config.json last: then all of
+    # this is done again
     for path in sorted(files, key=lambda path: (path.name == CONFIG) - (path.name == METRICS)):
         path.unlink()
 
 
 def _weights_key(model: ModelSettings) -> str | None:
-    """A key that changes with the bytes of the local or shipped weights a model starts from, None when there are none."""
+    """A key that changes with the bytes of the local or shipped weights a model starts from, None
+    when there are none.
+    """
     if model.pretrained == "synthetic":
         files = [SHIPPED / FILES[model.name]] if model.name in FILES else []
     elif isinstance(model.pretrained, str) and is_local(model.pretrained):
         path = Path(model.pretrained).expanduser()
-        files = [path] if path.is_file() else sorted(p for p in path.glob("*") if p.suffix in (".safetensors", ".bin", ".json"))
+        files = (
+            [path]
+            if path.is_file()
+            else sorted(p for p in path.glob("*") if p.suffix in (".safetensors", ".bin", ".json"))
+        )
     else:
         return None
     return key_of([sha256_of(path) for path in files if path.is_file()])
@@ -211,7 +260,11 @@ def _weights_key(model: ModelSettings) -> str | None:
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> str:
     """What changed between two configurations, in words."""
     old, new = _flat(before.get("settings", {})), _flat(now["settings"])
-    changed = [f"{key} {old.get(key)} is now {new.get(key)}" for key in sorted(old | new) if old.get(key) != new.get(key)]
+    changed = [
+        f"{key} {old.get(key)} is now {new.get(key)}"
+        for key in sorted(old | new)
+        if old.get(key) != new.get(key)
+    ]
     if before.get("seed") != now["seed"]:
         changed.append(f"seed {before.get('seed')} is now {now['seed']}")
     if before.get("split") != now["split"]:
@@ -223,8 +276,13 @@ def _changes(before: dict[str, Any], now: dict[str, Any]) -> str:
 
 
 def _flat(settings: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    return {f"{part}.{key}": value for part, values in settings.items() for key, value in values.items()}
+    return {
+        f"{part}.{key}": value for part, values in settings.items() for key, value in values.items()
+    }
 
 
 def _damaged(path: Path, error: Exception) -> BirdnbError:
-    return BirdnbError(f"{path} is missing or damaged ({error}): train the run again with --again, or delete its folder")
+    return BirdnbError(
+        f"{path} is missing or damaged ({error}): train the run again with --again, or delete its "
+        f"folder"
+    )

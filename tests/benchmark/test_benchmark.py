@@ -1,4 +1,6 @@
-"""The benchmark: what it compares gives the same results, and its table and JSON say what was measured."""
+"""The benchmark: what it compares gives the same results, and its table and JSON say what was
+measured.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +31,14 @@ def scratch(tmp_path, monkeypatch):
     monkeypatch.setenv("BIRDNB_ARTIFACTS", str(tmp_path / "artifacts"))
 
 
-@pytest.mark.parametrize(("name", "rate", "channels"), [("a.wav", 22050, 1), ("b.ogg", 32000, 2), ("c.flac", 44100, 1)])
+@pytest.mark.parametrize(
+    ("name", "rate", "channels"), [("a.wav", 22050, 1), ("b.ogg", 32000, 2), ("c.flac", 44100, 1)]
+)
 def test_extraction_equals_the_plain_way(tmp_path, name, rate, channels):
     sound = recording(20.0, 8.0, 2.0, rate)
-    path = write(tmp_path / name, np.stack([sound] * channels, axis=1) if channels > 1 else sound, rate)
+    path = write(
+        tmp_path / name, np.stack([sound] * channels, axis=1) if channels > 1 else sound, rate
+    )
     found, plain = extract(path, AUDIO), plain_lms(path, AUDIO)
     assert len(found.lms) >= 1
     for begin, lms in zip(found.starts, found.lms, strict=True):
@@ -65,8 +71,14 @@ def test_things_are_timed_in_turn():
 
 def test_targets():
     assert Row("x", "s", 1.0).met is None
-    assert Row("x", "s", 9.0, target="at most 10").met and not Row("x", "s", 11.0, target="at most 10").met
-    assert Row("x", "s", 1.0, 9.0, "y", 2.5, "at least 2").met and not Row("x", "s", 5.0, 9.0, "y", 1.5, "at least 2").met
+    assert (
+        Row("x", "s", 9.0, target="at most 10").met
+        and not Row("x", "s", 11.0, target="at most 10").met
+    )
+    assert (
+        Row("x", "s", 1.0, 9.0, "y", 2.5, "at least 2").met
+        and not Row("x", "s", 5.0, 9.0, "y", 1.5, "at least 2").met
+    )
 
 
 def test_a_repeated_corpus_is_a_finished_study(tmp_path, monkeypatch):
@@ -82,21 +94,37 @@ def test_a_repeated_corpus_is_a_finished_study(tmp_path, monkeypatch):
 def test_start_is_measured_in_a_process_of_its_own(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(start, "rows", partial(start.rows, (1000,), 1))
     much = np.ones(2**28)  # 2.1 GB here are not those of the process that is measured
-    assert benchmark.main(["load", "--json", str(tmp_path / "speed.json"), "--markdown", str(tmp_path / "speed.md")]) == 0
+    assert (
+        benchmark.main(
+            [
+                "load",
+                "--json",
+                str(tmp_path / "speed.json"),
+                "--markdown",
+                str(tmp_path / "speed.md"),
+            ]
+        )
+        == 0
+    )
     del much
     written = json.loads((tmp_path / "speed.json").read_text())
     assert list(written) == ["machine", "load"]
     assert {"processor", "cores", "gpu", "date", "versions"} <= set(written["machine"])
     rows = {row["what"]: row for row in written["load"]}
     assert rows["import birdnb"]["target"] == "at most 0.2" and rows["import birdnb"]["birdnb"] > 0
-    assert rows["start, 1,000 recordings"]["birdnb"] > 0 and rows["start, 1,000 recordings"]["met"] is None
+    assert (
+        rows["start, 1,000 recordings"]["birdnb"] > 0
+        and rows["start, 1,000 recordings"]["met"] is None
+    )
     assert 0.1 < rows["... peak memory of the process, 1,000 recordings"]["birdnb"] < 2.0
     assert rows["... audio libraries among it"]["met"] is True
     out = capsys.readouterr().out
     page = (tmp_path / "speed.md").read_text()
     for text in (out, page):
         assert all(what in text for what in rows) and written["machine"]["processor"] in text
-    assert re.search(r"\| import birdnb \| [\d.]+ s \| – \| – \| at most 0.2 \| (yes|\*\*no\*\*) \|", page)
+    assert re.search(
+        r"\| import birdnb \| [\d.]+ s \| – \| – \| at most 0.2 \| (yes|\*\*no\*\*) \|", page
+    )
 
 
 def test_extraction_is_measured_on_what_can_be_read(monkeypatch, tmp_path, capsys):
@@ -110,7 +138,9 @@ def test_extraction_is_measured_on_what_can_be_read(monkeypatch, tmp_path, capsy
     assert "2 recordings of 20 s" in one.what, "the compressed ones that are sound and not short"
     assert one.ratio == pytest.approx(one.birdnb / one.other)
     assert decoding.ratio == pytest.approx(decoding.other / decoding.birdnb)
-    assert several.target == "at least 1.8" and several.ratio == pytest.approx(several.birdnb / several.other)
+    assert several.target == "at least 1.8" and several.ratio == pytest.approx(
+        several.birdnb / several.other
+    )
     assert limit.met is None and limit.ratio == pytest.approx(limit.birdnb / limit.other)
     assert benchmark.main(["extract", "--corpus", str(tmp_path / "nothing")]) == 2
     assert re.search("error: the corpus .* does not exist", capsys.readouterr().err)
@@ -131,6 +161,8 @@ def test_training_is_measured(monkeypatch):
 
 
 def test_ctrl_c(monkeypatch, capsys):
-    monkeypatch.setattr(benchmark, "measure", lambda part, corpus: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(
+        benchmark, "measure", lambda part, corpus: (_ for _ in ()).throw(KeyboardInterrupt)
+    )
     assert benchmark.main(["load"]) == 130
     assert "interrupted" in capsys.readouterr().err

@@ -16,14 +16,18 @@ from birdnb.files import BirdnbError
 from birdnb.training import __main__ as training
 
 FOLDS = 3
-PLAN = Comparison("pairs", "Which?", ("run",), "test", "as it is", {"as it is": {}, "no MixUp": {"mixup": False}})
+PLAN = Comparison(
+    "pairs", "Which?", ("run",), "test", "as it is", {"as it is": {}, "no MixUp": {"mixup": False}}
+)
 
 
 def fold_of(corpus, profile, seed, fold, progress):
     """Fold k of the small study: sessions take turns on the test side."""
     data = small_study(seed)
     number = (np.arange(len(data.table)) + fold[0]) % FOLDS
-    data.table["side"] = np.where(number == 0, "test", np.where(np.arange(len(data.table)) % 4 == 3, "validation", "train"))
+    data.table["side"] = np.where(
+        number == 0, "test", np.where(np.arange(len(data.table)) % 4 == 3, "validation", "train")
+    )
     return replace(data, fold=fold, profile=replace(tiny_profile(), audio=profile.audio))
 
 
@@ -48,17 +52,30 @@ def compared(plan: Comparison = PLAN, seeds=(7,)):
 
 def test_folds_and_seeds_are_pooled_and_compared_in_pairs(tmp_path, monkeypatch) -> None:
     pooled = compared(seeds=(7, 8))
-    assert [(p.run, p.variant) for p in pooled] == [("classical_mfcc",) * 2, ("run", "as it is"), ("run", "no MixUp")]
+    assert [(p.run, p.variant) for p in pooled] == [
+        ("classical_mfcc",) * 2,
+        ("run", "as it is"),
+        ("run", "no MixUp"),
+    ]
     rows = comparison_rows(PLAN, pooled, "run")
     right = []
     for name in ("compare_run_as_it_is", "compare_run_no_mixup"):
         runs = [
-            training.load_run(tmp_path / "artifacts" / "runs" / "small-tiny" / f"{name}{seed}" / f"fold-{k}-of-{FOLDS}")
+            training.load_run(
+                tmp_path
+                / "artifacts"
+                / "runs"
+                / "small-tiny"
+                / f"{name}{seed}"
+                / f"fold-{k}-of-{FOLDS}"
+            )
             for seed in ("", "_seed8")
             for k in (1, 2, 3)
         ]
         assert runs[0].config["settings"]["augment"]["mixup"] is (name == "compare_run_as_it_is")
-        assert sorted(r for run in runs[:FOLDS] for r in run.test.recording_ids) == sorted(small_study().table["recording_id"])
+        assert sorted(r for run in runs[:FOLDS] for r in run.test.recording_ids) == sorted(
+            small_study().table["recording_id"]
+        )
         right.append(np.concatenate([run.test.predicted == run.test.targets for run in runs]))
         row = rows[len(right)]
         assert row["scores"]["accuracy"] == pytest.approx(right[-1].mean())
@@ -68,10 +85,14 @@ def test_folds_and_seeds_are_pooled_and_compared_in_pairs(tmp_path, monkeypatch)
     assert rows[2]["paired"]["difference"] == pytest.approx(right[1].mean() - right[0].mean())
     of_study = tmp_path / "artifacts/runs/small-tiny"
     assert not (of_study / "classical_mfcc").exists()  # the study's own run is left alone
-    assert (of_study / "compare_classical_mfcc_seed8" / f"fold-1-of-{FOLDS}" / "metrics.json").exists()
+    assert (
+        of_study / "compare_classical_mfcc_seed8" / f"fold-1-of-{FOLDS}" / "metrics.json"
+    ).exists()
     monkeypatch.setattr(training, "fit", None)  # finished trainings are loaded
     again = compared()
-    np.testing.assert_array_equal(again[1].predictions.probabilities, pooled[1].predictions.probabilities[:39])
+    np.testing.assert_array_equal(
+        again[1].predictions.probabilities, pooled[1].predictions.probabilities[:39]
+    )
 
 
 def test_the_validation_side_may_hold_a_recording_twice() -> None:
@@ -87,14 +108,22 @@ def test_a_variant_may_change_the_spectrograms(tmp_path) -> None:
     assert [p.variant for p in pooled] == ["classical_mfcc", "as it is", "hop 256"]
     own = tiny_profile().audio
     for name, audio in (("as_it_is", own), ("hop_256", replace(own, hop_length=256))):
-        config = training.load_run(tmp_path / f"artifacts/runs/small-tiny/compare_run_{name}/fold-1-of-{FOLDS}").config
-        assert config["audio"] == asdict(audio) and config["settings"]["augment"]["mixup"] is (audio == own)
+        config = training.load_run(
+            tmp_path / f"artifacts/runs/small-tiny/compare_run_{name}/fold-1-of-{FOLDS}"
+        ).config
+        assert config["audio"] == asdict(audio) and config["settings"]["augment"]["mixup"] is (
+            audio == own
+        )
     assert pooled[2].sessions == pooled[1].sessions
 
 
 def test_the_demo_corpus_is_compared_with_the_settings_of_its_study(monkeypatch) -> None:
     asked = []
-    monkeypatch.setattr(comparison, "load_profile", lambda name, demo: asked.append(demo) or load_profile(name, demo))
+    monkeypatch.setattr(
+        comparison,
+        "load_profile",
+        lambda name, demo: asked.append(demo) or load_profile(name, demo),
+    )
     for corpus in ("demo", "some/birds"):
         assert comparison.main([corpus, "--variant", "x: mixpu=true"]) == 2
     assert asked == [True, False]
@@ -102,9 +131,19 @@ def test_the_demo_corpus_is_compared_with_the_settings_of_its_study(monkeypatch)
 
 def test_the_command_writes_a_report(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(
-        comparison, "load_profile", lambda name, demo: replace(small_study().profile, runs={"run": settings(epochs=1)})
+        comparison,
+        "load_profile",
+        lambda name, demo: replace(small_study().profile, runs={"run": settings(epochs=1)}),
     )
-    options = ["some/where/birds", "--folds", "3", "--runs", "run", "--variant", "fast: lr_head=1e-2 mixup=false"]
+    options = [
+        "some/where/birds",
+        "--folds",
+        "3",
+        "--runs",
+        "run",
+        "--variant",
+        "fast: lr_head=1e-2 mixup=false",
+    ]
     assert comparison.main([*options, "--everywhere", "label_smoothing=0.1"]) == 0
     text = (tmp_path / "reports" / "ablation_birds.md").read_text()
     assert "| recipe | `label_smoothing: 0.1` |" in text
@@ -117,7 +156,9 @@ def test_the_command_writes_a_report(tmp_path, monkeypatch) -> None:
     )
     assert "some/where" not in text and "Corpus birds" in text
     assert (tmp_path / "reports" / "figures" / "ablation_birds_run.png").stat().st_size > 5000
-    assert comparison.main([*options, "--everywhere", "label_smoothing=0.1", "--name", "../mine"]) == 0
+    assert (
+        comparison.main([*options, "--everywhere", "label_smoothing=0.1", "--name", "../mine"]) == 0
+    )
     assert (tmp_path / "reports" / "mine.md").exists()
 
 
@@ -126,19 +167,22 @@ def test_presets_fit_the_profiles_and_every_training_has_its_own_name() -> None:
         plan = comparison.load_comparison(preset)
         for profile in ("laptop", "gpu"):
             found = comparison.settings_of(plan, load_profile(profile))
-            assert len({comparison.run_name(*job, 7) for job in found}) == len(plan.runs) * len(plan.variants)
+            assert len({comparison.run_name(*job, 7) for job in found}) == len(plan.runs) * len(
+                plan.variants
+            )
         assert plan.reference in plan.variants and plan.side in ("validation", "test")
-    pretraining = comparison.settings_of(comparison.load_comparison("pretraining"), load_profile("laptop"))
+    pretraining = comparison.settings_of(
+        comparison.load_comparison("pretraining"), load_profile("laptop")
+    )
     assert pretraining["phase3_ast_full", "synthetic"][1].model.pretrained == "synthetic"
     assert pretraining["phase3_ast_full", "scratch"][1].model.pretrained is False
     assert comparison.run_name("phase3_ast_full", "scratch", 7) == "compare_ast_scratch"
 
 
 def test_variants_are_read_from_words() -> None:
-    assert comparison.parse_variant("a b: mixup=false lr_head=3e-4 epochs=20 pretrained=a/b.safetensors") == (
-        "a b",
-        {"mixup": False, "lr_head": 3e-4, "epochs": 20, "pretrained": "a/b.safetensors"},
-    )
+    assert comparison.parse_variant(
+        "a b: mixup=false lr_head=3e-4 epochs=20 pretrained=a/b.safetensors"
+    ) == ("a b", {"mixup": False, "lr_head": 3e-4, "epochs": 20, "pretrained": "a/b.safetensors"})
     assert comparison.parse_variant("plain:") == ("plain", {})
     for wrong in ("mixup=false", ": mixup=false", "x: mixup", "x: =3"):
         with pytest.raises(BirdnbError, match="write"):
@@ -154,10 +198,15 @@ def test_variants_are_read_from_words() -> None:
         (["--variants", "pretraining", "--everywhere", "epochs"], "'epochs': write"),
         (["--variants", "pretraining", "--runs", "phase4"], "has no run 'phase4'"),
         (["--variants", "ablation", "--only", "no nothing"], "no variant 'no nothing'"),
-        (["--variant", "тест: epochs=1", "--variant", "проба: epochs=2"], "two variants would both be called compare_"),
+        (
+            ["--variant", "тест: epochs=1", "--variant", "проба: epochs=2"],
+            "two variants would both be called compare_",
+        ),
     ],
 )
-def test_mistakes_are_told_before_anything_is_trained(options, message, monkeypatch, capsys) -> None:
+def test_mistakes_are_told_before_anything_is_trained(
+    options, message, monkeypatch, capsys
+) -> None:
     monkeypatch.setattr(comparison, "open_study", None)
     assert comparison.main(["demo", *options]) == 2
     assert message in capsys.readouterr().err

@@ -28,33 +28,45 @@ def reasons(corpus) -> dict[str, str]:
 
 
 def test_2021_bare_names_and_dates(tmp_path):
-    root = put(tmp_path / "birdclef-2021", "train_short_audio/acafly/XC1.ogg", "train_short_audio/norcar/XC2.ogg",
+    root = put(tmp_path / "birdclef-2021", "train_short_audio/acafly/XC1.ogg",
+               "train_short_audio/norcar/XC2.ogg",
                "train_short_audio/norcar/XC3.ogg", "train_soundscapes/long.ogg")  # fmt: skip
     (root / "train_metadata.csv").write_text(
         "primary_label,secondary_labels,type,latitude,longitude,scientific_name,common_name,author,date,filename,license,rating,"
         "time,url\n"
-        "acafly,\"['norcar', 'xyz1']\",[],35.3,-82.9,Empidonax virescens,Acadian Flycatcher,Ann,2012-08-12,XC1.ogg,CC,2.5,,u\n"
-        "norcar,[],['song'],1,2,Cardinalis cardinalis,Northern Cardinal,Bo,2012-08-13,XC2.ogg,CC,5,,v\n"
-        "norcar,[],['song'],,2,Cardinalis cardinalis,Northern Cardinal,Bo,2012-08-13,XC9.ogg,CC,5,,v\n"
+        "acafly,\"['norcar', 'xyz1']\",[],35.3,-82.9,Empidonax virescens,Acadian "
+        "Flycatcher,Ann,2012-08-12,XC1.ogg,CC,2.5,,u\n"
+        "norcar,[],['song'],1,2,Cardinalis cardinalis,Northern "
+        "Cardinal,Bo,2012-08-13,XC2.ogg,CC,5,,v\n"
+        "norcar,[],['song'],,2,Cardinalis cardinalis,Northern "
+        "Cardinal,Bo,2012-08-13,XC9.ogg,CC,5,,v\n"
     )
     corpus = open_corpus(root)
     assert (corpus.layout, corpus.name) == ("BirdCLEF", "birdclef-2021")
     row = corpus.manifest.loc[0].to_dict()
     assert row == {
-        "recording_id": "XC1", "path": "train_short_audio/acafly/XC1.ogg", "species": "Empidonax virescens",
-        "common_name": "Acadian Flycatcher", "recordist": "Ann", "date": "2012-08-12", "locality": "35.3, -82.9",
-        "license": "CC", "url": "u", "quality": "2.5", "background_species": "Cardinalis cardinalis; xyz1",
+        "recording_id": "XC1", "path": "train_short_audio/acafly/XC1.ogg",
+        "species": "Empidonax virescens",
+        "common_name": "Acadian Flycatcher", "recordist": "Ann", "date": "2012-08-12",
+        "locality": "35.3, -82.9",
+        "license": "CC", "url": "u", "quality": "2.5",
+        "background_species": "Cardinalis cardinalis; xyz1",
     }  # fmt: skip
     folder = "train_short_audio/norcar"
-    assert reasons(corpus) == {f"{folder}/XC9.ogg": "the file is missing", f"{folder}/XC3.ogg": "not in the table"}
+    assert reasons(corpus) == {
+        f"{folder}/XC9.ogg": "the file is missing",
+        f"{folder}/XC3.ogg": "not in the table",
+    }
 
 
 def test_2023_prefixed_names_without_date(tmp_path):
     root = put(tmp_path / "b", "train_audio/abethr1/XC1.ogg", "train_audio/fatrav1/XC2.ogg")
     (root / "train_metadata.csv").write_text(
         "primary_label,secondary_labels,type,latitude,longitude,scientific_name,common_name,author,license,rating,url,filename\n"
-        "abethr1,[],['song'],4.3,38.2,Turdus tephronotus,African Bare-eyed Thrush,Rolf,CC,4.0,u,abethr1/XC1.ogg\n"
-        "fatrav1,['abethr1'],['song'],4.3,38.2,Corvus rhipidurus,Fan-tailed Raven,Rolf,CC,4.0,u,fatrav1/XC2.ogg\n"
+        "abethr1,[],['song'],4.3,38.2,Turdus tephronotus,African Bare-eyed "
+        "Thrush,Rolf,CC,4.0,u,abethr1/XC1.ogg\n"
+        "fatrav1,['abethr1'],['song'],4.3,38.2,Corvus rhipidurus,Fan-tailed "
+        "Raven,Rolf,CC,4.0,u,fatrav1/XC2.ogg\n"
     )
     corpus = open_corpus(root)
     assert corpus.manifest["species"].tolist() == ["Turdus tephronotus", "Corvus rhipidurus"]
@@ -64,7 +76,8 @@ def test_2023_prefixed_names_without_date(tmp_path):
 
 
 def test_2025_numbers_and_taxonomy(tmp_path):
-    root = put(tmp_path / "b", "train_audio/1139490/CSA36385.ogg", "train_audio/007/iNat1.ogg", "train_audio/yehcar1/XC3.ogg",
+    root = put(tmp_path / "b", "train_audio/1139490/CSA36385.ogg", "train_audio/007/iNat1.ogg",
+               "train_audio/yehcar1/XC3.ogg",
                "train_audio/two1/XC4.ogg", "train_audio/two2/XC5.ogg", "train_audio/two1/XC3.ogg")  # fmt: skip
     (root / "train.csv").write_text(
         "primary_label,secondary_labels,type,filename,collection,rating,url,latitude,longitude,author,license\n"
@@ -84,7 +97,14 @@ def test_2025_numbers_and_taxonomy(tmp_path):
     )
     corpus = open_corpus(root)
     assert corpus.left_out.empty
-    assert corpus.manifest["species"].tolist() == ["Ragoniella pulchella", "007", "Milvago chimachima", "two1", "two2", "two1"]
+    assert corpus.manifest["species"].tolist() == [
+        "Ragoniella pulchella",
+        "007",
+        "Milvago chimachima",
+        "two1",
+        "two2",
+        "two1",
+    ]
     assert corpus.manifest["common_name"].tolist()[3:5] == ["One", "Two"]
     assert corpus.manifest["background_species"].tolist()[1] == "Ragoniella pulchella"
     assert corpus.manifest["background_species"].tolist()[3] == "broken [list"
@@ -103,7 +123,9 @@ def test_a_table_without_labels(tmp_path):
 def test_a_filename_that_leads_out(tmp_path):
     root = put(tmp_path / "b", "train_audio/a/XC1.ogg")
     put(tmp_path, "secret.ogg")
-    (root / "train.csv").write_text("primary_label,filename\na,a/XC1.ogg\na,../../secret.ogg\na,/etc/passwd\n")
+    (root / "train.csv").write_text(
+        "primary_label,filename\na,a/XC1.ogg\na,../../secret.ogg\na,/etc/passwd\n"
+    )
     corpus = open_corpus(root)
     assert corpus.manifest["recording_id"].tolist() == ["XC1"]
     assert len(corpus.left_out) == 2
@@ -119,10 +141,14 @@ def test_lists_are_literals_and_never_run(text, expected):
     assert parse_list(text) == expected
 
 
-def birdset_table(labels: list, *, embedded: bool, names: list[str] | None = None, start: int = 0) -> pa.Table:
+def birdset_table(
+    labels: list, *, embedded: bool, names: list[str] | None = None, start: int = 0
+) -> pa.Table:
     n = len(labels)
     paths = [f"XC{start + i}.ogg" for i in range(n)]
-    sounds = [{"bytes": f"OggS {path}".encode() if embedded else None, "path": path} for path in paths]
+    sounds = [
+        {"bytes": f"OggS {path}".encode() if embedded else None, "path": path} for path in paths
+    ]
     table = pa.table({
         "audio": pa.array(sounds, pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
         "filepath": paths,
@@ -153,20 +179,49 @@ def test_birdset_with_sound_inside(tmp_path, artifacts):
     root.mkdir()
     names = ["amerob", "blujay", "houfin"]
     pq.write_table(
-        birdset_table([0, 2, 1, None, 0], embedded=True, names=names), root / "train-00000-of-00002.parquet", row_group_size=2
+        birdset_table([0, 2, 1, None, 0], embedded=True, names=names),
+        root / "train-00000-of-00002.parquet",
+        row_group_size=2,
     )
-    pq.write_table(birdset_table([2, 2], embedded=True, names=names, start=4), root / "train-00001-of-00002.parquet")
-    pq.write_table(birdset_table([1], embedded=True, names=names), root / "test-00000-of-00001.parquet")
+    pq.write_table(
+        birdset_table([2, 2], embedded=True, names=names, start=4),
+        root / "train-00001-of-00002.parquet",
+    )
+    pq.write_table(
+        birdset_table([1], embedded=True, names=names), root / "test-00000-of-00001.parquet"
+    )
     corpus = open_corpus(root, progress=False)
     assert (corpus.layout, corpus.name) == ("BirdSet", "HSN")
     assert corpus.root.parent == artifacts / "corpora"
-    assert corpus.manifest["species"].tolist() == ["amerob", "houfin", "blujay", "amerob", "houfin", "houfin"]
+    assert corpus.manifest["species"].tolist() == [
+        "amerob",
+        "houfin",
+        "blujay",
+        "amerob",
+        "houfin",
+        "houfin",
+    ]
     assert corpus.manifest["recording_id"].is_unique
     contents = [(corpus.root / path).read_text() for path in corpus.manifest["path"]]
-    assert contents == ["OggS XC0.ogg", "OggS XC1.ogg", "OggS XC2.ogg", "OggS XC4.ogg", "OggS XC4.ogg", "OggS XC5.ogg"]
+    assert contents == [
+        "OggS XC0.ogg",
+        "OggS XC1.ogg",
+        "OggS XC2.ogg",
+        "OggS XC4.ogg",
+        "OggS XC4.ogg",
+        "OggS XC5.ogg",
+    ]
     first = corpus.manifest.loc[0]
-    assert first[["recordist", "background_species", "date", "quality"]].tolist() == ["Ann", "blujay", "", "A"]
-    assert sorted(corpus.left_out["reason"]) == ["not BirdSet's training part", "the species is empty"]
+    assert first[["recordist", "background_species", "date", "quality"]].tolist() == [
+        "Ann",
+        "blujay",
+        "",
+        "A",
+    ]
+    assert sorted(corpus.left_out["reason"]) == [
+        "not BirdSet's training part",
+        "the species is empty",
+    ]
 
     kept = corpus.root / corpus.manifest["path"][0]
     before = kept.stat().st_mtime_ns
@@ -175,17 +230,27 @@ def test_birdset_with_sound_inside(tmp_path, artifacts):
     pd.testing.assert_frame_equal(again.manifest, corpus.manifest)
     assert kept.stat().st_mtime_ns == before
 
-    pq.write_table(birdset_table([1], embedded=True, names=names), root / "train-00001-of-00002.parquet")
+    pq.write_table(
+        birdset_table([1], embedded=True, names=names), root / "train-00001-of-00002.parquet"
+    )
     assert open_corpus(root, progress=False).root != corpus.root
 
 
 def test_birdset_with_sound_beside(tmp_path, artifacts):
     root = put(tmp_path / "POW", "audio/XC0.ogg", "XC1.ogg", "audio/XC77.ogg")
-    pq.write_table(birdset_table(["amerob", "NA", "blujay"], embedded=False), root / "train.parquet")
+    pq.write_table(
+        birdset_table(["amerob", "NA", "blujay"], embedded=False), root / "train.parquet"
+    )
     corpus = open_corpus(root, progress=False)
     assert corpus.root == root
-    assert corpus.manifest.set_index("path")["species"].to_dict() == {"audio/XC0.ogg": "amerob", "XC1.ogg": "NA"}
-    assert reasons(corpus) == {"XC2.ogg": "the file is missing", "audio/XC77.ogg": "not in the table"}
+    assert corpus.manifest.set_index("path")["species"].to_dict() == {
+        "audio/XC0.ogg": "amerob",
+        "XC1.ogg": "NA",
+    }
+    assert reasons(corpus) == {
+        "XC2.ogg": "the file is missing",
+        "audio/XC77.ogg": "not in the table",
+    }
     assert not artifacts.exists()
 
 
@@ -193,11 +258,22 @@ def test_birdset_numbers_without_names_and_hostile_paths(tmp_path, artifacts):
     root = tmp_path / "X"
     root.mkdir()
     table = birdset_table([7, 7], embedded=True)
-    sounds = [{"bytes": b"OggS 1", "path": "../../../evil.ogg"}, {"bytes": b"OggS 2", "path": "/abs/evil.sh"}]
-    pq.write_table(table.set_column(0, "audio", pa.array(sounds, table.schema.field("audio").type)), root / "a.parquet")
+    sounds = [
+        {"bytes": b"OggS 1", "path": "../../../evil.ogg"},
+        {"bytes": b"OggS 2", "path": "/abs/evil.sh"},
+    ]
+    pq.write_table(
+        table.set_column(0, "audio", pa.array(sounds, table.schema.field("audio").type)),
+        root / "a.parquet",
+    )
     corpus = open_corpus(root, progress=False)
     assert corpus.manifest["species"].tolist() == ["7", "7"]
-    written = [Path(folder) / name for folder, _, names in os.walk(tmp_path) for name in names if "evil" in name]
+    written = [
+        Path(folder) / name
+        for folder, _, names in os.walk(tmp_path)
+        for name in names
+        if "evil" in name
+    ]
     assert len(written) == 2
     assert all(path.parent == corpus.root / "audio" and path.suffix == ".ogg" for path in written)
 

@@ -27,7 +27,13 @@ def reasons(corpus) -> dict[str, str]:
 
 class TestManifestFolder:
     def test_manifest_with_audio(self, tmp_path):
-        root = put(tmp_path / "My birds!", "audio/robin 1.wav", "audio/wren.MP3", "audio/stray.ogg", "notes.txt")
+        root = put(
+            tmp_path / "My birds!",
+            "audio/robin 1.wav",
+            "audio/wren.MP3",
+            "audio/stray.ogg",
+            "notes.txt",
+        )
         table = "\ufeffrecording_id,path,species,recordist,mood\nr1,audio/robin 1.wav,NA,Ann,good\n"
         table += "w,audio/wren.MP3,007,,\nx,no.wav,S,,\n"
         (root / "manifest.csv").write_text(table, encoding="utf-8")
@@ -36,26 +42,34 @@ class TestManifestFolder:
         assert corpus.manifest.columns.tolist() == COLUMNS
         assert corpus.manifest["species"].tolist() == ["NA", "007"]
         assert corpus.manifest["recordist"].tolist() == ["Ann", ""]
-        assert reasons(corpus) == {"no.wav": "the file is missing", "audio/stray.ogg": "not in the table"}
+        assert reasons(corpus) == {
+            "no.wav": "the file is missing",
+            "audio/stray.ogg": "not in the table",
+        }
         assert all((corpus.root / path).is_file() for path in corpus.manifest["path"])
 
     def test_nothing_survives(self, tmp_path):
         root = put(tmp_path / "c", "a.wav")
         (root / "manifest.csv").write_text("recording_id,path,species\n1,b.wav,S\n2,c.wav,S\n")
-        with pytest.raises(BirdnbError, match=r"nothing in the corpus .* \(2 x the file is missing; 1 x not in the"):
+        with pytest.raises(
+            BirdnbError, match=r"nothing in the corpus .* \(2 x the file is missing; 1 x not in the"
+        ):
             open_corpus(root)
 
 
 class TestSpeciesFolders:
     def test_folders(self, tmp_path):
         root = put(
-            tmp_path / "birds", "Turdus merula/XC1.ogg", "Turdus merula/XC2.ogg", "NA/a b'c.WAV", "NA/readme.txt",
-            "1234/XC1.mp3", "stray.wav", "NA/2019/deep.wav", "NA/.tmp-half.wav", ".cache/x.wav", "Mystery/m.wav",
+            tmp_path / "birds", "Turdus merula/XC1.ogg", "Turdus merula/XC2.ogg", "NA/a b'c.WAV",
+            "NA/readme.txt",
+            "1234/XC1.mp3", "stray.wav", "NA/2019/deep.wav", "NA/.tmp-half.wav", ".cache/x.wav",
+            "Mystery/m.wav",
         )  # fmt: skip
         corpus = open_corpus(str(root))
         assert corpus.layout == "species folders"
         found = corpus.manifest.set_index("path")["species"].to_dict()
-        assert found == {"1234/XC1.mp3": "1234", "NA/a b'c.WAV": "NA", "Turdus merula/XC1.ogg": "Turdus merula",
+        assert found == {"1234/XC1.mp3": "1234", "NA/a b'c.WAV": "NA",
+                         "Turdus merula/XC1.ogg": "Turdus merula",
                          "Turdus merula/XC2.ogg": "Turdus merula"}  # fmt: skip
         ids = corpus.manifest.set_index("path")["recording_id"]
         assert ids["Turdus merula/XC2.ogg"] == "XC2"
@@ -141,7 +155,9 @@ class TestDemo:
     def test_demo_is_made_and_marked(self, tmp_path, monkeypatch):
         def make_demo(root: Path, seed: int = 7, progress: bool = True) -> None:
             put(root, "audio/d1.wav")
-            (root / "manifest.csv").write_text("recording_id,path,species\nd1,audio/d1.wav,Invented bird\n")
+            (root / "manifest.csv").write_text(
+                "recording_id,path,species\nd1,audio/d1.wav,Invented bird\n"
+            )
 
         monkeypatch.setenv("BIRDNB_ARTIFACTS", str(tmp_path / "artifacts"))
         monkeypatch.setattr("birdnb.synthetic.demo.make_demo", make_demo)
@@ -157,7 +173,10 @@ class TestDemo:
 
 
 class TestXenoCantoDump:
-    @pytest.mark.parametrize("text", ['{"recordings": 120}', '{"recordings": {"a": 1}}', '{"recordings": []}', "[" * 99999])
+    @pytest.mark.parametrize(
+        "text",
+        ['{"recordings": 120}', '{"recordings": {"a": 1}}', '{"recordings": []}', "[" * 99999],
+    )
     def test_json_that_is_no_page_beside_species_folders(self, tmp_path, text):
         root = put(tmp_path / "birds", "A/1.wav", "B/2.wav")
         (root / "info.json").write_text(text)
@@ -167,16 +186,40 @@ class TestXenoCantoDump:
 
     def test_pages_beside_audio(self, tmp_path):
         root = put(
-            tmp_path / "xc", "XC1.mp3", "audio/2.mp3", "audio/XC4 - Common Blackbird.ogg", "audio/XC99.mp3", "audio/song.mp3"
+            tmp_path / "xc",
+            "XC1.mp3",
+            "audio/2.mp3",
+            "audio/XC4 - Common Blackbird.ogg",
+            "audio/XC99.mp3",
+            "audio/song.mp3",
         )
-        first = {"id": "1", "gen": "Turdus", "sp": "merula", "en": "Common Blackbird", "rec": "Ann", "date": "2020-05-01",
-                 "loc": "Kew", "lic": "//creativecommons.org/licenses/by-nc-sa/4.0/", "url": "//xeno-canto.org/1", "q": "A",
+        first = {"id": "1", "gen": "Turdus", "sp": "merula", "en": "Common Blackbird", "rec": "Ann",
+                 "date": "2020-05-01",
+                 "loc": "Kew", "lic": "//creativecommons.org/licenses/by-nc-sa/4.0/",
+                 "url": "//xeno-canto.org/1", "q": "A",
                  "also": ["", "Parus major"]}  # fmt: skip
-        second = {"id": 2, "gen": "Parus", "sp": "major", "rec": None, "lat": 1.5, "lng": "2.5", "also": None}
+        second = {
+            "id": 2,
+            "gen": "Parus",
+            "sp": "major",
+            "rec": None,
+            "lat": 1.5,
+            "lng": "2.5",
+            "also": None,
+        }
         pages = {
-            "p1.json": {"numRecordings": "3", "page": 1, "numPages": 2, "recordings": [first, second]},
+            "p1.json": {
+                "numRecordings": "3",
+                "page": 1,
+                "numPages": 2,
+                "recordings": [first, second],
+            },
             "p2.json": {
-                "recordings": [first, {"id": "3", "gen": "A", "sp": "b"}, {"id": "4", "gen": "Mystery", "sp": "mystery"}]
+                "recordings": [
+                    first,
+                    {"id": "3", "gen": "A", "sp": "b"},
+                    {"id": "4", "gen": "Mystery", "sp": "mystery"},
+                ]
             },
             "other.json": {"settings": 1},
         }
@@ -189,12 +232,18 @@ class TestXenoCantoDump:
         assert rows.index.tolist() == ["XC1", "XC2"]
         assert rows.loc["XC1"].tolist() == [
             "XC1.mp3", "Turdus merula", "Common Blackbird", "Ann", "2020-05-01", "Kew",
-            "https://creativecommons.org/licenses/by-nc-sa/4.0/", "https://xeno-canto.org/1", "A", "Parus major",
+            "https://creativecommons.org/licenses/by-nc-sa/4.0/", "https://xeno-canto.org/1", "A",
+            "Parus major",
         ]  # fmt: skip
-        assert rows.loc["XC2", ["path", "recordist", "locality"]].tolist() == ["audio/2.mp3", "", "1.5, 2.5"]
+        assert rows.loc["XC2", ["path", "recordist", "locality"]].tolist() == [
+            "audio/2.mp3",
+            "",
+            "1.5, 2.5",
+        ]
         left = corpus.left_out[["recording_id", "path", "reason"]].to_numpy().tolist()
         assert sorted(left) == sorted([
-            ["XC4", "audio/XC4 - Common Blackbird.ogg", "the label 'Mystery mystery' names no species"],
+            ["XC4", "audio/XC4 - Common Blackbird.ogg",
+            "the label 'Mystery mystery' names no species"],
             ["XC3", "", "no audio of this number here"],
             ["", "broken.json", "not a page of the Xeno-Canto API"],
             ["", "other.json", "not a page of the Xeno-Canto API"],
@@ -207,9 +256,15 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
     """By a stand-in for the question, as the superuser may read everything."""
     root = put(tmp_path / "birds", "0first/1.wav", "B/2.wav")
     allowed = os.access
-    monkeypatch.setattr(os, "access", lambda path, mode: path != root / "0first" and allowed(path, mode))
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: path != root / "0first" and allowed(path, mode)
+    )
     left = open_corpus(root, progress=False).left_out
-    assert left.loc[left["path"] == "0first", "reason"].item().startswith("a folder that may not be read")
+    assert (
+        left.loc[left["path"] == "0first", "reason"]
+        .item()
+        .startswith("a folder that may not be read")
+    )
 
 
 def test_left_out_is_a_table_of_text(tmp_path):

@@ -1,4 +1,6 @@
-"""Files that break loaders: each ends in the cache or in the quarantine with a reason, and all others are unaffected."""
+"""Files that break loaders: each ends in the cache or in the quarantine with a reason, and all
+others are unaffected.
+"""
 
 import os
 import random
@@ -15,7 +17,15 @@ from birdnb.features.cache import build_cache
 
 AUDIO = AudioSettings()
 MUTATIONS = int(os.environ.get("BIRDNB_TEST_MUTATIONS", "210"))
-FORMATS = {"wav": {}, "flac": {}, "ogg": {}, "mp3": {}, "opus": {"format": "OGG", "subtype": "OPUS"}, "aiff": {}, "w64": {}}
+FORMATS = {
+    "wav": {},
+    "flac": {},
+    "ogg": {},
+    "mp3": {},
+    "opus": {"format": "OGG", "subtype": "OPUS"},
+    "aiff": {},
+    "w64": {},
+}
 KINDS = {
     "broken samples",
     "cannot be decoded",
@@ -39,7 +49,9 @@ def good(seed=0, seconds=6.0, sample_rate=48000):
 
 
 def hostile_files(root, rate=48000):
-    """Write them; their names, and the kind of reason in the quarantine: None when usable, "any" when either may be."""
+    """Write them; their names, and the kind of reason in the quarantine: None when usable, "any"
+    when either may be.
+    """
     expected: dict[str, str | None] = {}
 
     def add(name, content, reason, sample_rate=rate, **kind):
@@ -73,7 +85,11 @@ def usual_formats(root, add, rate):
         add(f"clipped.{suffix}", np.clip(100 * good(40 + number), -1, 1), None, **kind)
     for suffix in ("wav", "flac", "aiff", "w64"):
         add(f"level.{suffix}", np.full(3 * rate, 0.25, np.float32), "constant")
-        add(f"six channels.{suffix}", np.stack([good(60 + channel) for channel in range(6)], axis=1), None)
+        add(
+            f"six channels.{suffix}",
+            np.stack([good(60 + channel) for channel in range(6)], axis=1),
+            None,
+        )
         add(f"24 bit.{suffix}", good(66), None, subtype="PCM_24")
         add(f"slow.{suffix}", good(67, sample_rate=8000), None, sample_rate=8000)
         add(f"bats.{suffix}", good(68, 2.5, 384_000), None, sample_rate=384_000)
@@ -101,26 +117,44 @@ def odd_contents(root, add):
 def test_every_hostile_file_is_kept_or_named_and_the_good_ones_stay(tmp_path):
     root = tmp_path / "c"
     expected = hostile_files(root)
-    cache = build_cache(corpus_of(root, {f"r{i}": name for i, name in enumerate(expected)}), AUDIO, jobs=2, progress=False)
-    kinds = dict(zip(cache.quarantine["path"], cache.quarantine["reason"].str.split(":").str[0], strict=True))
+    cache = build_cache(
+        corpus_of(root, {f"r{i}": name for i, name in enumerate(expected)}),
+        AUDIO,
+        jobs=2,
+        progress=False,
+    )
+    kinds = dict(
+        zip(cache.quarantine["path"], cache.quarantine["reason"].str.split(":").str[0], strict=True)
+    )
     kept = set(cache.index["path"])
     assert kept | set(kinds) == set(expected) and not kept & set(kinds)
     assert {name: kinds.get(name) for name, reason in expected.items() if reason != "any"} == {
         name: reason for name, reason in expected.items() if reason != "any"
     }
-    assert {kinds[name] for name, reason in expected.items() if reason == "any" and name in kinds} <= KINDS
-    assert all(np.isfinite(cache.load(name).astype(np.float32)).all() for name in cache.index["recording_id"])
-    alone = build_cache(corpus_of(root, {"x": "good.ogg"}, name="alone"), AUDIO, jobs=1, progress=False)
+    assert {
+        kinds[name] for name, reason in expected.items() if reason == "any" and name in kinds
+    } <= KINDS
+    assert all(
+        np.isfinite(cache.load(name).astype(np.float32)).all()
+        for name in cache.index["recording_id"]
+    )
+    alone = build_cache(
+        corpus_of(root, {"x": "good.ogg"}, name="alone"), AUDIO, jobs=1, progress=False
+    )
     same = cache.index.set_index("path").loc["good.ogg", "recording_id"]
     np.testing.assert_array_equal(cache.load(same), alone.load("x"))
 
 
 def mutate(data: bytes, rng: random.Random) -> bytes:
-    """Damage a file as disks, networks and people do: bytes changed, cut, repeated, removed, zeroed, headers rewritten."""
+    """Damage a file as disks, networks and people do: bytes changed, cut, repeated, removed,
+    zeroed, headers rewritten.
+    """
     data = bytearray(data)
     for _ in range(rng.choice([1, 1, 2, 5, 20])):
         data = data or bytearray(1)
-        where = rng.randrange(len(data)) if rng.random() < 0.5 else rng.randrange(min(len(data), 200))
+        where = (
+            rng.randrange(len(data)) if rng.random() < 0.5 else rng.randrange(min(len(data), 200))
+        )
         length = rng.choice([1, 2, 4, 16, 300])
         kind = rng.randrange(7)
         if kind == 0:
@@ -136,7 +170,9 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
         elif kind == 5 and len(data) > 2:
             del data[rng.randrange(1, len(data)) :]
         else:
-            data[where : where + 4] = rng.choice([0, 1, 2**31 - 1, 2**31, 2**32 - 1]).to_bytes(4, rng.choice(["little", "big"]))
+            data[where : where + 4] = rng.choice([0, 1, 2**31 - 1, 2**31, 2**32 - 1]).to_bytes(
+                4, rng.choice(["little", "big"])
+            )
     return bytes(data)
 
 
@@ -146,7 +182,8 @@ def test_mutated_files_never_crash_hang_or_leave_half_a_file(tmp_path):
     root, files = tmp_path / "c", {"intact": "intact.wav"}
     write(root / "intact.wav", good(1))
     originals = [
-        write(root / f"o.{s}", good(i, 4.5, 24000), 24000, **k).read_bytes() for i, (s, k) in enumerate(FORMATS.items())
+        write(root / f"o.{s}", good(i, 4.5, 24000), 24000, **k).read_bytes()
+        for i, (s, k) in enumerate(FORMATS.items())
     ]
     for number in range(MUTATIONS):
         kind = number % len(originals)
@@ -161,8 +198,13 @@ def test_mutated_files_never_crash_hang_or_leave_half_a_file(tmp_path):
         lms = cache.load(name).astype(np.float32)
         assert lms.shape[1:] == (128, 173) and np.isfinite(lms).all()
     assert not list(cache.folder.rglob(".tmp-*"))
-    assert 0.2 * MUTATIONS < len(kept) < 0.98 * MUTATIONS  # the mutations do break some, and not all
-    print(f"{MUTATIONS} mutations: {len(kept)} usable; {told.str.split(':').str[0].value_counts().to_dict()}")
+    assert (
+        0.2 * MUTATIONS < len(kept) < 0.98 * MUTATIONS
+    )  # the mutations do break some, and not all
+    print(
+        f"{MUTATIONS} mutations: {len(kept)} usable; "
+        f"{told.str.split(':').str[0].value_counts().to_dict()}"
+    )
 
 
 SABOTAGE = """
@@ -193,7 +235,9 @@ for row in cache.quarantine.itertuples():
 
 
 def test_a_decoder_that_crashes_or_hangs_costs_its_own_recording_only(tmp_path):
-    """Every Python process gets a decoder that dies of a segmentation fault, or never returns, over some files."""
+    """Every Python process gets a decoder that dies of a segmentation fault, or never returns, over
+    some files.
+    """
     root = tmp_path / "c"
     for number, name in enumerate(["crash", "hang", "other 1", "other 2", "other 3"]):
         write(root / f"{name}.wav", recording(4.5, 1.0, 1.0, seed=number))
@@ -201,7 +245,13 @@ def test_a_decoder_that_crashes_or_hangs_costs_its_own_recording_only(tmp_path):
     sabotage.mkdir()
     (sabotage / "sitecustomize.py").write_text(SABOTAGE)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(sabotage), *sys.path])}
-    done = subprocess.run([sys.executable, "-c", BUILD, root], env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", BUILD, root],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     reason = "decoder died: it crashes, hangs or needs too much memory over this file"
     assert done.stdout.splitlines() == ["3", f"crash {reason}", f"hang {reason}"], done.stderr
 
@@ -222,9 +272,15 @@ print(int(high[1] if high else resource.getrusage(resource.RUSAGE_SELF).ru_maxrs
 
 def test_memory_is_bounded_for_hours(tmp_path):
     """An hour; BIRDNB_TEST_HOURS=15 makes it longer and BIRDNB_TEST_RATE=44100 larger."""
-    hours, rate = float(os.environ.get("BIRDNB_TEST_HOURS", "1")), int(os.environ.get("BIRDNB_TEST_RATE", "16000"))
+    hours, rate = (
+        float(os.environ.get("BIRDNB_TEST_HOURS", "1")),
+        int(os.environ.get("BIRDNB_TEST_RATE", "16000")),
+    )
     minute = (2000 * np.random.default_rng(0).standard_normal((60 * rate, 1))).astype(np.int16)
-    minutes, song = round(60 * hours), (20_000 * recording(2.0, 0.0, 2.0, rate, level=1.0)[:, None]).clip(-32768, 32767)
+    minutes, song = (
+        round(60 * hours),
+        (20_000 * recording(2.0, 0.0, 2.0, rate, level=1.0)[:, None]).clip(-32768, 32767),
+    )
     path = tmp_path / "long.w64"
     with soundfile.SoundFile(path, "w", rate, 1, format="W64", subtype="PCM_16") as file:
         for number in range(minutes):

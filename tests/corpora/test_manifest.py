@@ -43,7 +43,9 @@ def manifest_of(**columns: list[str]) -> pd.DataFrame:
 class TestReading:
     def test_text_stays_text(self, tmp_path):
         path = tmp_path / "manifest.csv"
-        path.write_bytes(b"\xef\xbb\xbf" + b"recording_id,path,species,date\n007,1e5,NA,\nnull,b,1234,nan\n")
+        path.write_bytes(
+            b"\xef\xbb\xbf" + b"recording_id,path,species,date\n007,1e5,NA,\nnull,b,1234,nan\n"
+        )
         table = read_manifest(path)
         assert table.columns.tolist() == ["recording_id", "path", "species", "date"]
         assert table.to_numpy().tolist() == [["007", "1e5", "NA", ""], ["null", "b", "1234", "nan"]]
@@ -112,7 +114,11 @@ class TestChecks:
         assert left_out["path"].tolist() == [row[1]]
 
     def test_odd_but_fine(self, root):
-        rows = [("a b é", 'it\'s "é" 1.WAV', "NA"), ("1234", "inside.wav", "1234"), ("x.y-z_1", "./a.wav", "Mysteria's bird")]
+        rows = [
+            ("a b é", 'it\'s "é" 1.WAV', "NA"),
+            ("1234", "inside.wav", "1234"),
+            ("x.y-z_1", "./a.wav", "Mysteria's bird"),
+        ]
         manifest, left_out = check_manifest(make_table(root, *rows), root)
         assert left_out.empty
         assert manifest["species"].tolist() == ["NA", "1234", "Mysteria's bird"]
@@ -126,11 +132,19 @@ class TestChecks:
         assert left_out["reason"].str.contains("used already").tolist() == [True, True]
 
     def test_a_refused_row_does_not_use_up_its_id(self, root):
-        manifest, _ = check_manifest(make_table(root, ("r", "nothing.wav", "S"), ("r", "a.wav", "S")), root)
+        manifest, _ = check_manifest(
+            make_table(root, ("r", "nothing.wav", "S"), ("r", "a.wav", "S")), root
+        )
         assert manifest["path"].tolist() == ["a.wav"]
 
     def test_same_file_twice(self, root):
-        rows = [("1", "a.wav", "S"), ("2", "./a.wav", "S"), ("3", "c.wav", "S"), ("4", "inside.wav", "T"), ("5", "b.wav", "T")]
+        rows = [
+            ("1", "a.wav", "S"),
+            ("2", "./a.wav", "S"),
+            ("3", "c.wav", "S"),
+            ("4", "inside.wav", "T"),
+            ("5", "b.wav", "T"),
+        ]
         manifest, left_out = check_manifest(make_table(root, *rows), root)
         assert manifest["recording_id"].tolist() == ["1", "5"]
         assert dict(zip(left_out["recording_id"], left_out["reason"], strict=True)) == {
@@ -145,12 +159,16 @@ class TestChecks:
 
     def test_a_corpus_behind_a_link_is_fine(self, root, tmp_path):
         (tmp_path / "link").symlink_to(root)
-        manifest, left_out = check_manifest(make_table(root, ("r", "a.wav", "S")), tmp_path / "link")
+        manifest, left_out = check_manifest(
+            make_table(root, ("r", "a.wav", "S")), tmp_path / "link"
+        )
         assert len(manifest) == 1
         assert left_out.empty
 
     def test_missing_values_of_another_reader_are_taken_as_empty(self, root):
-        table = make_table(root, ("r", "a.wav", "S")).assign(recordist=[None], quality=[float("nan")])
+        table = make_table(root, ("r", "a.wav", "S")).assign(
+            recordist=[None], quality=[float("nan")]
+        )
         manifest, _ = check_manifest(table, root)
         assert manifest.loc[0, ["recordist", "quality"]].tolist() == ["", ""]
 
@@ -167,7 +185,9 @@ class TestSessions:
         assert len(set(session)) == 4
         assert session[0] == "ann | 2020-05-01 | kew"
 
-    @pytest.mark.parametrize("date", ["", "0000-00-00", "2020-00-00", "2020-05-00", "2020", "2020-05"])
+    @pytest.mark.parametrize(
+        "date", ["", "0000-00-00", "2020-00-00", "2020-05-00", "2020", "2020-05"]
+    )
     def test_one_undated_recording_makes_one_session_of_its_recordist(self, date):
         manifest = manifest_of(
             recordist=["Ann", "Ann", "Ann", "Bo", "Bo"],
@@ -191,14 +211,18 @@ class TestSessions:
     @pytest.mark.parametrize("behind", [" 06:03", "T06:03:00Z", "t0603", " 6h05"])
     def test_a_time_of_day_makes_no_session(self, behind):
         manifest = manifest_of(
-            recordist=["Ann"] * 3, date=["2020-05-01", f"2020-05-01{behind}", "2020-05-02"], locality=["Kew"] * 3
+            recordist=["Ann"] * 3,
+            date=["2020-05-01", f"2020-05-01{behind}", "2020-05-02"],
+            locality=["Kew"] * 3,
         )
         session = sessions(manifest).tolist()
         assert session[0] == session[1] == "ann | 2020-05-01 | kew" != session[2]
 
     def test_unknown_recordist(self):
         manifest = manifest_of(
-            recordist=[""] * 6, date=["", "", "2020-05-01", "2020-05-01", "", ""], locality=["", "", "Kew", "Kew", "Kew", "Kew"]
+            recordist=[""] * 6,
+            date=["", "", "2020-05-01", "2020-05-01", "", ""],
+            locality=["", "", "Kew", "Kew", "Kew", "Kew"],
         )
         session = sessions(manifest).tolist()
         assert session[0] != session[1]
@@ -206,7 +230,11 @@ class TestSessions:
         assert len(set(session)) == 4
 
     def test_groups(self):
-        manifest = manifest_of(recordist=["Ann", "ANN", "", ""], date=["2020-05-01", "2020-05-02"] * 2, locality=["Kew"] * 4)
+        manifest = manifest_of(
+            recordist=["Ann", "ANN", "", ""],
+            date=["2020-05-01", "2020-05-02"] * 2,
+            locality=["Kew"] * 4,
+        )
         assert groups(manifest, "recording").tolist() == ["r0", "r1", "r2", "r3"]
         assert groups(manifest, "session").nunique() == 4
         by_recordist = groups(manifest, "recordist")
@@ -242,11 +270,14 @@ class TestCredits:
             False,
         ]
         assert (
-            counts["non_commercial"].reindex([*licences[:6], "not stated"]).tolist() == [True, True, True, True] + [False] * 3
+            counts["non_commercial"].reindex([*licences[:6], "not stated"]).tolist()
+            == [True, True, True, True] + [False] * 3
         )
 
     def test_attribution(self):
-        manifest = manifest_of(species=["S", "T"], recordist=["Ann", "Bo"], license=["CC BY", ""], url=["u", "v"])
+        manifest = manifest_of(
+            species=["S", "T"], recordist=["Ann", "Bo"], license=["CC BY", ""], url=["u", "v"]
+        )
         credit = attribution(manifest)
         assert credit.columns.tolist() == ["recording_id", "species", "recordist", "license", "url"]
         assert credit.loc[0].tolist() == ["r0", "S", "Ann", "CC BY", "u"]
@@ -259,7 +290,9 @@ def test_a_folder_that_may_not_be_entered(root):
     (closed / "a.wav").write_bytes(b"x")
     closed.chmod(0)
     try:
-        manifest, left_out = check_manifest(make_table(root, ("r", "closed/a.wav", "S"), ("g", "a.wav", "S")), root)
+        manifest, left_out = check_manifest(
+            make_table(root, ("r", "closed/a.wav", "S"), ("g", "a.wav", "S")), root
+        )
         assert manifest["recording_id"].tolist() == ["g"]
         assert len(left_out) == 1
     finally:

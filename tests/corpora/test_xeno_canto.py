@@ -1,4 +1,6 @@
-"""The Xeno-Canto downloader against a server of our own that answers as oddly as the real one may, and against kill -9."""
+"""The Xeno-Canto downloader against a server of our own that answers as oddly as the real one may,
+and against kill -9.
+"""
 
 from __future__ import annotations
 
@@ -38,17 +40,22 @@ def sound(number: int | str) -> bytes:
 def record(number: int, **changes) -> dict:
     """A recording as API version 3 describes it."""
     return {
-        "id": str(number), "gen": "Turdus", "sp": "merula", "ssp": "", "grp": "birds", "en": "Common Blackbird",
-        "rec": f"Ann {number % 3}", "cnt": "Spain", "loc": f"place {number % 4}", "lat": "42.8", "lon": "-8.6", "alt": "20",
+        "id": str(number), "gen": "Turdus", "sp": "merula", "ssp": "", "grp": "birds",
+        "en": "Common Blackbird",
+        "rec": f"Ann {number % 3}", "cnt": "Spain", "loc": f"place {number % 4}", "lat": "42.8",
+        "lon": "-8.6", "alt": "20",
         "type": "song", "q": "A",
-        "length": "0:30", "lic": "//creativecommons.org/licenses/by-nc-sa/4.0/", "url": f"//xeno-canto.org/{number}",
+        "length": "0:30", "lic": "//creativecommons.org/licenses/by-nc-sa/4.0/",
+        "url": f"//xeno-canto.org/{number}",
         "file": f"//{{host}}/{number}/download", "file-name": f"XC{number}-song.mp3", "also": [""],
         "rmk": "", "date": "2020-05-01", "time": "08:00", "smp": "44100",
     } | changes  # fmt: skip
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Plays the API at /api/3/recordings and the files at /<number>/download; ``odd`` maps a path to a list of odd answers."""
+    """Plays the API at /api/3/recordings and the files at /<number>/download; ``odd`` maps a path
+    to a list of odd answers.
+    """
 
     daemon_threads = True
 
@@ -68,7 +75,11 @@ class Server(http.server.ThreadingHTTPServer):
     def page(self, query: dict) -> dict:
         size, number = int(query["per_page"][0]), int(query["page"][0])
         pages = max(1, -(-len(self.records) // size))
-        chosen = json.loads(json.dumps(self.records[(number - 1) * size : number * size]).replace("{host}", self.host))
+        chosen = json.loads(
+            json.dumps(self.records[(number - 1) * size : number * size]).replace(
+                "{host}", self.host
+            )
+        )
         return {
             "numRecordings": str(len(self.records)),
             "numSpecies": "2",
@@ -84,7 +95,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *args) -> None:
         pass
 
-    def answer(self, status: int, body: bytes, kind: str, length: int | None = None, **headers: str) -> None:
+    def answer(
+        self, status: int, body: bytes, kind: str, length: int | None = None, **headers: str
+    ) -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body) if length is None else length))
@@ -104,7 +117,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif url.path.startswith("/api/"):
             query = parse_qs(url.query)
             if query.get("key") != [KEY]:
-                self.answer(401, b'{"error": "client_error", "message": "Missing or invalid key"}', "application/json")
+                self.answer(
+                    401,
+                    b'{"error": "client_error", "message": "Missing or invalid key"}',
+                    "application/json",
+                )
             else:
                 self.answer(200, json.dumps(self.server.page(query)).encode(), "application/json")
         else:
@@ -126,7 +143,9 @@ def key(monkeypatch):
 
 
 def download(server: Server, out: Path, *extra: str, query: str = "grp:birds") -> int:
-    return xeno_canto.main(["--query", query, "--out", str(out), "--api", server.api, "--pause", "0", *extra])
+    return xeno_canto.main(
+        ["--query", query, "--out", str(out), "--api", server.api, "--pause", "0", *extra]
+    )
 
 
 def files(out: Path) -> dict[str, bytes]:
@@ -143,7 +162,11 @@ def skipped(out: Path) -> dict[str, str]:
 def assert_key_nowhere(*texts: str, folder: Path | None = None) -> None:
     for text in [
         *texts,
-        *(path.read_bytes().decode(errors="replace") for path in (folder.rglob("*") if folder else []) if path.is_file()),
+        *(
+            path.read_bytes().decode(errors="replace")
+            for path in (folder.rglob("*") if folder else [])
+            if path.is_file()
+        ),
     ]:
         assert "s3cr3t" not in text
         assert "0123456789" not in text
@@ -164,13 +187,19 @@ class TestDownload:
         assert corpus.left_out.empty
         assert corpus.manifest["recording_id"].tolist() == [f"XC{number}" for number in range(1, 8)]
         assert corpus.manifest.loc[2].tolist() == [
-            "XC3", "audio/XC3.mp3", "Turdus merula", "Common Blackbird", "Ann 0", "2020-05-01", "place 3",
-            "https://creativecommons.org/licenses/by-nc-sa/4.0/", "https://xeno-canto.org/3", "A", "",
+            "XC3", "audio/XC3.mp3", "Turdus merula", "Common Blackbird", "Ann 0", "2020-05-01",
+            "place 3",
+            "https://creativecommons.org/licenses/by-nc-sa/4.0/", "https://xeno-canto.org/3", "A",
+            "",
         ]  # fmt: skip
-        assert all((out / f"audio/XC{number}.mp3").read_bytes() == sound(number) for number in range(1, 8))
+        assert all(
+            (out / f"audio/XC{number}.mp3").read_bytes() == sound(number) for number in range(1, 8)
+        )
         assert len(server.seen) == 3 + 7
         assert sum("key=" in path for path in server.seen) == 3, "files are fetched without the key"
-        assert any("HTTP Request" in message for message in caplog.messages), "httpx does log its addresses"
+        assert any("HTTP Request" in message for message in caplog.messages), (
+            "httpx does log its addresses"
+        )
         assert_key_nowhere(said.out, said.err, caplog.text, folder=out)
 
     def test_twice_does_nothing_twice_and_other_queries_add_up(self, server, tmp_path):
@@ -182,37 +211,65 @@ class TestDownload:
         server.records = [record(number, gen="Parus", sp="major") for number in (3, 100, 20)]
         assert download(server, tmp_path, query="gen:parus") == 0
         manifest = open_corpus(tmp_path).manifest.set_index("recording_id")["species"]
-        assert manifest.index.tolist() == [*(f"XC{number}" for number in range(1, 8)), "XC20", "XC100"]
+        assert manifest.index.tolist() == [
+            *(f"XC{number}" for number in range(1, 8)),
+            "XC20",
+            "XC100",
+        ]
         assert manifest["XC3"] == "Parus major"
         assert len(server.seen) == asked + 1 + 2
 
     def test_odd_records(self, server, tmp_path, capsys):
         odd = {
-            10: {"file": ""}, 11: {"file": None}, 12: {"file": {}}, 13: {"gen": "Mystery", "sp": "mystery"},
+            10: {"file": ""}, 11: {"file": None}, 12: {"file": {}},
+            13: {"gen": "Mystery", "sp": "mystery"},
             14: {"gen": None, "sp": ""}, 15: {"length": "10:00"}, 16: {"length": None},
             17: {"lic": None, "rec": None, "q": "no score", "also": None, "length": "45"},
-            18: {"lon": None, "lng": 2.5, "lat": 1, "loc": "", "grp": None, "group": "birds", "id": 18},
-            19: {"file": "ftp://127.0.0.1/x"}, 21: {"file-name": "XC21.WAV"}, 22: {"file-name": "../../evil.sh"},
+            18: {"lon": None, "lng": 2.5, "lat": 1, "loc": "", "grp": None, "group": "birds",
+            "id": 18},
+            19: {"file": "ftp://127.0.0.1/x"}, 21: {"file-name": "XC21.WAV"},
+            22: {"file-name": "../../evil.sh"},
         }  # fmt: skip
         server.records = [record(number, **changes) for number, changes in odd.items()]
-        server.records += [record(23, id="../../x"), record(24, id=None), {"id": "25"}, record(21), "nonsense"]
+        server.records += [
+            record(23, id="../../x"),
+            record(24, id=None),
+            {"id": "25"},
+            record(21),
+            "nonsense",
+        ]
         del server.records[9]["ssp"], server.records[9]["alt"]
         assert download(server, tmp_path, "--max-length", "60") == 0
         corpus = open_corpus(tmp_path)
         assert corpus.manifest["recording_id"].tolist() == ["XC17", "XC18", "XC21", "XC22"]
-        assert corpus.manifest["path"].tolist() == ["audio/XC17.mp3", "audio/XC18.mp3", "audio/XC21.wav", "audio/XC22.mp3"]
+        assert corpus.manifest["path"].tolist() == [
+            "audio/XC17.mp3",
+            "audio/XC18.mp3",
+            "audio/XC21.wav",
+            "audio/XC22.mp3",
+        ]
         assert corpus.manifest["locality"].tolist()[1] == "1, 2.5"
         restricted = "restricted: Xeno-Canto gives no file"
         reasons = skipped(tmp_path)
         assert reasons.pop("XC19").startswith("the file's address does not work")
         assert reasons == {
-            "": "it has no number", "XC../../x": "its number '../../x' is not a number", "XC10": restricted, "XC11": restricted,
-            "XC12": restricted, "XC13": "the label 'Mystery mystery' names no species", "XC14": "the label '' names no species",
-            "XC15": "longer than 60 s", "XC16": "its length is not known", "XC25": "the label '' names no species",
+            "": "it has no number", "XC../../x": "its number '../../x' is not a number",
+            "XC10": restricted, "XC11": restricted,
+            "XC12": restricted, "XC13": "the label 'Mystery mystery' names no species",
+            "XC14": "the label '' names no species",
+            "XC15": "longer than 60 s", "XC16": "its length is not known",
+            "XC25": "the label '' names no species",
         }  # fmt: skip
         assert "3 skipped: restricted" in capsys.readouterr().out
-        metadata = pd.read_csv(tmp_path / "metadata.csv", dtype=str, keep_default_na=False).set_index("recording_id")
-        assert metadata.loc["XC18", ["latitude", "longitude", "group", "seconds"]].tolist() == ["1", "2.5", "birds", "30"]
+        metadata = pd.read_csv(
+            tmp_path / "metadata.csv", dtype=str, keep_default_na=False
+        ).set_index("recording_id")
+        assert metadata.loc["XC18", ["latitude", "longitude", "group", "seconds"]].tolist() == [
+            "1",
+            "2.5",
+            "birds",
+            "30",
+        ]
 
     def test_files_that_are_no_audio(self, server, tmp_path):
         html = b"<!DOCTYPE html><html>Please log in</html>"
@@ -221,9 +278,19 @@ class TestDownload:
             "/2/download": [{"status": 200, "body": b"\n" + html, "kind": "audio/mpeg"}],
             "/3/download": [{"status": 200, "body": b"", "kind": "audio/mpeg"}],
             "/4/download": [{"status": 404, "body": html, "kind": "text/html"}],
-            "/5/download": [{"status": 200, "body": sound(5)[:100], "kind": "audio/mpeg", "length": len(sound(5))}],
-            "/6/download": [{"status": 503, "body": html, "kind": "text/html", "Retry_After": "0"}] * 2,
-            "/7/download": [{"status": 302, "body": b"", "kind": "text/html", "Location": "/7/moved"}],
+            "/5/download": [
+                {
+                    "status": 200,
+                    "body": sound(5)[:100],
+                    "kind": "audio/mpeg",
+                    "length": len(sound(5)),
+                }
+            ],
+            "/6/download": [{"status": 503, "body": html, "kind": "text/html", "Retry_After": "0"}]
+            * 2,
+            "/7/download": [
+                {"status": 302, "body": b"", "kind": "text/html", "Location": "/7/moved"}
+            ],
         }
         assert download(server, tmp_path) == 0
         assert sorted(files(tmp_path)) == [
@@ -232,10 +299,14 @@ class TestDownload:
             "metadata.csv",
             "skipped.csv",
         ]
-        assert (tmp_path / "audio/XC5.mp3").read_bytes() == sound(5), "a file cut short is fetched again"
+        assert (tmp_path / "audio/XC5.mp3").read_bytes() == sound(5), (
+            "a file cut short is fetched again"
+        )
         assert skipped(tmp_path) == {
-            "XC1": "the server sent text/html instead of audio", "XC2": "the server sent a web page instead of audio",
-            "XC3": "the server sent an empty file", "XC4": "the server answered 404 instead of audio",
+            "XC1": "the server sent text/html instead of audio",
+            "XC2": "the server sent a web page instead of audio",
+            "XC3": "the server sent an empty file",
+            "XC4": "the server answered 404 instead of audio",
         }  # fmt: skip
         assert download(server, tmp_path) == 0, "the next run has better luck"
         assert len(open_corpus(tmp_path).manifest) == 7
@@ -275,7 +346,9 @@ class TestDownload:
             str(tmp_path / "species.txt"),
         ]
         assert xeno_canto.main(arguments) == 0
-        assert "query=gen%3Aparus+sp%3Amajor" in next(path for path in server.seen[::-1] if "query" in path)
+        assert "query=gen%3Aparus+sp%3Amajor" in next(
+            path for path in server.seen[::-1] if "query" in path
+        )
 
     def test_pages_change_between_runs(self, server, tmp_path):
         assert download(server, tmp_path) == 0
@@ -289,21 +362,50 @@ class TestDownload:
 
 class TestPoliteness:
     def test_one_request_a_pause_redirects_included(self, server, tmp_path):
-        server.odd = {"/1/download": [{"status": 302, "body": b"", "kind": "text/html", "Location": "/1/moved"}]}
+        server.odd = {
+            "/1/download": [
+                {"status": 302, "body": b"", "kind": "text/html", "Location": "/1/moved"}
+            ]
+        }
         server.records = server.records[:3]
-        assert xeno_canto.main(["--query", "grp:birds", "--out", str(tmp_path), "--api", server.api, "--pause", "0.1"]) == 0
-        gaps = [later - earlier for earlier, later in zip(server.times, server.times[1:], strict=False)]
+        assert (
+            xeno_canto.main(
+                [
+                    "--query",
+                    "grp:birds",
+                    "--out",
+                    str(tmp_path),
+                    "--api",
+                    server.api,
+                    "--pause",
+                    "0.1",
+                ]
+            )
+            == 0
+        )
+        gaps = [
+            later - earlier for earlier, later in zip(server.times, server.times[1:], strict=False)
+        ]
         assert len(gaps) == 4
         assert min(gaps) > 0.08
 
     def test_retry_after_is_kept(self, server, tmp_path):
-        busy = {"status": 429, "body": b"<html>slow down</html>", "kind": "text/html", "Retry_After": "1"}
+        busy = {
+            "status": 429,
+            "body": b"<html>slow down</html>",
+            "kind": "text/html",
+            "Retry_After": "1",
+        }
         server.odd = {"/api/3/recordings": [busy]}
         assert download(server, tmp_path) == 0
         assert 0.95 < server.times[1] - server.times[0] < 5
 
     def test_a_very_long_wait_ends_the_run(self, server, tmp_path, capsys):
-        server.odd = {"/api/3/recordings": [{"status": 503, "body": b"<html>", "kind": "text/html", "Retry_After": "86400"}]}
+        server.odd = {
+            "/api/3/recordings": [
+                {"status": 503, "body": b"<html>", "kind": "text/html", "Retry_After": "86400"}
+            ]
+        }
         assert download(server, tmp_path) == 2
         assert "asks to wait 86400 s" in capsys.readouterr().err
 
@@ -315,12 +417,15 @@ class TestPoliteness:
         assert retry_after("") is None
 
     def test_the_real_server_is_not_asked_faster_than_once_a_second(self, tmp_path, capsys):
-        assert xeno_canto.main(["--query", "grp:birds", "--out", str(tmp_path), "--pause", "0.5"]) == 2
+        assert (
+            xeno_canto.main(["--query", "grp:birds", "--out", str(tmp_path), "--pause", "0.5"]) == 2
+        )
         assert "one request a second" in capsys.readouterr().err
 
     def test_a_dead_server_ends_the_run_after_five_files(self, server, tmp_path, capsys):
         server.odd = {
-            f"/{number}/download": [{"status": 500, "body": b"", "kind": "text/html"}] * 100 for number in range(3, 8)
+            f"/{number}/download": [{"status": 500, "body": b"", "kind": "text/html"}] * 100
+            for number in range(3, 8)
         }
         assert download(server, tmp_path) == 2
         assert "five recordings in a row" in capsys.readouterr().err
@@ -340,7 +445,11 @@ class TestErrors:
     )  # fmt: skip
     def test_what_the_api_refuses_is_said(self, server, tmp_path, capsys, status, body, said):
         text = body if isinstance(body, str) else json.dumps(body)
-        server.odd = {"/api/3/recordings": [{"status": status, "body": text.encode(), "kind": "application/json"}]}
+        server.odd = {
+            "/api/3/recordings": [
+                {"status": status, "body": text.encode(), "kind": "application/json"}
+            ]
+        }
         assert download(server, tmp_path) == 2
         error = capsys.readouterr().err
         assert said in error
@@ -348,17 +457,32 @@ class TestErrors:
         assert len(server.seen) == 1
 
     @pytest.mark.parametrize(
-        ("status", "body"), [(200, b"<html>maintenance</html>"), (503, b"<html>"), (200, b"[1, 2]"), (200, b"")]
+        ("status", "body"),
+        [(200, b"<html>maintenance</html>"), (503, b"<html>"), (200, b"[1, 2]"), (200, b"")],
     )
     def test_what_passes_is_tried_again(self, server, tmp_path, status, body):
-        server.odd = {"/api/3/recordings": [{"status": status, "body": body, "kind": "text/html"}] * 3}
+        server.odd = {
+            "/api/3/recordings": [{"status": status, "body": body, "kind": "text/html"}] * 3
+        }
         assert download(server, tmp_path) == 0
         assert len(open_corpus(tmp_path).manifest) == 7
 
     def test_a_server_that_is_not_there(self, tmp_path, capsys, caplog):
         caplog.set_level(logging.DEBUG)
         assert (
-            xeno_canto.main(["--query", "a:b", "--out", str(tmp_path), "--api", "http://127.0.0.1:9/api", "--pause", "0"]) == 2
+            xeno_canto.main(
+                [
+                    "--query",
+                    "a:b",
+                    "--out",
+                    str(tmp_path),
+                    "--api",
+                    "http://127.0.0.1:9/api",
+                    "--pause",
+                    "0",
+                ]
+            )
+            == 2
         )
         error = capsys.readouterr().err
         assert "ConnectError" in error
@@ -366,7 +490,10 @@ class TestErrors:
 
     @pytest.mark.parametrize(
         ("options", "said"),
-        [(["--api", "127.0.0.1:9/api"], "give a whole address"), (["--pause", "-1"], "give 0 or more seconds")],
+        [
+            (["--api", "127.0.0.1:9/api"], "give a whole address"),
+            (["--pause", "-1"], "give 0 or more seconds"),
+        ],
     )
     def test_options_that_cannot_work_are_told_at_once(self, tmp_path, capsys, options, said):
         assert xeno_canto.main(["--query", "a:b", "--out", str(tmp_path), *options]) == 2
@@ -385,12 +512,20 @@ class TestErrors:
         assert download(server, tmp_path) == 0
 
     def test_no_traceback_shows_the_key(self):
-        with XenoCantoApi(f"http://127.0.0.1:9/{KEY}", KEY, 0.0) as api, pytest.raises(BirdnbError) as caught:
+        with (
+            XenoCantoApi(f"http://127.0.0.1:9/{KEY}", KEY, 0.0) as api,
+            pytest.raises(BirdnbError) as caught,
+        ):
             api.page("a:b", 1, 500)
         assert_key_nowhere("".join(traceback.format_exception(caught.value)))
 
     def test_a_redirect_of_the_api_does_not_take_the_key_along(self, server, tmp_path, capsys):
-        moved = {"status": 301, "body": b"", "kind": "text/html", "Location": f"http://{server.host}/new?key={KEY}"}
+        moved = {
+            "status": 301,
+            "body": b"",
+            "kind": "text/html",
+            "Location": f"http://{server.host}/new?key={KEY}",
+        }
         server.odd = {"/api/3/recordings": [moved]}
         assert download(server, tmp_path) == 2
         error = capsys.readouterr().err
@@ -398,7 +533,9 @@ class TestErrors:
         assert_key_nowhere(error)
         assert len(server.seen) == 1
 
-    @pytest.mark.parametrize("query", ["blackbird", 'en:common blackbird"', "", "gen:turdus merula"])
+    @pytest.mark.parametrize(
+        "query", ["blackbird", 'en:common blackbird"', "", "gen:turdus merula"]
+    )
     def test_queries_are_tags(self, tmp_path, capsys, query):
         assert xeno_canto.main(["--query", query, "--out", str(tmp_path)]) == 2
         error = capsys.readouterr().err
@@ -416,14 +553,21 @@ class TestErrors:
 
     def test_a_species_file_of_common_names(self, tmp_path, capsys):
         (tmp_path / "s.txt").write_text("Common Blackbird (male)\n")
-        assert xeno_canto.main(["--species-file", str(tmp_path / "s.txt"), "--out", str(tmp_path)]) == 2
+        assert (
+            xeno_canto.main(["--species-file", str(tmp_path / "s.txt"), "--out", str(tmp_path)])
+            == 2
+        )
         assert "is no scientific name" in capsys.readouterr().err
 
 
 class TestChoice:
     def test_recordists_take_turns_best_first(self):
         records = [record(number, rec="Busy", q="A") for number in range(1, 11)]
-        records += [record(20, rec="Ann", q="B"), record(21, rec="Ann", q="A"), record(30, rec="Bo", q="no score")]
+        records += [
+            record(20, rec="Ann", q="B"),
+            record(21, rec="Ann", q="A"),
+            record(30, rec="Bo", q="no score"),
+        ]
         order = [int(r["id"]) for r in take_turns(records)]
         assert order[:3] == [1, 21, 30]
         assert order[3:5] == [2, 20]
@@ -441,27 +585,33 @@ class TestChoice:
         assert left[0]["reason"] == "the species has fewer than 2 recordings"
 
     @pytest.mark.parametrize(
-        ("length", "seconds"), [("0:30", 30), ("1:02", 62), ("1:02:03", 3723), ("45", 45), ("", None), ("x", None)]
+        ("length", "seconds"),
+        [("0:30", 30), ("1:02", 62), ("1:02:03", 3723), ("45", 45), ("", None), ("x", None)],
     )
     def test_lengths(self, length, seconds):
         assert seconds_of(length) == seconds
 
 
 def command(server: Server, out: Path) -> list[str]:
-    return [sys.executable, "-m", "birdnb.corpora.xeno_canto", "--query", "grp:birds", "--out", str(out), "--api", server.api,
+    return [sys.executable, "-m", "birdnb.corpora.xeno_canto", "--query", "grp:birds", "--out",
+            str(out), "--api", server.api,
             "--pause", "0.01", "--per-page", "10"]  # fmt: skip
 
 
 class TestSuddenDeath:
     def test_killed_and_begun_again_it_ends_the_same(self, server, tmp_path):
-        server.records = [record(number, gen="Turdus" if number % 2 else "Parus") for number in range(1, 61)]
+        server.records = [
+            record(number, gen="Turdus" if number % 2 else "Parus") for number in range(1, 61)
+        ]
         server.odd = {"/9/download": [{"status": 404, "body": b"", "kind": "text/html"}] * 100}
         assert download(server, tmp_path / "calm", "--per-page", "10") == 0
         server.slow = 0.02
         out, kills, came = tmp_path / "killed", 0, []
         for seconds in (0.05, 0.2, 0.35, 0.4):
             asked = len(server.seen)
-            process = subprocess.Popen(command(server, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            process = subprocess.Popen(
+                command(server, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
             while len(server.seen) == asked and process.poll() is None:
                 time.sleep(0.01)
             time.sleep(seconds)
@@ -469,14 +619,18 @@ class TestSuddenDeath:
             process.kill()
             process.wait()
             came.append(len(list((out / "audio").glob("XC*"))) if out.exists() else 0)
-            assert all(path.read_bytes() == sound(path.stem[2:]) for path in (out / "audio").glob("XC*")), "no half files"
+            assert all(
+                path.read_bytes() == sound(path.stem[2:]) for path in (out / "audio").glob("XC*")
+            ), "no half files"
             if (out / "manifest.csv").exists():
                 open_corpus(out)
         assert kills >= 3
         assert came == sorted(came)
         assert came[-1] > 0
         asked = len(server.seen)
-        assert subprocess.run(command(server, out), capture_output=True, check=False).returncode == 0
+        assert (
+            subprocess.run(command(server, out), capture_output=True, check=False).returncode == 0
+        )
         assert len(server.seen) - asked < 61, "it went on, it did not begin anew"
         left = {name: content for name, content in files(out).items() if "/.tmp-" not in f"/{name}"}
         assert left == files(tmp_path / "calm")
@@ -490,8 +644,13 @@ class TestSuddenDeath:
         assert [path.name for path in (tmp_path / "audio").glob(".tmp-*")] == [".tmp-young.mp3"]
 
     def test_interrupted_it_says_that_it_goes_on(self, server, tmp_path):
-        server.records, server.slow = [record(number) for number in range(1, 200)], 0.2  # it cannot be done before the signal
-        process = subprocess.Popen(command(server, tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        server.records, server.slow = (
+            [record(number) for number in range(1, 200)],
+            0.2,
+        )  # it cannot be done before the signal
+        process = subprocess.Popen(
+            command(server, tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
         while not any("download" in path for path in server.seen) and process.poll() is None:
             time.sleep(0.02)
         time.sleep(0.3)

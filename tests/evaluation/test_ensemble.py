@@ -1,4 +1,6 @@
-"""Weights and temperature come from validation alone; the combination against values worked by hand and by brute force."""
+"""Weights and temperature come from validation alone; the combination against values worked by hand
+and by brute force.
+"""
 
 import json
 from types import SimpleNamespace
@@ -10,7 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss as sk_log_loss
 
-from birdnb.evaluation.ensemble import best_single, build_ensemble, choose_weights, combine, simplex_grid
+from birdnb.evaluation.ensemble import (
+    best_single,
+    build_ensemble,
+    choose_weights,
+    combine,
+    simplex_grid,
+)
 from birdnb.evaluation.predictions import Predictions
 from birdnb.files import BirdnbError
 from birdnb.training.runs import load_run
@@ -61,7 +69,9 @@ def test_simplex_grid_is_complete(members, steps):
     grid = simplex_grid(members, steps)
     everything = np.array(np.meshgrid(*[range(steps + 1)] * members)).reshape(members, -1).T
     expected = {tuple(row) for row in everything if row.sum() == steps}
-    assert {tuple(row) for row in np.round(grid * steps).astype(int)} == expected and len(grid) == len(expected)
+    assert {tuple(row) for row in np.round(grid * steps).astype(int)} == expected and len(
+        grid
+    ) == len(expected)
 
 
 @settings(max_examples=15, deadline=None)
@@ -74,16 +84,23 @@ def test_weights_follow_the_rule_of_one_standard_error_by_brute_force(seed, righ
         q = w * runs[0].probabilities.astype(float) + (1 - w) * runs[1].probabilities
         return -np.log(q[np.arange(60), runs[0].targets])
 
-    least = min((sk_log_loss(runs[0].targets, mix(runs, w / 20), labels=range(4)), w / 20) for w in range(21))[1]
+    least = min(
+        (sk_log_loss(runs[0].targets, mix(runs, w / 20), labels=range(4)), w / 20)
+        for w in range(21)
+    )[1]
 
     def close_enough(w):
         worse = losses(w) - losses(least)
         sums = pd.Series(worse - worse.mean()).groupby(sessions).sum()
         return worse.mean() <= np.sqrt(len(sums) * sums.var(ddof=1)) / 60 + 1e-9
 
-    expected = next(w for step in range(11) for w in (0.5 + step / 20, 0.5 - step / 20) if close_enough(w))
+    expected = next(
+        w for step in range(11) for w in (0.5 + step / 20, 0.5 - step / 20) if close_enough(w)
+    )
     got = choose_weights(runs, sessions)
-    assert got.sum() == pytest.approx(1) and abs(got[0] - 0.5) == pytest.approx(abs(expected - 0.5), abs=1e-6)
+    assert got.sum() == pytest.approx(1) and abs(got[0] - 0.5) == pytest.approx(
+        abs(expected - 0.5), abs=1e-6
+    )
 
 
 def mix(runs, w):
@@ -95,7 +112,10 @@ def test_many_recordings_settle_what_few_cannot():
     def better(n):
         ids, targets = [f"v{i}" for i in range(n)], np.zeros(n, int)
         sure, unsure = np.where(np.arange(n) % 2, 0.9, 0.55), np.where(np.arange(n) % 2, 0.5, 0.6)
-        return [Predictions(ids, np.stack([p, 1 - p], axis=1).astype(np.float32), targets) for p in (sure, unsure)]
+        return [
+            Predictions(ids, np.stack([p, 1 - p], axis=1).astype(np.float32), targets)
+            for p in (sure, unsure)
+        ]
 
     np.testing.assert_allclose(choose_weights(better(2)), [0.5, 0.5])
     assert choose_weights(better(200))[0] > 0.8
@@ -124,7 +144,10 @@ def test_test_labels_do_not_reach_weights_temperature_or_choice():
     blind = build_ensemble(runs)
     assert blind.weights == honest.weights and blind.temperature == honest.temperature
     np.testing.assert_array_equal(blind.test.probabilities, honest.test.probabilities)
-    assert blind.metrics["val"] == honest.metrics["val"] and blind.metrics["test"] != honest.metrics["test"]
+    assert (
+        blind.metrics["val"] == honest.metrics["val"]
+        and blind.metrics["test"] != honest.metrics["test"]
+    )
 
 
 def test_the_order_of_recordings_does_not_matter():
@@ -137,21 +160,39 @@ def test_the_order_of_recordings_does_not_matter():
 def test_best_single_by_accuracy_then_log_loss():
     q = np.array([[0.9, 0.1], [0.6, 0.4]], np.float32)
     surer = Predictions(["a", "b"], q, np.array([0, 0]))
-    less = Predictions(["a", "b"], np.full((2, 2), 0.5, np.float32) + np.float32([[0.01, -0.01]]), np.array([0, 0]))
+    less = Predictions(
+        ["a", "b"], np.full((2, 2), 0.5, np.float32) + np.float32([[0.01, -0.01]]), np.array([0, 0])
+    )
     wrong = Predictions(["a", "b"], q[:, ::-1], np.array([0, 0]))
     assert best_single({"wrong": wrong, "less": less, "surer": surer}) == "surer"
 
 
 def test_run_folder(tmp_path):
-    got = build_ensemble({"ast": member(1, parameters=5), "b2": member(7)}, folder=tmp_path / "phase3_ensemble")
+    got = build_ensemble(
+        {"ast": member(1, parameters=5), "b2": member(7)}, folder=tmp_path / "phase3_ensemble"
+    )
     names = {path.name for path in got.folder.iterdir()}
-    assert names == {"config.json", "labels.json", "history.csv", "predictions_val.npz", "predictions_test.npz", "metrics.json"}
+    assert names == {
+        "config.json",
+        "labels.json",
+        "history.csv",
+        "predictions_val.npz",
+        "predictions_test.npz",
+        "metrics.json",
+    }
     loaded = load_run(got.folder)  # in the form of every run
-    assert loaded.name == "phase3_ensemble" and loaded.metrics == got.metrics and len(loaded.history) == 0
+    assert (
+        loaded.name == "phase3_ensemble"
+        and loaded.metrics == got.metrics
+        and len(loaded.history) == 0
+    )
     assert loaded.config["members"] == {"ast": "key 1", "b2": "key 7"}
     metrics = json.loads((got.folder / "metrics.json").read_text())
     assert metrics == got.metrics and metrics["parameters"] == 15 and metrics["seconds"] == 3.0
-    assert metrics["calibration"]["val"]["log_loss_after"] <= metrics["calibration"]["val"]["log_loss_before"]
+    assert (
+        metrics["calibration"]["val"]["log_loss_after"]
+        <= metrics["calibration"]["val"]["log_loss_before"]
+    )
     np.testing.assert_array_equal(loaded.test.probabilities, got.test.probabilities)
     assert loaded.labels == LABELS
 
@@ -164,10 +205,14 @@ def test_runs_that_do_not_belong_together():
     with pytest.raises(BirdnbError, match="ast and b2 know different species"):
         build_ensemble({"ast": member(1), "b2": other})
     other = member(7, n=59)
-    with pytest.raises(BirdnbError, match=r"ast and b2 have different val sides: 1 recordings .*v59"):
+    with pytest.raises(
+        BirdnbError, match=r"ast and b2 have different val sides: 1 recordings .*v59"
+    ):
         build_ensemble({"ast": member(1), "b2": other})
     other = member(7)
-    other.test = Predictions(other.test.recording_ids, other.test.probabilities, (other.test.targets + 1) % 4)
+    other.test = Predictions(
+        other.test.recording_ids, other.test.probabilities, (other.test.targets + 1) % 4
+    )
     with pytest.raises(BirdnbError, match="name different species"):
         build_ensemble({"ast": member(1), "b2": other})
     leaking = member(1)

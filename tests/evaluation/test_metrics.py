@@ -1,4 +1,6 @@
-"""Metrics against scikit-learn and scipy, intervals against hand-worked cases, prediction against a plain loop."""
+"""Metrics against scikit-learn and scipy, intervals against hand-worked cases, prediction against a
+plain loop.
+"""
 
 import warnings
 from types import SimpleNamespace
@@ -46,7 +48,12 @@ def names(n):
 
 
 @settings(max_examples=30, deadline=None)
-@given(n=st.integers(1, 50), classes=st.integers(2, 12), seed=st.integers(0, 10_000), right=st.floats(0, 4))
+@given(
+    n=st.integers(1, 50),
+    classes=st.integers(2, 12),
+    seed=st.integers(0, 10_000),
+    right=st.floats(0, 4),
+)
 def test_metrics_equal_scikit_learn(n, classes, seed, right):
     p = made_up(np.random.default_rng(seed), n, classes, right=right)
     got = summarise(p, names(classes), None, bootstrap=0)
@@ -57,8 +64,14 @@ def test_metrics_equal_scikit_learn(n, classes, seed, right):
             p.targets, p.predicted, labels=present, zero_division=0
         )
         assert got["accuracy"] == pytest.approx(sk.accuracy_score(p.targets, p.predicted))
-        assert got["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(p.targets, p.predicted))
-        top5 = sk.top_k_accuracy_score(p.targets, p.probabilities, k=5, labels=range(classes)) if classes > 2 else 1.0
+        assert got["balanced_accuracy"] == pytest.approx(
+            sk.balanced_accuracy_score(p.targets, p.predicted)
+        )
+        top5 = (
+            sk.top_k_accuracy_score(p.targets, p.probabilities, k=5, labels=range(classes))
+            if classes > 2
+            else 1.0
+        )
     assert got["top5_accuracy"] == pytest.approx(top5)
     assert got["f1_macro"] == pytest.approx(f1.mean())
     ap = [sk.average_precision_score(p.targets == c, p.probabilities[:, c]) for c in present]
@@ -66,10 +79,14 @@ def test_metrics_equal_scikit_learn(n, classes, seed, right):
     assert list(got["per_class"]) == [f"species {c}" for c in present]
     for i, c in enumerate(present):
         row = got["per_class"][f"species {c}"]
-        assert row == pytest.approx({"support": support[i], "precision": precision[i], "recall": recall[i], "f1": f1[i]})
+        assert row == pytest.approx(
+            {"support": support[i], "precision": precision[i], "recall": recall[i], "f1": f1[i]}
+        )
     assert got["log_loss"] == pytest.approx(_log_loss(p), rel=1e-4)
     if len(present) == classes and classes > 2:
-        auroc = sk.roc_auc_score(p.targets, p.probabilities.astype(float), multi_class="ovr", average="macro")
+        auroc = sk.roc_auc_score(
+            p.targets, p.probabilities.astype(float), multi_class="ovr", average="macro"
+        )
         assert got["auroc_macro"] == pytest.approx(auroc)
     if len(present) == 1:
         assert got["auroc_macro"] is None
@@ -78,8 +95,14 @@ def test_metrics_equal_scikit_learn(n, classes, seed, right):
 def test_tied_scores_rank_as_in_scikit_learn():
     rng = np.random.default_rng(3)
     counts = rng.integers(1, 4, (80, 4)).astype(float)  # many ties
-    p = Predictions(names(80), (counts / counts.sum(axis=1, keepdims=True)).astype(np.float32), rng.integers(0, 4, 80))
-    ap = np.mean([sk.average_precision_score(p.targets == c, p.probabilities[:, c]) for c in range(4)])
+    p = Predictions(
+        names(80),
+        (counts / counts.sum(axis=1, keepdims=True)).astype(np.float32),
+        rng.integers(0, 4, 80),
+    )
+    ap = np.mean(
+        [sk.average_precision_score(p.targets == c, p.probabilities[:, c]) for c in range(4)]
+    )
     assert summarise(p, names(4), None, bootstrap=0)["map_macro"] == pytest.approx(ap)
 
 
@@ -89,15 +112,28 @@ def test_intervals_equal_a_bootstrap_written_as_a_loop():
     sessions = [f"s{i}" for i in rng.integers(0, 12, 40)]
     got = summarise(p, names(5), sessions, seed=11, bootstrap=100)
     order = list(dict.fromkeys(sessions))  # sessions as they come
-    draws = np.random.default_rng(11).multinomial(len(order), np.full(len(order), 1 / len(order)), size=100)
+    draws = np.random.default_rng(11).multinomial(
+        len(order), np.full(len(order), 1 / len(order)), size=100
+    )
     accuracy, f1, average_precision = [], [], []
     for draw in draws:
-        again = np.concatenate([np.flatnonzero(np.array(sessions) == s).repeat(k) for s, k in zip(order, draw, strict=True)])
+        again = np.concatenate(
+            [
+                np.flatnonzero(np.array(sessions) == s).repeat(k)
+                for s, k in zip(order, draw, strict=True)
+            ]
+        )
         t, q = p.targets[again], p.probabilities[again]
         accuracy.append(sk.accuracy_score(t, q.argmax(axis=1)))
-        f1.append(sk.f1_score(t, q.argmax(axis=1), labels=np.unique(t), average="macro", zero_division=0))
-        average_precision.append(np.mean([sk.average_precision_score(t == c, q[:, c]) for c in np.unique(t)]))
-    average_precision = np.array(average_precision) - (np.mean(average_precision) - got["map_macro"])
+        f1.append(
+            sk.f1_score(t, q.argmax(axis=1), labels=np.unique(t), average="macro", zero_division=0)
+        )
+        average_precision.append(
+            np.mean([sk.average_precision_score(t == c, q[:, c]) for c in np.unique(t)])
+        )
+    average_precision = np.array(average_precision) - (
+        np.mean(average_precision) - got["map_macro"]
+    )
     for key, values in (("accuracy", accuracy), ("f1_macro", f1), ("map_macro", average_precision)):
         assert got[f"{key}_ci95"] == pytest.approx(list(np.percentile(values, [2.5, 97.5])))
     assert got["sessions"] == len(order)
@@ -105,7 +141,9 @@ def test_intervals_equal_a_bootstrap_written_as_a_loop():
 
 def test_interval_covers_the_truth_about_as_often_as_it_says():
     hits = 0
-    for seed in range(100):  # 40 sessions of 3 recordings that are right or wrong together: the truth is 0.6
+    for seed in range(
+        100
+    ):  # 40 sessions of 3 recordings that are right or wrong together: the truth is 0.6
         rng = np.random.default_rng(seed)
         right = np.repeat(rng.random(40) < 0.6, 3)
         q = np.where(right[:, None], [0.9, 0.1], [0.1, 0.9]).astype(np.float32)
@@ -120,14 +158,21 @@ def test_all_right_still_has_an_interval():
     low, high = summarise(p, names(2), None)["accuracy_ci95"]
     assert low == pytest.approx(0.8315, abs=1e-3) and high == 1.0  # Clopper-Pearson for 20 of 20
     wrong = Predictions(p.recording_ids, p.probabilities[:, ::-1], p.targets)
-    assert summarise(wrong, names(2), None)["accuracy_ci95"] == pytest.approx([0, 1 - 0.8315], abs=1e-3)
+    assert summarise(wrong, names(2), None)["accuracy_ci95"] == pytest.approx(
+        [0, 1 - 0.8315], abs=1e-3
+    )
 
 
 def test_sessions_with_the_same_share_are_no_reason_to_be_sure():
-    q = np.where(np.arange(10)[:, None] % 5 < 3, [0.9, 0.1], [0.1, 0.9]).astype(np.float32)  # 3 of 5 right in each session
+    q = np.where(np.arange(10)[:, None] % 5 < 3, [0.9, 0.1], [0.1, 0.9]).astype(
+        np.float32
+    )  # 3 of 5 right in each session
     p = Predictions(names(10), q, np.zeros(10, int))
     low, high = summarise(p, names(2), np.repeat(names(2), 5))["accuracy_ci95"]
-    reference = stats.beta.ppf(0.025, 1.2, 1.8), stats.beta.ppf(0.975, 2.2, 0.8)  # 1.2 of 2 sessions
+    reference = (
+        stats.beta.ppf(0.025, 1.2, 1.8),
+        stats.beta.ppf(0.975, 2.2, 0.8),
+    )  # 1.2 of 2 sessions
     assert (low, high) == pytest.approx(reference) and low < 0.1 and high > 0.9
     one = summarise(p, names(2), ["a session"] * 10)["accuracy_ci95"]
     assert one[0] < 0.1 and one[1] > 0.95
@@ -141,35 +186,51 @@ def test_paired_bootstrap():
     got = paired_bootstrap(good, shuffled, None)
     right, wrong = good.predicted == good.targets, bad.predicted == bad.targets
     assert got["difference"] == pytest.approx(right.mean() - wrong.mean())
-    assert got["only_first_right"] == (right & ~wrong).sum() and got["only_second_right"] == (wrong & ~right).sum()
+    assert (
+        got["only_first_right"] == (right & ~wrong).sum()
+        and got["only_second_right"] == (wrong & ~right).sum()
+    )
     assert got["ci95"][0] > 0 and got["p"] < 0.01 and got["f1_ci95"][0] > 0
     error = np.std(right.astype(float) - wrong) / np.sqrt(200)  # normal approximation
     assert np.diff(got["ci95"])[0] == pytest.approx(2 * 1.96 * error, rel=0.1)
     same = paired_bootstrap(good, good, None)
     assert same["difference"] == 0 and same["p"] == 1 and same["ci95"] == [0, 0]
     back = paired_bootstrap(bad, good, None)
-    assert back["difference"] == pytest.approx(-got["difference"]) and back["p"] == pytest.approx(got["p"], abs=0.01)
+    assert back["difference"] == pytest.approx(-got["difference"]) and back["p"] == pytest.approx(
+        got["p"], abs=0.01
+    )
 
 
 def test_all_right_is_no_reason_to_be_sure_of_f1():
     targets = np.arange(20) % 2
     found = summarise(
-        Predictions([f"r{i}" for i in range(20)], np.eye(2, dtype=np.float32)[targets], targets), ["a", "b"], None
+        Predictions([f"r{i}" for i in range(20)], np.eye(2, dtype=np.float32)[targets], targets),
+        ["a", "b"],
+        None,
     )
-    assert found["f1_macro_ci95"] is found["map_macro_ci95"] is found["per_class"]["a"]["f1_ci95"] is None
+    assert (
+        found["f1_macro_ci95"]
+        is found["map_macro_ci95"]
+        is found["per_class"]["a"]["f1_ci95"]
+        is None
+    )
     assert found["accuracy_ci95"] == [0.025 ** (1 / 20), 1.0]
 
 
 @pytest.mark.parametrize(("apart", "least"), [(2, 0.5), (3, 0.25), (5, 0.0625), (8, 0.0078125)])
 def test_a_handful_of_sessions_settles_nothing(apart, least):
-    """Right against wrong in every session that tells the two apart: an exact sign test gives 2 / 2^s, both tails."""
+    """Right against wrong in every session that tells the two apart: an exact sign test gives 2 /
+    2^s, both tails.
+    """
     targets = np.zeros(20, dtype=np.int64)
     names_ = [f"r{i}" for i in range(20)]
     right = np.tile(np.float32([0.9, 0.1]), (20, 1))
     wrong = right.copy()
     wrong[: 2 * apart] = [0.1, 0.9]
     step = paired_bootstrap(
-        Predictions(names_, right, targets), Predictions(names_, wrong, targets), [i // 2 for i in range(20)]
+        Predictions(names_, right, targets),
+        Predictions(names_, wrong, targets),
+        [i // 2 for i in range(20)],
     )
     assert stats.binomtest(apart, apart).pvalue == least <= step["p"]
     assert step["p"] < max(1.1 * least, 0.02)
@@ -178,9 +239,13 @@ def test_a_handful_of_sessions_settles_nothing(apart, least):
 def test_paired_bootstrap_refuses_other_recordings_and_other_labels():
     p = made_up(np.random.default_rng(1), 10, 3)
     with pytest.raises(BirdnbError, match="one run only"):
-        paired_bootstrap(p, Predictions([*p.recording_ids[:-1], "other"], p.probabilities, p.targets), None)
+        paired_bootstrap(
+            p, Predictions([*p.recording_ids[:-1], "other"], p.probabilities, p.targets), None
+        )
     with pytest.raises(BirdnbError, match="different species"):
-        paired_bootstrap(p, Predictions(p.recording_ids, p.probabilities, (p.targets + 1) % 3), None)
+        paired_bootstrap(
+            p, Predictions(p.recording_ids, p.probabilities, (p.targets + 1) % 3), None
+        )
     with pytest.raises(BirdnbError, match="2 sessions for 10"):
         summarise(p, names(3), ["a", "b"])
 
@@ -213,7 +278,9 @@ def test_save_and_load(tmp_path):
 
 def test_concatenate_folds():
     p = made_up(np.random.default_rng(0), 9, 3)
-    parts = [Predictions(p.recording_ids[i::3], p.probabilities[i::3], p.targets[i::3]) for i in range(3)]
+    parts = [
+        Predictions(p.recording_ids[i::3], p.probabilities[i::3], p.targets[i::3]) for i in range(3)
+    ]
     whole = concatenate(parts).align(p.recording_ids)
     np.testing.assert_array_equal(whole.probabilities, p.probabilities)
     with pytest.raises(BirdnbError, match="predicted twice"):
@@ -225,7 +292,9 @@ def test_concatenate_folds():
 def test_confusions():
     targets, said = np.array([0, 0, 0, 1, 2, 2]), np.array([1, 1, 0, 1, 0, 2])
     p = Predictions(names(6), np.eye(4, dtype=np.float32)[said], targets)
-    np.testing.assert_array_equal(confusion(p, 4), sk.confusion_matrix(targets, said, labels=range(4)))
+    np.testing.assert_array_equal(
+        confusion(p, 4), sk.confusion_matrix(targets, said, labels=range(4))
+    )
     table = top_confusions(p, ["ant", "bee", "cat", "dog"])
     assert table.to_dict("records") == [
         {"species": "ant", "taken_for": "bee", "recordings": 2, "of": 3},
@@ -287,7 +356,9 @@ class Half(torch.nn.Module):
 
     def forward(self, x):  # (B, 128, T) -> (B, 2)
         half = x.shape[-1] // 2
-        return self.weight * self.drop(torch.stack([x[..., :half].mean(dim=(1, 2)), x[..., half:].mean(dim=(1, 2))], dim=1))
+        return self.weight * self.drop(
+            torch.stack([x[..., :half].mean(dim=(1, 2)), x[..., half:].mean(dim=(1, 2))], dim=1)
+        )
 
 
 def test_predict_equals_a_plain_loop():
@@ -297,7 +368,9 @@ def test_predict_equals_a_plain_loop():
     lms = (torch.randn(7, 128, 20, generator=generator) * 10 - 40).half()
     lms[..., 10:] += 15 * torch.rand(7, 1, 1, generator=generator).half()
     target = torch.tensor([1, 0, 1, 1])[recording]
-    clips = SimpleNamespace(lms=lms, target=target, recording=recording, recording_ids=["a", "b", "c"])
+    clips = SimpleNamespace(
+        lms=lms, target=target, recording=recording, recording_ids=["a", "b", "c"]
+    )
     model = Half().train()
     got = predict(model, clips, "standard", batch_size=3)
     assert model.training

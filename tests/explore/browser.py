@@ -1,4 +1,6 @@
-"""A headless Chromium and a JupyterLab for the tests: started, spoken to over the DevTools protocol, and stopped."""
+"""A headless Chromium and a JupyterLab for the tests: started, spoken to over the DevTools
+protocol, and stopped.
+"""
 
 from __future__ import annotations
 
@@ -21,20 +23,30 @@ from typing import Any
 import websocket  # comes with jupyter_server
 
 CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))), None
+    filter(
+        None,
+        map(
+            shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+        ),
+    ),
+    None,
 )
 FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--remote-debugging-port=0",
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
+    "--remote-debugging-port=0",
     "--window-size=1400,1000",
 )  # fmt: skip
 LAB = (
     "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", "--ServerApp.port_retries=0",
     "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=None",
-    "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", "--LabApp.extension_manager=readonly",
+    "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+    "--LabApp.extension_manager=readonly",
 )  # fmt: skip
 SETTINGS = {
-    "notebook-extension/tracker": '{"windowingMode": "none", "kernelShutdown": true}',  # every cell in the page, seen or not
+    # every cell in the page, seen or not
+    "notebook-extension/tracker": '{"windowingMode": "none", "kernelShutdown": true}',
     "apputils-extension/notification": '{"fetchNews": "false", "checkForUpdates": false}',
 }
 PATIENCE = 120.0  # [s] for anything that is waited for, on a machine that has other things to do
@@ -49,7 +61,9 @@ class Page:
         self.complaints: list[str] = []  # what the page wrote to its console as an error
         self.call("Page.enable")
         self.call("Log.enable")
-        self.call("Emulation.setFocusEmulationEnabled", enabled=True)  # JupyterLab works on what has the focus
+        self.call(
+            "Emulation.setFocusEmulationEnabled", enabled=True
+        )  # JupyterLab works on what has the focus
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Ask the browser for something and wait for its answer."""
@@ -57,7 +71,10 @@ class Page:
         self.socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
         while True:
             answer = json.loads(self.socket.recv())
-            if answer.get("method") == "Log.entryAdded" and answer["params"]["entry"]["level"] == "error":
+            if (
+                answer.get("method") == "Log.entryAdded"
+                and answer["params"]["entry"]["level"] == "error"
+            ):
                 self.complaints.append(answer["params"]["entry"]["text"])
             if answer.get("id") == number:
                 assert "error" not in answer, f"{method}: {answer['error']}"
@@ -65,25 +82,34 @@ class Page:
 
     def evaluate(self, script: str) -> Any:
         """The value of a JavaScript expression; promises are awaited."""
-        answer = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
+        answer = self.call(
+            "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
+        )
         assert "exceptionDetails" not in answer, f"{script}\n{answer['exceptionDetails']}"
         return answer["result"].get("value")
 
     def wait(self, script: str, what: str, patience: float = PATIENCE) -> Any:
-        """Look until the expression is true; its value. A page that never gets there is shown in the error's text."""
+        """Look until the expression is true; its value. A page that never gets there is shown in
+        the error's text.
+        """
         end = time.monotonic() + patience
         while time.monotonic() < end:
             if value := self.evaluate(script):
                 return value
             time.sleep(0.2)
         seen = self.evaluate("document.title + '\\n' + document.body.innerText.slice(-1500)")
-        raise AssertionError(f"waited {patience:.0f} s for {what}; the page shows:\n{seen}\nconsole: {self.complaints[-5:]}")
+        raise AssertionError(
+            f"waited {patience:.0f} s for {what}; the page shows:\n{seen}\nconsole: "
+            f"{self.complaints[-5:]}"
+        )
 
     def press(self, key: str) -> None:
         """Press and release a key, such as "ArrowRight", where the focus is."""
         code = {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Enter": 13}[key]
         for kind in ("rawKeyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
+            self.call(
+                "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code
+            )
 
 
 @contextlib.contextmanager
@@ -91,8 +117,14 @@ def chromium(folder: Path) -> Iterator[Page]:
     """A page of a fresh Chromium whose profile is in ``folder``."""
     assert CHROMIUM is not None
     port_file = folder / "profile" / "DevToolsActivePort"
-    with _process([CHROMIUM, *FLAGS, f"--user-data-dir={folder / 'profile'}", "about:blank"], folder / "chromium.log"):
-        _until(lambda: port_file.exists() and len(port_file.read_text().splitlines()) > 1, folder / "chromium.log")
+    with _process(
+        [CHROMIUM, *FLAGS, f"--user-data-dir={folder / 'profile'}", "about:blank"],
+        folder / "chromium.log",
+    ):
+        _until(
+            lambda: port_file.exists() and len(port_file.read_text().splitlines()) > 1,
+            folder / "chromium.log",
+        )
         port = port_file.read_text().splitlines()[0]
         pages = json.loads(_get(f"http://127.0.0.1:{port}/json"))
         page = Page(next(one["webSocketDebuggerUrl"] for one in pages if one["type"] == "page"))
@@ -114,11 +146,21 @@ def jupyterlab(folder: Path, root: Path, **environment: str) -> Iterator[str]:
         path.parent.mkdir(parents=True)
         path.write_text(text)
     own = {
-        "JUPYTERLAB_SETTINGS_DIR": folder / "settings", "JUPYTERLAB_WORKSPACES_DIR": folder / "workspaces",
+        "JUPYTERLAB_SETTINGS_DIR": folder / "settings",
+        "JUPYTERLAB_WORKSPACES_DIR": folder / "workspaces",
         "JUPYTER_CONFIG_DIR": folder / "config", "JUPYTER_DATA_DIR": folder / "data",
-        "JUPYTER_RUNTIME_DIR": folder / "runtime", "IPYTHONDIR": folder / "ipython", "JUPYTER_TOKEN": token,
+        "JUPYTER_RUNTIME_DIR": folder / "runtime", "IPYTHONDIR": folder / "ipython",
+        "JUPYTER_TOKEN": token,
     }  # fmt: skip
-    words = [sys.executable, "-m", "jupyter", "lab", *LAB, f"--ServerApp.port={port}", f"--ServerApp.root_dir={root}"]
+    words = [
+        sys.executable,
+        "-m",
+        "jupyter",
+        "lab",
+        *LAB,
+        f"--ServerApp.port={port}",
+        f"--ServerApp.root_dir={root}",
+    ]
     log = folder / "lab.log"
     with _process(words, log, **{name: str(value) for name, value in own.items()}, **environment):
         _until(lambda: _answers(f"http://127.0.0.1:{port}/api/status?token={token}"), log)
@@ -131,7 +173,12 @@ def _process(words: list[str], log: Path, **environment: str) -> Iterator[None]:
     inherited = {name: value for name, value in os.environ.items() if name != "BIRDNB_HEADLESS"}
     with open(log, "wb") as output:
         process = subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=inherited | environment, start_new_session=True
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=inherited | environment,
+            start_new_session=True,
         )
         try:
             yield
@@ -149,7 +196,8 @@ def _until(ready: Any, log: Path) -> None:
     end = time.monotonic() + PATIENCE
     while not ready():
         assert time.monotonic() < end, (
-            f"nothing after {PATIENCE:.0f} s; its log ends:\n{log.read_text(errors='replace')[-2000:]}"
+            f"nothing after {PATIENCE:.0f} s; its log "
+            f"ends:\n{log.read_text(errors='replace')[-2000:]}"
         )
         time.sleep(0.1)
 

@@ -1,4 +1,6 @@
-"""The functions behind the explorers, and the explorers themselves without a browser: a moved slider changes what is shown."""
+"""The functions behind the explorers, and the explorers themselves without a browser: a moved
+slider changes what is shown.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,10 @@ def song(hz: float, seconds: float, seed: int) -> np.ndarray:
     """Two seconds of whistles, then hiss."""
     rng = np.random.default_rng(seed)
     t = np.arange(int(seconds * RATE)) / RATE
-    return (0.3 * np.sin(2 * np.pi * hz * t) * (t < 2) * (t % 0.5 < 0.25) + 0.003 * rng.normal(size=len(t))).astype(np.float32)
+    return (
+        0.3 * np.sin(2 * np.pi * hz * t) * (t < 2) * (t % 0.5 < 0.25)
+        + 0.003 * rng.normal(size=len(t))
+    ).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -49,16 +54,28 @@ def data(tmp_path_factory):
     for name, hz in SPECIES.items():
         (root / name).mkdir()
         for i in range(4):
-            soundfile.write(root / name / f"{name.split()[0]}{i}.wav", song(hz, 2 if i == 3 else 12, i), RATE)
+            soundfile.write(
+                root / name / f"{name.split()[0]}{i}.wav", song(hz, 2 if i == 3 else 12, i), RATE
+            )
     (root / "Parus major" / "empty.wav").write_bytes(b"")
     profile = load_profile("laptop")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BIRDNB_ARTIFACTS", str(tmp_path_factory.mktemp("artifacts")))
         corpus = open_corpus(root, progress=False)
         cache = build_cache(corpus, profile.audio, jobs=1, progress=False)
-        table = corpus.manifest[corpus.manifest["recording_id"].isin(cache.index["recording_id"])].reset_index(drop=True)
+        table = corpus.manifest[
+            corpus.manifest["recording_id"].isin(cache.index["recording_id"])
+        ].reset_index(drop=True)
         side = ["train", "train", "validation", "test"] * 2
-        study = StudyData(corpus, profile, 7, cache, table.assign(session="s", side=side), sorted(SPECIES), table.head(0))
+        study = StudyData(
+            corpus,
+            profile,
+            7,
+            cache,
+            table.assign(session="s", side=side),
+            sorted(SPECIES),
+            table.head(0),
+        )
         yield study
 
 
@@ -77,14 +94,18 @@ def run(data):
         return Predictions(ids, np.array(probabilities, dtype=np.float32), data.targets(ids))
 
     return SimpleNamespace(
-        labels=data.labels, val=said("validation", [[0.8, 0.2], [0.3, 0.7]]), test=said("test", [[0.9, 0.1], [0.6, 0.4]])
+        labels=data.labels,
+        val=said("validation", [[0.8, 0.2], [0.3, 0.7]]),
+        test=said("test", [[0.9, 0.1], [0.6, 0.4]]),
     )
 
 
 @pytest.fixture
 def other(run):
     return SimpleNamespace(
-        labels=run.labels, test=run.test, val=replace(run.val, probabilities=np.float32([[0.1, 0.9], [0.45, 0.55]]))
+        labels=run.labels,
+        test=run.test,
+        val=replace(run.val, probabilities=np.float32([[0.1, 0.9], [0.45, 0.55]])),
     )
 
 
@@ -98,7 +119,11 @@ def everything(box: widgets.Widget) -> list[widgets.Widget]:
 
 def shown(box: widgets.Widget) -> tuple[bytes, bytes, str]:
     first = {type(w): w for w in reversed(everything(box))}
-    return bytes(first[widgets.Image].value), bytes(first[widgets.Audio].value), first[widgets.HTML].value
+    return (
+        bytes(first[widgets.Image].value),
+        bytes(first[widgets.Audio].value),
+        first[widgets.HTML].value,
+    )
 
 
 def title(ax) -> str:
@@ -113,14 +138,18 @@ def test_the_clip_heard_is_the_clip_seen(data):
         heard = listen.clip_waveform(data, recording)
         assert heard.shape == (data.profile.audio.clip_samples,)
         seen = data.cache.load(recording)[0].astype(np.float32)
-        difference = np.abs(log_mel(heard, data.profile.audio) - seen)[:, 4:-4]  # its neighbours in the recording are not heard
+        difference = np.abs(log_mel(heard, data.profile.audio) - seen)[
+            :, 4:-4
+        ]  # its neighbours in the recording are not heard
         assert np.median(difference) < 0.1
 
 
 def test_the_noise_heard_is_that_of_the_bank(data):
     recording = data.side("train")[0]
     heard = log_mel(listen.noise_waveform(data, recording), data.profile.audio)
-    difference = np.abs(heard - data.cache.noise(recording).astype(np.float32))[10:, 4:38]  # the second as recorded
+    difference = np.abs(heard - data.cache.noise(recording).astype(np.float32))[
+        10:, 4:38
+    ]  # the second as recorded
     assert np.median(difference) < 0.1
 
 
@@ -130,7 +159,11 @@ def test_ear_and_eye_get_the_same_mix(data):
     signal, noise = song(3000, 4, 0), rng.normal(size=4 * RATE).astype(np.float32)
     for snr in (0, 10, 25):
         heard = log_mel(listen.mix_waveforms(signal, noise, snr, audio), audio)
-        seen = add_noise(torch.from_numpy(log_mel(signal, audio))[None], torch.from_numpy(log_mel(noise, audio))[None], snr)
+        seen = add_noise(
+            torch.from_numpy(log_mel(signal, audio))[None],
+            torch.from_numpy(log_mel(noise, audio))[None],
+            snr,
+        )
         assert abs(np.mean(heard - seen[0].numpy())) < 1.0  # phases differ, powers do not
         part = 10 ** (log_mel(listen.mix_waveforms(signal, noise, snr, audio) - signal, audio) / 10)
         ratio = 10 * np.log10(np.mean(10 ** (log_mel(signal, audio) / 10)) / part.mean())
@@ -183,15 +216,25 @@ def test_quarantine_view_names_file_and_reason(data):
 def test_augmentation_view_follows_training(data):
     a, b = data.side("train")[0], data.side("train")[-1]
     kind = data.profile.runs["phase3_ast_full"].model.normalisation
-    view = views.augmentation_view(data, a, b, noise_from=a, snr_db=6, share=0.7, masks=True, bands=12, frames=30, seed=3)
+    view = views.augmentation_view(
+        data, a, b, noise_from=a, snr_db=6, share=0.7, masks=True, bands=12, frames=30, seed=3
+    )
     before, after = (ax.images[0].get_array() for ax in view.figure.axes[:2])
     clean = normalise(data.cache.load(a)[0], kind)
     np.testing.assert_allclose(before, clean, atol=1e-5)
     plain = views.augmentation_view(data, a, b, share=1.0)
     np.testing.assert_allclose(plain.figure.axes[1].images[0].get_array(), clean, atol=1e-5)
     np.testing.assert_array_equal(plain.samples, listen.clip_waveform(data, a))
-    assert "70 % " + views.species_of(data, a) in view.text and "30 % " + views.species_of(data, b) in view.text
-    masked = views.augmentation_view(data, a, b, masks=True, bands=12, frames=30).figure.axes[1].images[0].get_array()
+    assert (
+        "70 % " + views.species_of(data, a) in view.text
+        and "30 % " + views.species_of(data, b) in view.text
+    )
+    masked = (
+        views.augmentation_view(data, a, b, masks=True, bands=12, frames=30)
+        .figure.axes[1]
+        .images[0]
+        .get_array()
+    )
     flat = np.isclose(masked, np.asarray(clean).mean(), atol=1e-4)
     assert (flat.mean(axis=1) > 0.99).sum() == 12 and (flat.mean(axis=0) > 0.99).sum() == 30
     assert np.abs(after - before).mean() > 0.1
@@ -199,7 +242,10 @@ def test_augmentation_view_follows_training(data):
 
 def test_the_clear_example_has_contrast_and_several_windows(data, monkeypatch):
     train, index = data.side("train"), data.cache.index
-    rise = {name: np.ptp(np.percentile(data.cache.load(name)[0].astype(float), [50, 99.5])) for name in train}
+    rise = {
+        name: np.ptp(np.percentile(data.cache.load(name)[0].astype(float), [50, 99.5]))
+        for name in train
+    }
     assert views.clear_example(data) == max(rise, key=rise.get)  # none has two windows
     faintest = min(rise, key=rise.get)
     several = index.assign(segments=np.where(index["recording_id"] == faintest, 2, 1))
@@ -213,7 +259,12 @@ def test_the_cache_holds_what_the_files_give(data):
 
 def test_agreement_counts_each_recording_once(run, other):
     counts = views.agreement(run.val, other.val, ["ast", "b2"])
-    assert counts.to_dict() == {"both right": 1, "only ast right": 1, "only b2 right": 0, "neither right": 0}
+    assert counts.to_dict() == {
+        "both right": 1,
+        "only ast right": 1,
+        "only b2 right": 0,
+        "neither right": 0,
+    }
 
 
 def test_weight_curve_ends_at_the_members(run, other):
@@ -225,10 +276,14 @@ def test_weight_curve_ends_at_the_members(run, other):
 
 def test_confused_recordings_and_their_view(data, run):
     wrong = data.side("test")[1]
-    assert views.confused_recordings(run) == {"Turdus merula taken for Parus major (1 of 1)": [wrong]}
+    assert views.confused_recordings(run) == {
+        "Turdus merula taken for Parus major (1 of 1)": [wrong]
+    }
     view = views.confusion_view(data, run, wrong)
     titles = [title(ax) for ax in view.figure.axes]
-    assert titles[0] == f"Turdus merula: {wrong}" and titles[1].startswith("for comparison, Parus major: ")
+    assert titles[0] == f"Turdus merula: {wrong}" and titles[1].startswith(
+        "for comparison, Parus major: "
+    )
     assert [bar.get_width() for bar in view.figure.axes[2].patches] == pytest.approx([40, 60])
     assert view.text == "Turdus merula taken for Parus major with 60 % (the model)"
 
@@ -262,7 +317,10 @@ def trained(run, monkeypatch):
     asked = []
     monkeypatch.setattr(views, "load_model", lambda folder: asked.append(folder) or Bands(128, 2))
     return SimpleNamespace(
-        **vars(run), folder="the run's", config={"settings": {"model": {"normalisation": "standard"}}}, asked=asked
+        **vars(run),
+        folder="the run's",
+        config={"settings": {"model": {"normalisation": "standard"}}},
+        asked=asked,
     )
 
 
@@ -355,7 +413,9 @@ def test_confusions_are_chosen_by_pair(data, run, live):
     box = explore.explore_confusions(data, run)
     assert find(box, "pair").options == ("Turdus merula taken for Parus major (1 of 1)",)
     assert "with 60 %" in shown(box)[2]
-    right = SimpleNamespace(**{**vars(run), "test": replace(run.test, probabilities=np.eye(2, dtype=np.float32))})
+    right = SimpleNamespace(
+        **{**vars(run), "test": replace(run.test, probabilities=np.eye(2, dtype=np.float32))}
+    )
     assert "No test recording" in explore.explore_confusions(data, right).children[0].value
 
 

@@ -10,7 +10,13 @@ from sound_files import noise, recording, song, write
 
 from birdnb.config import AudioSettings
 from birdnb.features import audio as audio_module
-from birdnb.features.activity import Coarse, coarse_activity, coarse_frame, find_silence, find_windows
+from birdnb.features.activity import (
+    Coarse,
+    coarse_activity,
+    coarse_frame,
+    find_silence,
+    find_windows,
+)
 from birdnb.features.audio import AudioError
 from birdnb.features.extract import extract
 
@@ -23,11 +29,16 @@ def coarse_of(sound, sample_rate=22050):
 
 
 def starts_of(sound, sample_rate=22050, audio=AUDIO):
-    return [frame / FRAMES_PER_SECOND for frame in find_windows(coarse_of(sound, sample_rate), len(sound) / sample_rate, audio)]
+    return [
+        frame / FRAMES_PER_SECOND
+        for frame in find_windows(coarse_of(sound, sample_rate), len(sound) / sample_rate, audio)
+    ]
 
 
 def scene(rng, sample_rate, colour):
-    """A recording with one song at a known place: (sound, onset, length) with steady noise, clicks and a slow gust of wind."""
+    """A recording with one song at a known place: (sound, onset, length) with steady noise, clicks
+    and a slow gust of wind.
+    """
     seconds, length = rng.uniform(6, 30), rng.uniform(0.4, 3.0)
     onset = rng.uniform(0, seconds - length)
     low = rng.uniform(800, 5000 if sample_rate > 16000 else 2500)
@@ -132,7 +143,9 @@ def test_blocks_make_no_difference():
     sound = recording(40.0, 22.0, 3.0)
     hop = coarse_frame(22050)[1]
     whole = coarse_of(sound)
-    parts = coarse_activity([sound[first : first + 50 * hop] for first in range(0, len(sound), 50 * hop)], 22050)
+    parts = coarse_activity(
+        [sound[first : first + 50 * hop] for first in range(0, len(sound), 50 * hop)], 22050
+    )
     np.testing.assert_allclose(parts.activity, whole.activity, atol=1e-3)
 
 
@@ -140,7 +153,9 @@ def plain(path):
     """The plain way: the whole recording by librosa and scipy, LMS (128, T)."""
     waveform, _ = librosa.load(path, sr=22050)
     waveform = signal.sosfilt(signal.butter(4, 500, "highpass", fs=22050, output="sos"), waveform)
-    power = librosa.feature.melspectrogram(y=waveform, sr=22050, n_fft=2048, hop_length=512, n_mels=128)
+    power = librosa.feature.melspectrogram(
+        y=waveform, sr=22050, n_fft=2048, hop_length=512, n_mels=128
+    )
     return librosa.power_to_db(power, ref=1.0, amin=1e-10, top_db=None)
 
 
@@ -163,12 +178,18 @@ def test_windows_equal_the_plain_way(tmp_path, sample_rate, suffix, kept, monkey
     sound = recording(16.0, 1.0, 1.5, sample_rate) + recording(16.0, 8.0, 3.0, sample_rate, seed=1)
     path = write(tmp_path / f"a.{suffix}", np.stack([sound, 0.7 * sound], axis=1), sample_rate)
     whole, found = plain(path), extract(path, AUDIO)
-    assert found.lms.shape == (len(found.starts), 128, 173) and found.sample_rate == sample_rate and found.channels == 2
+    assert (
+        found.lms.shape == (len(found.starts), 128, 173)
+        and found.sample_rate == sample_rate
+        and found.channels == 2
+    )
     assert found.seconds == pytest.approx(16.0, abs=0.1)
     for start, lms in zip(found.starts, found.lms, strict=True):
         first = round(start * FRAMES_PER_SECOND)
         expected = whole[:, first : first + 173]
-        heard = expected > -75  # below, what single precision leaves of the low notes that the filter takes away
+        heard = (
+            expected > -75
+        )  # below, what single precision leaves of the low notes that the filter takes away
         np.testing.assert_allclose(lms[heard], expected[heard], atol=0.01)
         np.testing.assert_allclose(np.maximum(lms, -90), np.maximum(expected, -90), atol=0.1)
 
@@ -180,7 +201,9 @@ def test_a_window_at_either_end_equals_the_plain_way(tmp_path):
     assert min(found.starts) < 0.5 and max(found.starts) > 4.3
     for start, lms in zip(found.starts, found.lms, strict=True):
         first = round(start * FRAMES_PER_SECOND)
-        np.testing.assert_allclose(np.maximum(lms, -75), np.maximum(whole[:, first : first + 173], -75), atol=0.01)
+        np.testing.assert_allclose(
+            np.maximum(lms, -75), np.maximum(whole[:, first : first + 173], -75), atol=0.01
+        )
 
 
 def test_a_recording_shorter_than_a_clip_is_repeated(tmp_path):
@@ -189,12 +212,18 @@ def test_a_recording_shorter_than_a_clip_is_repeated(tmp_path):
     assert found.lms.shape == (1, 128, 173) and found.starts == [0.0] and found.noise is None
     filtered = signal.sosfilt(signal.butter(4, 500, "highpass", fs=22050, output="sos"), sound)
     repeated = np.resize(filtered, AUDIO.clip_samples)
-    power = librosa.feature.melspectrogram(y=repeated, sr=22050, n_fft=2048, hop_length=512, n_mels=128)
+    power = librosa.feature.melspectrogram(
+        y=repeated, sr=22050, n_fft=2048, hop_length=512, n_mels=128
+    )
     expected = librosa.power_to_db(power, ref=1.0, amin=1e-10, top_db=None)
     np.testing.assert_allclose(np.maximum(found.lms[0], -75), np.maximum(expected, -75), atol=0.01)
 
 
 def test_below_half_a_second_is_too_short(tmp_path):
-    assert extract(write(tmp_path / "a.wav", recording(0.55, 0.0, 0.5)), AUDIO).lms.shape == (1, 128, 173)
+    assert extract(write(tmp_path / "a.wav", recording(0.55, 0.0, 0.5)), AUDIO).lms.shape == (
+        1,
+        128,
+        173,
+    )
     with pytest.raises(AudioError, match=r"too short: 0\.45 s"):
         extract(write(tmp_path / "b.wav", recording(0.45, 0.0, 0.4)), AUDIO)

@@ -18,7 +18,9 @@ ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="no ffmpeg on
 
 def plain(path, sample_rate=22050, cutoff=500.0):
     waveform, _ = librosa.load(path, sr=sample_rate)
-    return signal.sosfilt(signal.butter(4, cutoff, "highpass", fs=sample_rate, output="sos"), waveform)
+    return signal.sosfilt(
+        signal.butter(4, cutoff, "highpass", fs=sample_rate, output="sos"), waveform
+    )
 
 
 @pytest.mark.parametrize("sample_rate", [8000, 16000, 22050, 32000, 44100, 48000, 96000])
@@ -42,22 +44,35 @@ def test_compressed_equals_librosa(tmp_path, suffix):
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
 @pytest.mark.parametrize("channels", [1, 2, 6])
 def test_sample_formats_and_channels(tmp_path, subtype, channels):
-    sound = np.stack([recording(1.0, 0.2, 0.5, seed=channel) for channel in range(channels)], axis=1)
+    sound = np.stack(
+        [recording(1.0, 0.2, 0.5, seed=channel) for channel in range(channels)], axis=1
+    )
     path = write(tmp_path / "a.wav", sound, subtype=subtype)
     expected = high_pass(sound.mean(axis=1), 22050, 500.0)
-    np.testing.assert_allclose(read_audio(path), expected, atol=8e-3 if subtype == "PCM_U8" else 1e-4)
+    np.testing.assert_allclose(
+        read_audio(path), expected, atol=8e-3 if subtype == "PCM_U8" else 1e-4
+    )
 
 
 def test_high_pass_cuts_below_and_keeps_above():
     time = np.arange(22050) / 22050
-    for hz, gain in [(100, 0.0016), (500, 0.7071), (3000, 1.0)]:  # |H|^2 = 1 / (1 + (500 / f)^8), the cutoff prewarped
+    for hz, gain in [
+        (100, 0.0016),
+        (500, 0.7071),
+        (3000, 1.0),
+    ]:  # |H|^2 = 1 / (1 + (500 / f)^8), the cutoff prewarped
         out = high_pass(np.sin(2 * np.pi * hz * time).astype(np.float32), 22050, 500.0)
         assert np.sqrt(2 * np.mean(out[5000:] ** 2)) == pytest.approx(gain, abs=0.002)
 
 
 @pytest.mark.parametrize("sample_rate", [8000, 11025, 22050, 32000, 44100, 44099, 48000, 384000])
 def test_a_slice_equals_the_whole(tmp_path, sample_rate):
-    path = write(tmp_path / "a.wav", recording(6.0, 2.0, 3.0, sample_rate) + 0.1, sample_rate, subtype="FLOAT")
+    path = write(
+        tmp_path / "a.wav",
+        recording(6.0, 2.0, 3.0, sample_rate) + 0.1,
+        sample_rate,
+        subtype="FLOAT",
+    )
     whole = read_audio(path)
     with SoundFile(path) as sound:
         for _ in sound.blocks():
@@ -65,7 +80,9 @@ def test_a_slice_equals_the_whole(tmp_path, sample_rate):
         for first, last in [(0, 900), (30_001, 70_000), (len(whole) - 5000, len(whole))]:
             part = sound.slice(first, last, 22050, 500.0)
             np.testing.assert_allclose(part, whole[first:last], atol=3e-6)
-    np.testing.assert_allclose(read_audio(path, start=2.0, seconds=1.5), whole[44100 : 44100 + 33075], atol=3e-6)
+    np.testing.assert_allclose(
+        read_audio(path, start=2.0, seconds=1.5), whole[44100 : 44100 + 33075], atol=3e-6
+    )
 
 
 def test_a_slice_beyond_the_recording_is_zero(tmp_path):
@@ -104,7 +121,8 @@ def test_blocks_are_the_recording(tmp_path, suffix, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "content, called", [("wav", "a.mp3"), ("mp3", "a.wav"), ("flac", "a.raw"), ("ogg", "a"), ("wav", "a.GSM")]
+    "content, called",
+    [("wav", "a.mp3"), ("mp3", "a.wav"), ("flac", "a.raw"), ("ogg", "a"), ("wav", "a.GSM")],
 )
 def test_the_content_decides_not_the_extension(tmp_path, content, called):
     sound = recording(2.0, 0.5, 1.0)
@@ -116,7 +134,9 @@ def test_the_content_decides_not_the_extension(tmp_path, content, called):
 @ffmpeg
 @pytest.mark.parametrize("codec, suffix", [("aac", "m4a"), ("wmav2", "wma"), ("pcm_s16le", "mkv")])
 def test_other_decoders_read_what_libsndfile_cannot(tmp_path, codec, suffix):
-    source = write(tmp_path / "a.wav", np.stack([recording(3.0, 1.0, 1.5, 44100)] * 2, axis=1), 44100)
+    source = write(
+        tmp_path / "a.wav", np.stack([recording(3.0, 1.0, 1.5, 44100)] * 2, axis=1), 44100
+    )
     path = tmp_path / f"a.{suffix}"
     subprocess.run(["ffmpeg", "-v", "error", "-i", source, "-c:a", codec, path], check=True)
     with pytest.raises(soundfile.LibsndfileError):
@@ -126,7 +146,9 @@ def test_other_decoders_read_what_libsndfile_cannot(tmp_path, codec, suffix):
     assert abs(lag) < 2500  # these codecs begin with a little silence
     overlap = min(len(ours) - max(lag, 0), len(original) - max(-lag, 0)) - 100
     assert overlap > 2.8 * 22050
-    assert np.corrcoef(ours[max(lag, 0) :][:overlap], original[max(-lag, 0) :][:overlap])[0, 1] > 0.9
+    assert (
+        np.corrcoef(ours[max(lag, 0) :][:overlap], original[max(-lag, 0) :][:overlap])[0, 1] > 0.9
+    )
 
 
 def test_a_few_broken_samples_become_zero_many_are_refused(tmp_path):

@@ -1,4 +1,6 @@
-"""The cache: what is in it, what is left out and why, and that it is the same after changes, damage and sudden death."""
+"""The cache: what is in it, what is left out and why, and that it is the same after changes, damage
+and sudden death.
+"""
 
 import os
 import pickle
@@ -34,7 +36,9 @@ def corpus(tmp_path):
     root = tmp_path / "corpus"
     write(root / "long.wav", recording(14.0, 1.0, 2.0))
     write(root / "short.flac", recording(1.5, 0.2, 1.0))
-    write(root / "sub/stereo one.ogg", np.stack([recording(9.0, 4.0, 2.0, 32000)] * 2, axis=1), 32000)
+    write(
+        root / "sub/stereo one.ogg", np.stack([recording(9.0, 4.0, 2.0, 32000)] * 2, axis=1), 32000
+    )
     for seed in range(3):
         write(root / f"{seed}.wav", recording(6.0, seed + 0.5, 1.0, seed=seed))
     files = {
@@ -54,8 +58,14 @@ def build(corpus, jobs=1):
 
 def contents(folder: Path) -> dict[str, bytes]:
     """Every finished file of a cache, but the ledger, which tells times of change."""
-    files = [path for path in Path(folder).rglob("*") if path.is_file() and not path.name.startswith(".")]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files if path.name != "state.jsonl"}
+    files = [
+        path for path in Path(folder).rglob("*") if path.is_file() and not path.name.startswith(".")
+    ]
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in files
+        if path.name != "state.jsonl"
+    }
 
 
 def counted(monkeypatch):
@@ -64,7 +74,9 @@ def counted(monkeypatch):
     from birdnb.features import extract as module
 
     real = module.extract
-    monkeypatch.setattr(module, "extract", lambda path, audio: (calls.append(Path(path).name), real(path, audio))[1])
+    monkeypatch.setattr(
+        module, "extract", lambda path, audio: (calls.append(Path(path).name), real(path, audio))[1]
+    )
     return calls
 
 
@@ -77,7 +89,9 @@ def test_what_is_in_it(corpus, tmp_path):
         lms = cache.load(row.recording_id)
         assert lms.dtype == np.float16 and lms.shape == (row.segments, 128, 173)
         np.testing.assert_array_equal(lms, expected.lms.astype(np.float16))
-        assert [float(start) for start in row.starts.split(";")] == pytest.approx(expected.starts, abs=1e-3)
+        assert [float(start) for start in row.starts.split(";")] == pytest.approx(
+            expected.starts, abs=1e-3
+        )
         assert (row.sample_rate, row.channels) == (expected.sample_rate, expected.channels)
         assert row.seconds == pytest.approx(expected.seconds, abs=1e-5)
         noise_lms = cache.noise(row.recording_id)
@@ -86,7 +100,8 @@ def test_what_is_in_it(corpus, tmp_path):
             np.testing.assert_array_equal(noise_lms, expected.noise.astype(np.float16))
     assert cache.index["noise"].any() and not cache.index["noise"].all()
     pd.testing.assert_frame_equal(
-        pd.read_csv(cache.folder / "index.csv", dtype={"starts": str, "recording_id": str}), cache.index
+        pd.read_csv(cache.folder / "index.csv", dtype={"starts": str, "recording_id": str}),
+        cache.index,
     )
 
 
@@ -95,14 +110,22 @@ def test_many_at_once(corpus):
     wanted = ["a1", "long", "short"]
     lms, owner = cache.load_many(wanted)
     np.testing.assert_array_equal(lms, np.concatenate([cache.load(name) for name in wanted]))
-    np.testing.assert_array_equal(owner, np.repeat([0, 1, 2], [len(cache.load(name)) for name in wanted]))
+    np.testing.assert_array_equal(
+        owner, np.repeat([0, 1, 2], [len(cache.load(name)) for name in wanted])
+    )
     best, owner = cache.load_many(wanted, segments=1)
     np.testing.assert_array_equal(best, np.stack([cache.load(name)[0] for name in wanted]))
     np.testing.assert_array_equal(owner, [0, 1, 2])
     assert isinstance(cache.packed, np.memmap)
     with_noise = [name for name in wanted if cache.noise(name) is not None]
-    np.testing.assert_array_equal(cache.noise_bank(wanted), np.stack([cache.noise(name) for name in with_noise]))
-    assert cache.noise_bank([]).shape == (0, 128, 173) and cache.load_many([])[0].shape == (0, 128, 173)
+    np.testing.assert_array_equal(
+        cache.noise_bank(wanted), np.stack([cache.noise(name) for name in with_noise])
+    )
+    assert cache.noise_bank([]).shape == (0, 128, 173) and cache.load_many([])[0].shape == (
+        0,
+        128,
+        173,
+    )
     for ask in (cache.load, cache.noise, lambda name: cache.load_many([name])):
         with pytest.raises(BirdnbError, match=r"'gone' is not in the cache: see .*quarantine\.csv"):
             ask("gone")
@@ -121,7 +144,9 @@ def test_nothing_is_done_twice(corpus, monkeypatch):
     assert len(calls) == 6
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     build(corpus)
-    assert len(calls) == 6 and {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    assert (
+        len(calls) == 6 and {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    )
 
 
 def test_a_finished_cache_opens_where_nothing_may_be_written(corpus):
@@ -148,14 +173,17 @@ def test_changed_and_added_recordings_only(corpus, monkeypatch):
     os.utime(corpus.root / "2.wav")  # touched, but the same
     write(corpus.root / "new.wav", recording(5.0, 1.0, 1.0, seed=10))
     manifest = pd.concat(
-        [corpus.manifest, corpus.manifest.tail(1).assign(recording_id="new", path="new.wav")], ignore_index=True
+        [corpus.manifest, corpus.manifest.tail(1).assign(recording_id="new", path="new.wav")],
+        ignore_index=True,
     )
     object.__setattr__(corpus, "manifest", manifest)
     after = build(corpus)
     assert sorted(calls) == ["1.wav", "new.wav"]
     assert len(after.load_many(["new"])[0]) == 1
     assert not np.array_equal(after.load("a1"), before.load_many(["a1"])[0])
-    np.testing.assert_array_equal(after.load_many(["a2", "long"])[0], before.load_many(["a2", "long"])[0])
+    np.testing.assert_array_equal(
+        after.load_many(["a2", "long"])[0], before.load_many(["a2", "long"])[0]
+    )
     assert len(list((after.folder / "packed").glob("*.npy"))) == 2  # the old ones are gone
 
 
@@ -170,7 +198,9 @@ def test_a_recording_that_vanishes_is_reported_and_comes_back(corpus):
     assert "a1" in set(build(corpus).index["recording_id"])
 
 
-def test_what_only_ffmpeg_could_decode_is_tried_again_once_it_is_there(corpus, tmp_path, monkeypatch):
+def test_what_only_ffmpeg_could_decode_is_tried_again_once_it_is_there(
+    corpus, tmp_path, monkeypatch
+):
     (corpus.root / "1.wav").write_bytes(b"a container that libsndfile does not know")
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "cannot be decoded" in build(corpus).quarantine["reason"].item()
@@ -215,14 +245,18 @@ def test_damaged_tables_ledger_and_packs_are_made_again(corpus):
     sound = contents(folder)
     (folder / "index.csv").write_text("nonsense")
     (folder / "quarantine.csv").unlink()
-    (folder / "state.jsonl").write_text((folder / "state.jsonl").read_text()[:-40] + "\n{broken\n[]\n\x00\n")
+    (folder / "state.jsonl").write_text(
+        (folder / "state.jsonl").read_text()[:-40] + "\n{broken\n[]\n\x00\n"
+    )
     next((folder / "packed").glob("*-noise.npy")).unlink()
     assert contents(build(corpus).folder) == sound
 
 
 def test_a_damaged_pack_is_made_again(corpus):
     cache = build(corpus)
-    pack = next(path for path in (cache.folder / "packed").glob("*.npy") if "noise" not in path.name)
+    pack = next(
+        path for path in (cache.folder / "packed").glob("*.npy") if "noise" not in path.name
+    )
     sound = pack.read_bytes()
     os.truncate(pack, 1000)
     again = build(corpus)
@@ -233,9 +267,13 @@ def test_doubles_and_label_conflicts(corpus):
     for copy, source in [("copy", "0.wav"), ("other name", "0.wav"), ("conflict", "2.wav")]:
         shutil.copy(corpus.root / source, corpus.root / f"{copy}.wav")
     extra = corpus_of(
-        corpus.root, {"copy": "copy.wav", "other name": "other name.wav", "conflict": "conflict.wav"}, {"conflict": "z"}
+        corpus.root,
+        {"copy": "copy.wav", "other name": "other name.wav", "conflict": "conflict.wav"},
+        {"conflict": "z"},
     )
-    object.__setattr__(corpus, "manifest", pd.concat([corpus.manifest, extra.manifest], ignore_index=True))
+    object.__setattr__(
+        corpus, "manifest", pd.concat([corpus.manifest, extra.manifest], ignore_index=True)
+    )
     cache = build(corpus)
     told = dict(zip(cache.quarantine["recording_id"], cache.quarantine["reason"], strict=True))
     assert told == {
@@ -246,7 +284,11 @@ def test_doubles_and_label_conflicts(corpus):
     }
     assert set(cache.index["recording_id"]) == {"long", "short", "stereo", "a0", "a1"}
     (corpus.root / "conflict.wav").unlink()  # the remaining one is trusted again
-    assert reasons(build(corpus).quarantine) == {"copy": "duplicate", "other name": "duplicate", "conflict": "cannot be opened"}
+    assert reasons(build(corpus).quarantine) == {
+        "copy": "duplicate",
+        "other name": "duplicate",
+        "conflict": "cannot be opened",
+    }
 
 
 def test_what_the_corpus_left_out_is_carried_over(corpus):
@@ -254,12 +296,19 @@ def test_what_the_corpus_left_out_is_carried_over(corpus):
     assert build(corpus).quarantine.values.tolist() == [["x", "x.wav", "", "no species"]]
 
 
-@pytest.mark.parametrize("bad", ["../../x", "/etc/x", "..", ".hidden", "a/b", "a\\b", "", " ", "a\nb", "x" * 300, "nul\0"])
+@pytest.mark.parametrize(
+    "bad",
+    ["../../x", "/etc/x", "..", ".hidden", "a/b", "a\\b", "", " ", "a\nb", "x" * 300, "nul\0"],
+)
 def test_an_unsafe_recording_id_writes_nothing(corpus, bad, tmp_path):
     corpus.manifest.loc[0, "recording_id"] = bad
     cache = build(corpus)
     assert reasons(cache.quarantine) == {bad: "unsafe recording_id"} and len(cache.index) == 5
-    assert {path.parent for path in tmp_path.rglob("*.npy")} <= {cache.folder, cache.folder / "noise", cache.folder / "packed"}
+    assert {path.parent for path in tmp_path.rglob("*.npy")} <= {
+        cache.folder,
+        cache.folder / "noise",
+        cache.folder / "packed",
+    }
 
 
 def test_a_corpus_of_which_nothing_survives_stops_with_a_summary(tmp_path):
@@ -341,7 +390,9 @@ print(sorted(set(sys.modules) & {{"librosa", "soundfile", "soxr", "torchaudio", 
 """
     corpus.manifest.to_csv(tmp_path / "manifest.csv", index=False)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]" and "spectrograms" not in done.stderr  # and no bar when there is nothing to do
+    assert (
+        done.stdout.strip() == "[]" and "spectrograms" not in done.stderr
+    )  # and no bar when there is nothing to do
 
 
 BUILD = """
@@ -366,7 +417,10 @@ def many(tmp_path):
     root = tmp_path / "many"
     for number in range(40):
         write(
-            root / f"{number}.wav", recording(5.0 + number % 3, 0.1 * number, 1.0, seed=number) if number % 10 else noise(0.1)
+            root / f"{number}.wav",
+            recording(5.0 + number % 3, 0.1 * number, 1.0, seed=number)
+            if number % 10
+            else noise(0.1),
         )
     corpus = corpus_of(root, {f"r{number:02d}": f"{number}.wav" for number in range(40)})
     corpus.manifest.to_csv(root / "manifest.csv", index=False)
@@ -375,18 +429,31 @@ def many(tmp_path):
 
 def start(root: Path, artifacts: Path, jobs: int) -> subprocess.Popen:
     environment = {**os.environ, "BIRDNB_ARTIFACTS": str(artifacts)}
-    with open(f"{artifacts}-{jobs}.log", "w") as log:  # not a pipe: workers outlive a killed process for some seconds
-        command = [sys.executable, "-c", BUILD, str(root), str(jobs), str(artifacts / f"result-{jobs}")]
+    with open(
+        f"{artifacts}-{jobs}.log", "w"
+    ) as log:  # not a pipe: workers outlive a killed process for some seconds
+        command = [
+            sys.executable,
+            "-c",
+            BUILD,
+            str(root),
+            str(jobs),
+            str(artifacts / f"result-{jobs}"),
+        ]
         return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
 
 def finish(process: subprocess.Popen) -> str:
-    assert process.wait(timeout=120) == 0, Path(f"{process.args[5].rsplit('/', 1)[0]}-{process.args[4]}.log").read_text()
+    assert process.wait(timeout=120) == 0, Path(
+        f"{process.args[5].rsplit('/', 1)[0]}-{process.args[4]}.log"
+    ).read_text()
     return Path(process.args[5]).read_text()
 
 
 def test_killed_at_random_it_ends_the_same(many, tmp_path):
-    """In this process or over workers, which live on for a moment. BIRDNB_TEST_KILLS (3) says how often it is killed."""
+    """In this process or over workers, which live on for a moment. BIRDNB_TEST_KILLS (3) says how
+    often it is killed.
+    """
     finish(start(many, tmp_path / "undisturbed", jobs=2))
     undisturbed = next((tmp_path / "undisturbed/audio_lms_cache/many").iterdir())
     progress, rng = [0], random.Random(7)
@@ -413,5 +480,7 @@ def test_two_at_once_do_no_harm(many, tmp_path):
     both = [start(many, tmp_path / "both", jobs) for jobs in (1, 2)]
     assert [finish(process) for process in both] == ["36", "36"]
     finish(start(many, tmp_path / "one", 1))
-    both_folder, one = (next((tmp_path / name / "audio_lms_cache/many").iterdir()) for name in ("both", "one"))
+    both_folder, one = (
+        next((tmp_path / name / "audio_lms_cache/many").iterdir()) for name in ("both", "one")
+    )
     assert contents(both_folder) == contents(one)

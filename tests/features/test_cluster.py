@@ -23,7 +23,9 @@ def scratch(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def cluster():
     """Two workers, processes of their own; a recording may kill one of them, not four."""
-    distributed = pytest.importorskip("distributed", reason="dask is not installed: pip install birdnb[dask]")
+    distributed = pytest.importorskip(
+        "distributed", reason="dask is not installed: pip install birdnb[dask]"
+    )
     import dask
 
     settings = {"distributed.scheduler.allowed-failures": 0, "logging.distributed": "critical"}
@@ -44,7 +46,9 @@ def corpus(tmp_path):
 
 
 def files_of(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.[nc][ps][yv]")}
+    return {
+        str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.[nc][ps][yv]")
+    }
 
 
 def build(corpus, jobs=None):
@@ -57,13 +61,17 @@ def test_a_cluster_makes_the_same_cache(cluster, corpus, tmp_path, monkeypatch):
     monkeypatch.setenv("BIRDNB_DASK", cluster.scheduler_address)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(workers, "_in_processes", None)  # not here
-    monkeypatch.setenv("BIRDNB_ARTIFACTS", "elsewhere")  # a relative path means the same folder on the workers
+    monkeypatch.setenv(
+        "BIRDNB_ARTIFACTS", "elsewhere"
+    )  # a relative path means the same folder on the workers
     there = build(corpus)
     assert files_of(there.folder) == files_of(here.folder)
     assert there.quarantine.equals(here.quarantine)
 
 
-def test_a_recording_that_kills_its_worker_is_tried_here_and_the_others_go_on(cluster, corpus, monkeypatch):
+def test_a_recording_that_kills_its_worker_is_tried_here_and_the_others_go_on(
+    cluster, corpus, monkeypatch
+):
     import distributed
 
     class Poison(distributed.WorkerPlugin):
@@ -73,11 +81,15 @@ def test_a_recording_that_kills_its_worker_is_tried_here_and_the_others_go_on(cl
             from birdnb.features import extract as module
 
             real = module.extract
-            module.extract = lambda path, audio: os._exit(1) if path.endswith("r2.wav") else real(path, audio)
+            module.extract = lambda path, audio: (
+                os._exit(1) if path.endswith("r2.wav") else real(path, audio)
+            )
 
     monkeypatch.setenv("BIRDNB_DASK", cluster.scheduler_address)
     tried_here, alone = [], workers._alone
-    monkeypatch.setattr(workers, "_alone", lambda task: (tried_here.append(task.recording_id), alone(task))[1])
+    monkeypatch.setattr(
+        workers, "_alone", lambda task: (tried_here.append(task.recording_id), alone(task))[1]
+    )
     with distributed.Client(cluster.scheduler_address, set_as_default=False) as client:
         client.register_plugin(Poison(), name="poison")
         cache = build(corpus)

@@ -18,7 +18,11 @@ AUDIO = AudioSettings()
 
 def librosa_lms(waveform, audio=AUDIO):
     power = librosa.feature.melspectrogram(
-        y=waveform, sr=audio.sample_rate, n_fft=audio.n_fft, hop_length=audio.hop_length, n_mels=audio.n_mels
+        y=waveform,
+        sr=audio.sample_rate,
+        n_fft=audio.n_fft,
+        hop_length=audio.hop_length,
+        n_mels=audio.n_mels,
     )
     return librosa.power_to_db(power, ref=1.0, amin=1e-10, top_db=None)
 
@@ -50,7 +54,11 @@ def test_equals_librosa_with_other_settings(audio):
 @pytest.mark.parametrize("seconds, frames", [(3.0, 130), (4.0, 173), (5.0, 216)])
 def test_shape_of_a_clip(seconds, frames):
     audio = AudioSettings(clip_seconds=seconds)
-    assert log_mel(np.zeros(audio.clip_samples, np.float32), audio).shape == (128, frames) == (128, audio.n_frames)
+    assert (
+        log_mel(np.zeros(audio.clip_samples, np.float32), audio).shape
+        == (128, frames)
+        == (128, audio.n_frames)
+    )
 
 
 def test_silence_is_minus_100_db_and_a_sine_where_it_belongs():
@@ -61,12 +69,16 @@ def test_silence_is_minus_100_db_and_a_sine_where_it_belongs():
 
 
 def test_mel_filters_are_librosas():
-    np.testing.assert_array_equal(mel_filters(AUDIO), librosa.filters.mel(sr=22050, n_fft=2048, n_mels=128))
+    np.testing.assert_array_equal(
+        mel_filters(AUDIO), librosa.filters.mel(sr=22050, n_fft=2048, n_mels=128)
+    )
 
 
 def lms_batch(batch=3, frames=173, seed=0):
     rng = np.random.default_rng(seed)
-    return (rng.normal(-50, 12, (batch, 128, frames)) + rng.normal(0, 10, (batch, 128, 1))).astype(np.float32)
+    return (rng.normal(-50, 12, (batch, 128, frames)) + rng.normal(0, 10, (batch, 128, 1))).astype(
+        np.float32
+    )
 
 
 @pytest.mark.parametrize("kind", ["standard", "noise_floor", "pcen"])
@@ -101,7 +113,9 @@ def test_standard_has_zero_mean_and_unit_variance():
 def test_noise_floor_forgets_the_level_of_each_band(gain, tilt):
     lms = lms_batch(1)
     tilted = lms + gain + tilt * np.linspace(0, 1, 128, dtype=np.float32)[:, None]
-    np.testing.assert_allclose(normalise(tilted, "noise_floor"), normalise(lms, "noise_floor"), atol=1e-4)
+    np.testing.assert_allclose(
+        normalise(tilted, "noise_floor"), normalise(lms, "noise_floor"), atol=1e-4
+    )
 
 
 def test_noise_floor_by_hand():
@@ -132,5 +146,7 @@ def test_mfcc_equals_librosa():
 
 
 def test_an_unknown_normalisation_is_named():
-    with pytest.raises(BirdnbError, match="normalisation is 'loud': choose one of standard, noise_floor, pcen"):
+    with pytest.raises(
+        BirdnbError, match="normalisation is 'loud': choose one of standard, noise_floor, pcen"
+    ):
         normalise(lms_batch(), "loud")

@@ -18,9 +18,17 @@ POSITIONS = "audio_spectrogram_transformer.embeddings.position_embeddings"
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    """A small AST as transformers saves it: 527 classes, 1,024 frames, 12 x 101 patches, no zero anywhere."""
+    """A small AST as transformers saves it: 527 classes, 1,024 frames, 12 x 101 patches, no zero
+    anywhere.
+    """
     torch.manual_seed(1)
-    config = ASTConfig(hidden_size=24, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48, num_labels=527)
+    config = ASTConfig(
+        hidden_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=48,
+        num_labels=527,
+    )
     model = ASTForAudioClassification(config).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
@@ -42,9 +50,14 @@ def test_logits_for_clips_of_3_4_and_5_seconds(n_frames, source, checkpoint):
 
 def test_base_is_the_published_size():
     with torch.device("meta"):
-        own, theirs = AudioAST(527, 1024, size="base"), ASTForAudioClassification(ASTConfig(num_labels=527))
+        own, theirs = (
+            AudioAST(527, 1024, size="base"),
+            ASTForAudioClassification(ASTConfig(num_labels=527)),
+        )
     count = sum(p.numel() for p in own.parameters())
-    assert count == sum(p.numel() for p in theirs.parameters()) == 86_594_063  # "87M" in the paper: worked by hand
+    assert (
+        count == sum(p.numel() for p in theirs.parameters()) == 86_594_063
+    )  # "87M" in the paper: worked by hand
 
 
 def test_tiny_fits_ten_megabytes_in_float16(tmp_path):
@@ -56,21 +69,32 @@ def test_same_forward_pass_as_transformers(checkpoint):
     folder, theirs = checkpoint
     own = AudioAST(527, 1024, str(folder)).eval()
     own.head.load_state_dict(theirs.classifier.state_dict())
-    x = torch.randn(2, 128, 1024)  # unit variance, so halved for a checkpoint that saw (x - mean) / (2 std)
+    x = torch.randn(
+        2, 128, 1024
+    )  # unit variance, so halved for a checkpoint that saw (x - mean) / (2 std)
     with torch.no_grad():
-        torch.testing.assert_close(own(x), theirs(0.5 * x.transpose(1, 2)).logits, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            own(x), theirs(0.5 * x.transpose(1, 2)).logits, rtol=1e-4, atol=1e-5
+        )
 
 
 def test_every_tensor_but_the_head_is_the_checkpoints(checkpoint):
     folder, _ = checkpoint
     theirs = ASTForAudioClassification.from_pretrained(folder).state_dict()
-    own = {f"audio_spectrogram_transformer.{k}": v for k, v in AudioAST(12, 173, str(folder)).encoder.state_dict().items()}
+    own = {
+        f"audio_spectrogram_transformer.{k}": v
+        for k, v in AudioAST(12, 173, str(folder)).encoder.state_dict().items()
+    }
     encoder = {name for name in theirs if not name.startswith("classifier.")}
     assert set(own) == encoder
     for name in encoder - {POSITIONS}:
         assert torch.equal(own[name], theirs[name]), name
-    tokens, grid = theirs[POSITIONS][:, :2], theirs[POSITIONS][:, 2:].reshape(12, 101, 24)  # mel, time, width
-    # 173 frames make (173 - 16) // 10 + 1 = 16 steps: the AST authors take 50 - 16 / 2 = 42 and the 15 after it
+    tokens, grid = (
+        theirs[POSITIONS][:, :2],
+        theirs[POSITIONS][:, 2:].reshape(12, 101, 24),
+    )  # mel, time, width
+    # 173 frames make (173 - 16) // 10 + 1 = 16 steps: the AST authors take 50 - 16 / 2 = 42 and the
+    # 15 after it
     cut = torch.cat([tokens, grid[:, 42:58].reshape(1, 12 * 16, 24)], dim=1)
     assert torch.equal(own[POSITIONS], cut)
 
@@ -85,11 +109,15 @@ def test_the_head_is_new_even_for_as_many_classes(checkpoint):
 
 def test_longer_clips_interpolate_positions(checkpoint):
     folder, theirs = checkpoint
-    own = AudioAST(12, 2034, str(folder)).encoder.embeddings.position_embeddings  # 202 steps, twice 101
+    own = AudioAST(
+        12, 2034, str(folder)
+    ).encoder.embeddings.position_embeddings  # 202 steps, twice 101
     grid = theirs.state_dict()[POSITIONS][:, 2:].reshape(12, 101, 24)
     longer = own[:, 2:].reshape(12, 202, 24)
     assert torch.equal(own[:, :2], theirs.state_dict()[POSITIONS][:, :2])
-    expected = 0.75 * grid[:, 1:-1] + 0.25 * grid[:, :-2]  # twice the steps: each new one lies a quarter step off an old one
+    expected = (
+        0.75 * grid[:, 1:-1] + 0.25 * grid[:, :-2]
+    )  # twice the steps: each new one lies a quarter step off an old one
     torch.testing.assert_close(longer[:, 2:-2:2], expected)
 
 
@@ -141,7 +169,9 @@ def test_a_folder_that_is_not_there(tmp_path):
 
 def test_the_shipped_checkpoint_is_tiny_and_may_be_absent(monkeypatch, tmp_path):
     monkeypatch.setattr("birdnb.models.weights.SHIPPED", tmp_path)
-    with pytest.raises(BirdnbError, match=r"ast_tiny\.safetensors is not shipped.*pretrained=false"):
+    with pytest.raises(
+        BirdnbError, match=r"ast_tiny\.safetensors is not shipped.*pretrained=false"
+    ):
         AudioAST(12, 173, "synthetic")
     with pytest.raises(BirdnbError, match="size=tiny"):
         AudioAST(12, 173, "synthetic", size="base")
@@ -156,20 +186,27 @@ def test_own_weights_for_other_species_and_another_length(monkeypatch, tmp_path)
         if not name.endswith("position_embeddings"):
             assert torch.equal(tensor, pretraining.encoder.state_dict()[name]), name
     before = pretraining.encoder.embeddings.position_embeddings[:, 2:].reshape(8, 22, 192)
-    after = own.encoder.embeddings.position_embeddings[:, 2:].reshape(8, 17, 192)  # 130 frames are 17 steps
+    after = own.encoder.embeddings.position_embeddings[:, 2:].reshape(
+        8, 17, 192
+    )  # 130 frames are 17 steps
     assert torch.equal(after, before[:, 3:20])  # 22 // 2 - 17 // 2 = 3
     assert own.input_scale == 1
 
 
 def test_twice_the_tokens_take_the_same_weights_with_positions_in_between():
-    own, finer = AudioAST(12, 176, "synthetic"), AudioAST(12, 176, "synthetic", size="tiny_stride4").eval()
+    own, finer = (
+        AudioAST(12, 176, "synthetic"),
+        AudioAST(12, 176, "synthetic", size="tiny_stride4").eval(),
+    )
     for name, tensor in own.encoder.state_dict().items():
         if not name.endswith("position_embeddings"):
             assert torch.equal(tensor, finer.encoder.state_dict()[name]), name
     grid = own.encoder.embeddings.position_embeddings[:, 2:].reshape(8, 22, 192)
     between = finer.encoder.embeddings.position_embeddings[:, 2:].reshape(8, 44, 192)
     expected = 0.75 * grid[:, :-1] + 0.25 * grid[:, 1:]
-    torch.testing.assert_close(between[:, 1:-1:2], expected, rtol=1e-3, atol=2e-4)  # the shipped weights are float16
+    torch.testing.assert_close(
+        between[:, 1:-1:2], expected, rtol=1e-3, atol=2e-4
+    )  # the shipped weights are float16
     assert finer(torch.randn(2, 128, 176)).shape == (2, 12)
     with pytest.raises(BirdnbError, match="set size=tiny"):
         AudioAST(12, 176, "synthetic", size="base")
@@ -186,7 +223,9 @@ def test_a_fine_tuned_checkpoint_remembers_its_input_scale(checkpoint, tmp_path)
 def test_every_parameter_learns():
     model = AudioAST(5, 173)
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    for _ in range(2):  # the layers begin as identities: what is inside them learns from the second step on
+    for _ in range(
+        2
+    ):  # the layers begin as identities: what is inside them learns from the second step on
         optimizer.step()
         optimizer.zero_grad()
         model(torch.randn(4, 128, 173)).square().sum().backward()
@@ -227,13 +266,18 @@ def test_device_placement(device):
 
 def test_parameter_groups_by_layer():
     model = AudioAST(7, 173)
-    groups = parameter_groups(model, lr_backbone=1e-4, lr_head=1e-3, weight_decay=0.05, layer_decay=0.5)
+    groups = parameter_groups(
+        model, lr_backbone=1e-4, lr_head=1e-3, weight_decay=0.05, layer_decay=0.5
+    )
     listed = [p for group in groups for p in group["params"]]
     assert len(listed) == len({id(p) for p in listed}) == len(list(model.parameters()))
     group_of = {id(p): group for group in groups for p in group["params"]}
     of = {name: group_of[id(p)] for name, p in model.named_parameters()}
     assert of["head.dense.weight"]["lr"] == 1e-3 and of["head.dense.weight"]["weight_decay"] == 0.05
-    assert of["encoder.layernorm.weight"]["lr"] == 1e-4 and of["encoder.layernorm.weight"]["weight_decay"] == 0
+    assert (
+        of["encoder.layernorm.weight"]["lr"] == 1e-4
+        and of["encoder.layernorm.weight"]["weight_decay"] == 0
+    )
     assert of["encoder.layers.3.mlp.fc1.weight"]["lr"] == pytest.approx(5e-5)
     assert of["encoder.layers.0.mlp.fc1.weight"]["lr"] == pytest.approx(1e-4 / 2**4)
     assert of["encoder.layers.0.mlp.fc1.weight"]["weight_decay"] == 0.05
@@ -252,5 +296,7 @@ def test_unknown_names_are_errors():
 
 def test_importing_the_package_of_models_needs_torch_at_most():
     code = "import sys, birdnb.models; print([m for m in ('transformers', 'timm', 'sklearn', 'librosa') if m in sys.modules])"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert result.stdout.strip() == "[]"

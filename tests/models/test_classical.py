@@ -12,7 +12,9 @@ from birdnb.models.classical import ClassicalModel, fit_classical, mfcc_statisti
 
 
 def clips(n_classes, each=12, seed=0):
-    """Segments in dB with a band of song at a height of its own for each species; (N, 128, 60) float16 and (N,)."""
+    """Segments in dB with a band of song at a height of its own for each species; (N, 128, 60)
+    float16 and (N,).
+    """
     rng = np.random.default_rng(seed)
     target = np.repeat(np.arange(n_classes), each)
     lms = rng.normal(-60, 8, size=(len(target), 128, 60))
@@ -35,7 +37,9 @@ def test_statistics_are_librosas():
 def test_probabilities_are_scikit_learns(n_classes):
     lms, target = clips(n_classes)
     new, _ = clips(n_classes, seed=1)
-    reference = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, class_weight="balanced", max_iter=2000))
+    reference = make_pipeline(
+        StandardScaler(), LogisticRegression(C=0.1, class_weight="balanced", max_iter=2000)
+    )
     expected = reference.fit(features(lms), target).predict_proba(features(new))
     probabilities = fit_classical(lms, target, n_classes).predict_proba(new)
     np.testing.assert_allclose(probabilities, expected, atol=2e-3)

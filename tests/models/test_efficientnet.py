@@ -38,7 +38,9 @@ def test_statistics_over_several_gpus_leave_the_network_as_it_is(name):
     model, x = build_model(name, 12, 173).eval(), torch.randn(2, 128, 173)
     with torch.no_grad():
         expected = model(x)
-        torch.testing.assert_close(convert_sync_batchnorm(model).eval()(x), expected, rtol=0, atol=0)
+        torch.testing.assert_close(
+            convert_sync_batchnorm(model).eval()(x), expected, rtol=0, atol=0
+        )
     assert any(isinstance(part, nn.SyncBatchNorm) for part in model.modules())
 
 
@@ -48,7 +50,9 @@ def test_local_colour_weights_see_a_spectrogram_as_a_grey_image(name, imagenet):
     own = AudioEfficientNet(12, str(folder / name)).eval()
     x = torch.randn(2, 128, 173)
     with torch.no_grad():
-        expected = theirs.forward_head(theirs.forward_features(x[:, None].expand(2, 3, 128, 173)), pre_logits=True)
+        expected = theirs.forward_head(
+            theirs.forward_features(x[:, None].expand(2, 3, 128, 173)), pre_logits=True
+        )
         torch.testing.assert_close(own.embed(x), expected, rtol=1e-3, atol=1e-4)
     assert own.head.weight.shape == (12, 1408)
 
@@ -62,7 +66,9 @@ def test_own_weights_come_back_with_a_new_head(monkeypatch, tmp_path):
     for name, tensor in after.state_dict().items():
         if "classifier" not in name:
             expected = before.state_dict()[name]
-            torch.testing.assert_close(tensor, expected.half().float() if expected.is_floating_point() else expected)
+            torch.testing.assert_close(
+                tensor, expected.half().float() if expected.is_floating_point() else expected
+            )
 
 
 def test_weights_of_something_else_are_refused(tmp_path):
@@ -89,17 +95,27 @@ def test_weights_that_cannot_be_had(pretrained, monkeypatch, tmp_path):
 @pytest.mark.parametrize("name", ["ast", "efficientnet_b2"])
 @pytest.mark.parametrize("word", ["falsch", "efficientnet_b2.ra_in1k", "no/such/folder", ""])
 def test_what_is_neither_a_path_nor_a_hub_id_is_refused_at_once(name, word, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.file_download.get_hf_file_metadata", lambda *a, **b: pytest.fail("asked the hub"))
+    monkeypatch.setattr(
+        "huggingface_hub.file_download.get_hf_file_metadata",
+        lambda *a, **b: pytest.fail("asked the hub"),
+    )
     with pytest.raises(
-        BirdnbError, match=f"'{word}'.*give false, synthetic, true, a hub id such as owner/name, or the path of"
+        BirdnbError,
+        match=f"'{word}'.*give false, synthetic, true, a hub id such as owner/name, or the path of",
     ):
         build_model(name, 3, 173, word)
 
 
 def test_a_missing_file_asks_for_a_file_or_folder(tmp_path):
-    with pytest.raises(BirdnbError, match=r"no weights at .*my\.safetensors: give a file or a local folder as"):
+    with pytest.raises(
+        BirdnbError, match=r"no weights at .*my\.safetensors: give a file or a local folder as"
+    ):
         AudioEfficientNet(3, str(tmp_path / "my.safetensors"))
-    assert is_local(str(tmp_path)) and not is_local("owner/name") and not is_local("timm/efficientnet_b2.ra_in1k@v1")
+    assert (
+        is_local(str(tmp_path))
+        and not is_local("owner/name")
+        and not is_local("timm/efficientnet_b2.ra_in1k@v1")
+    )
 
 
 def test_every_parameter_is_in_one_group():
@@ -108,5 +124,11 @@ def test_every_parameter_is_in_one_group():
     listed = [id(p) for group in groups for p in group["params"]]
     assert sorted(listed) == sorted(id(p) for p in model.parameters())
     lr = {group["name"]: group["lr"] for group in groups}
-    assert lr["head"] == 1e-3 and lr["layer 8"] == pytest.approx(3e-4) and lr["layer 0"] == pytest.approx(3e-4 * 0.9**8)
-    assert all(group["weight_decay"] == 0 for group in groups if all(p.ndim == 1 for p in group["params"]))
+    assert (
+        lr["head"] == 1e-3
+        and lr["layer 8"] == pytest.approx(3e-4)
+        and lr["layer 0"] == pytest.approx(3e-4 * 0.9**8)
+    )
+    assert all(
+        group["weight_decay"] == 0 for group in groups if all(p.ndim == 1 for p in group["params"])
+    )

@@ -1,4 +1,6 @@
-"""Figures have the panels, axes, names and values of their data; the numbers they compute agree with librosa or a formula."""
+"""Figures have the panels, axes, names and values of their data; the numbers they compute agree
+with librosa or a formula.
+"""
 
 from __future__ import annotations
 
@@ -51,8 +53,14 @@ def study_table(count: int = 4) -> pd.DataFrame:
 
 def overlaps(figure, texts) -> list[tuple[str, str]]:
     figure.canvas.draw()
-    boxes = [(text.get_text(), text.get_window_extent()) for text in texts if text.get_visible() and text.get_text()]
-    return [(a, b) for i, (a, one) in enumerate(boxes) for b, two in boxes[i + 1 :] if one.overlaps(two)]
+    boxes = [
+        (text.get_text(), text.get_window_extent())
+        for text in texts
+        if text.get_visible() and text.get_text()
+    ]
+    return [
+        (a, b) for i, (a, one) in enumerate(boxes) for b, two in boxes[i + 1 :] if one.overlaps(two)
+    ]
 
 
 def test_mel_scale_and_band_positions_equal_librosa():
@@ -66,7 +74,9 @@ def test_a_pure_tone_lies_on_its_tick():
     tone = np.sin(2 * np.pi * 4000 * np.arange(88200) / 22050)
     power = librosa.feature.melspectrogram(y=tone, sr=22050, n_fft=2048, hop_length=512)
     ax = plots.visualize_spectrogram(librosa.power_to_db(power), AUDIO, "tone")
-    tick = dict(zip([t.get_text() for t in ax.get_yticklabels()], ax.get_yticks(), strict=True))["4"]
+    tick = dict(zip([t.get_text() for t in ax.get_yticklabels()], ax.get_yticks(), strict=True))[
+        "4"
+    ]
     assert abs(tick - power.mean(axis=1).argmax()) <= 1
 
 
@@ -82,7 +92,9 @@ def test_spectrogram_axes_are_seconds_and_khz():
 
 def test_normalised_spectrogram_says_so_and_an_axes_is_used():
     _, mine = plt.subplots()
-    ax = plots.visualize_spectrogram(spectrogram(), AUDIO, ax=mine, normalised=True, limits=(-60, -40))
+    ax = plots.visualize_spectrogram(
+        spectrogram(), AUDIO, ax=mine, normalised=True, limits=(-60, -40)
+    )
     assert ax is mine
     assert ax.images[0].get_clim() == (-60, -40)
     assert ax.figure.axes[1].get_ylabel() == "normalised level"
@@ -114,7 +126,10 @@ def test_grid_has_a_named_panel_for_each(count):
 
 
 def test_a_wrapped_title_keeps_a_number_and_its_per_cent_sign_together():
-    assert plots.wrap("64 % Bog Tillow + 36 % Kelp Plonder", 20) == "64 % Bog Tillow +\n36 % Kelp Plonder"
+    assert (
+        plots.wrap("64 % Bog Tillow + 36 % Kelp Plonder", 20)
+        == "64 % Bog Tillow +\n36 % Kelp Plonder"
+    )
 
 
 def test_shared_limits_make_panels_comparable():
@@ -125,7 +140,10 @@ def test_shared_limits_make_panels_comparable():
 
 def test_augmentation_pairs_stand_above_each_other_on_one_scale():
     figure = plots.augmentation_pairs(
-        [spectrogram(i) for i in range(7)], [spectrogram(i) * 0.5 for i in range(7)], names(7), AUDIO
+        [spectrogram(i) for i in range(7)],
+        [spectrogram(i) * 0.5 for i in range(7)],
+        names(7),
+        AUDIO,
     )
     shown = [ax for ax in figure.axes if ax.get_visible()]
     assert len(shown) == 14
@@ -170,7 +188,11 @@ def test_class_counts_are_the_tables(count):
         for name, bar in zip(labels, bars, strict=True):
             drawn[name] += bar.get_width()
     assert drawn == table["species"].value_counts().to_dict()
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["train", "validation", "test"]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [
+        "train",
+        "validation",
+        "test",
+    ]
     assert not overlaps(ax.figure, ax.get_yticklabels())
     assert not overlaps(ax.figure, [ax._left_title, *ax.get_legend().get_texts()])
 
@@ -178,16 +200,25 @@ def test_class_counts_are_the_tables(count):
 def test_split_overview_counts_each_kind():
     table = study_table()
     figure = plots_results.split_overview(table)
-    assert [ax.get_title(loc="left") for ax in figure.axes] == ["recordings", "sessions", "recordists", "species"]
+    assert [ax.get_title(loc="left") for ax in figure.axes] == [
+        "recordings",
+        "sessions",
+        "recordists",
+        "species",
+    ]
     heights = [bar.get_height() for bar in figure.axes[1].patches]
-    assert heights == [table[table["side"] == side]["session"].nunique() for side in ("train", "validation", "test")]
+    assert heights == [
+        table[table["side"] == side]["session"].nunique()
+        for side in ("train", "validation", "test")
+    ]
 
 
 def history(epochs: int, scale: float) -> pd.DataFrame:
     epoch = np.arange(1, epochs + 1)
     good = scale * (1 - np.exp(-epoch / 4))
     return pd.DataFrame({
-        "epoch": epoch, "train_loss": 2 - good, "val_loss": 2.2 - good, "train_accuracy": good, "val_accuracy": 0.8 * good,
+        "epoch": epoch, "train_loss": 2 - good, "val_loss": 2.2 - good, "train_accuracy": good,
+        "val_accuracy": 0.8 * good,
         "val_f1_macro": 0.7 * good, "lr_backbone": 1e-4 / epoch, "lr_head": 1e-3 / epoch,
     })  # fmt: skip
 
@@ -208,7 +239,11 @@ def test_learning_curves_show_all_runs_in_percent_and_points():
 
 def per_class(count: int) -> dict:
     return {
-        name: {"f1": i / count, "support": 3 + i, "f1_ci95": [max(0, i / count - 0.1), min(1, i / count + 0.1)]}
+        name: {
+            "f1": i / count,
+            "support": 3 + i,
+            "f1_ci95": [max(0, i / count - 0.1), min(1, i / count + 0.1)],
+        }
         for i, name in enumerate(names(count))
     }
 
@@ -229,11 +264,15 @@ def test_per_species_f1_is_sorted_with_support(count):
 
 def test_mean_and_n_do_not_touch_when_f1_is_high():
     ax = plots_results.per_species_f1({name: {"f1": 0.98, "support": 4} for name in names(3)})
-    assert not overlaps(ax.figure, [text for text in ax.texts if text.get_text() in ("n", "mean 0.98")])
+    assert not overlaps(
+        ax.figure, [text for text in ax.texts if text.get_text() in ("n", "mean 0.98")]
+    )
 
 
 def test_rare_vs_common_of_two_species_draws_both_lines_over_whole_numbers():
-    ax = plots_results.rare_vs_common(per_class(2), {name: 5 + i for i, name in enumerate(names(2))})
+    ax = plots_results.rare_vs_common(
+        per_class(2), {name: 5 + i for i, name in enumerate(names(2))}
+    )
     assert all(np.ptp(line.get_xdata()) > 0 for line in ax.lines if line.get_linewidth() == 4)
     ax.figure.canvas.draw()
     assert all(tick == round(tick) for tick in ax.get_xticks())
@@ -249,15 +288,31 @@ def test_rare_vs_common_means_of_the_halves():
 
 def test_progression_sets_reported_figures_apart():
     rows = pd.DataFrame(
-        [("reported run", 0.5728, np.nan, np.nan, True), ("AST", 0.6, 0.5, 0.7, False), ("ensemble", 0.7, 0.6, 0.8, False)],
+        [
+            ("reported run", 0.5728, np.nan, np.nan, True),
+            ("AST", 0.6, 0.5, 0.7, False),
+            ("ensemble", 0.7, 0.6, 0.8, False),
+        ],
         columns=["name", "accuracy", "low", "high", "reported"],
     )
     ax = plots_results.progression(rows, 1 / 12, {"target": 0.65}, "12 species")
-    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["chance", "AST", "ensemble", "reported run"]
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == [
+        "chance",
+        "AST",
+        "ensemble",
+        "reported run",
+    ]
     hollow = [line for line in ax.lines if line.get_marker() == "D"]
     assert [line.get_markerfacecolor() for line in hollow] == ["white"]
     written = [text.get_text() for text in ax.texts]
-    assert written == ["8.3 %", "60.0 %", "70.0 %", "57.3 %", "target", "reported by the study we repeat, for other birds:"]
+    assert written == [
+        "8.3 %",
+        "60.0 %",
+        "70.0 %",
+        "57.3 %",
+        "target",
+        "reported by the study we repeat, for other birds:",
+    ]
     heights = ax.get_yticks()
     assert heights[2] - heights[3] > heights[1] - heights[2]
 
@@ -275,19 +330,28 @@ def test_paired_differences_grey_when_zero_is_inside():
 
 def test_long_names_of_steps_leave_room_for_the_plot():
     name = "EfficientNet-B2 instead of AST (6 epochs at most instead of 11, clips of a recording 1 instead of 2)"
-    rows = pd.DataFrame([(name, 0.05, 0.01, 0.09, 0.02)], columns=["name", "difference", "low", "high", "p"])
+    rows = pd.DataFrame(
+        [(name, 0.05, 0.01, 0.09, 0.02)], columns=["name", "difference", "low", "high", "p"]
+    )
     (label,) = plots_results.paired_differences(rows).get_yticklabels()
-    assert label.get_text().replace("\n", " ") == name and max(map(len, label.get_text().split("\n"))) <= 52
+    assert (
+        label.get_text().replace("\n", " ") == name
+        and max(map(len, label.get_text().split("\n"))) <= 52
+    )
 
 
 def test_small_p_and_true_minus():
-    rows = pd.DataFrame([("step", -0.05, -0.09, -0.01, 0.0004)], columns=["name", "difference", "low", "high", "p"])
+    rows = pd.DataFrame(
+        [("step", -0.05, -0.09, -0.01, 0.0004)], columns=["name", "difference", "low", "high", "p"]
+    )
     ax = plots_results.paired_differences(rows)
     assert [text.get_text() for text in ax.texts] == ["−5.0  (p < 0.001)"]
 
 
 def test_ensemble_weights_marks_the_choice():
-    curve = pd.DataFrame({"weight": [0, 0.5, 1], "accuracy": [0.6, 0.7, 0.65], "log_loss": [1.2, 1.0, 1.1]})
+    curve = pd.DataFrame(
+        {"weight": [0, 0.5, 1], "accuracy": [0.6, 0.7, 0.65], "log_loss": [1.2, 1.0, 1.1]}
+    )
     figure = plots_results.ensemble_weights(curve, "ast", "b2", 0.5)
     assert list(figure.axes[0].lines[0].get_ydata()) == [60, 70, 65]
     assert figure.axes[1].texts[0].get_text() == "chosen 0.50"
@@ -320,8 +384,12 @@ def test_reliability_diagram_states_the_calibration_error():
     predictions = Predictions([str(i) for i in range(200)], p, rng.integers(0, 3, 200))
     curve = calibration_curve(predictions)
     ax = plots_models.reliability_diagram({"before": curve, "after": curve})
-    error = 100 * np.average((curve["confidence"] - curve["accuracy"]).abs(), weights=curve["recordings"])
-    assert ax.get_legend().get_texts()[0].get_text() == f"before: calibration error {error:.1f} points"
+    error = 100 * np.average(
+        (curve["confidence"] - curve["accuracy"]).abs(), weights=curve["recordings"]
+    )
+    assert (
+        ax.get_legend().get_texts()[0].get_text() == f"before: calibration error {error:.1f} points"
+    )
     assert not overlaps(ax.figure, [ax._left_title, *ax.get_legend().get_texts(), *ax.texts])
 
 
@@ -349,13 +417,20 @@ def test_guesses_are_green_when_right():
 def test_embedding_map_names_what_can_be_told_apart(count, method):
     rng = np.random.default_rng(0)
     species = [name for i, name in enumerate(names(count)) for _ in range(4 if i < 20 else 3)]
-    ax = plots_models.embedding_map(rng.normal(size=(len(species), 16)), species, method, seed=1, title="test")
+    ax = plots_models.embedding_map(
+        rng.normal(size=(len(species), 16)), species, method, seed=1, title="test"
+    )
     legend = [text.get_text() for text in ax.get_legend().get_texts()]
     assert sum(name in set(species) for name in legend) == min(count, plots_models.NAMED)
     assert ("24 other species" in legend) == (count == 40)
     assert sum(len(points.get_offsets()) for points in ax.collections) == len(species)
     looks = [
-        (tuple(c.get_facecolor()[0]), len(c.get_paths()[0].vertices), str(c.get_paths()[0].vertices)) for c in ax.collections
+        (
+            tuple(c.get_facecolor()[0]),
+            len(c.get_paths()[0].vertices),
+            str(c.get_paths()[0].vertices),
+        )
+        for c in ax.collections
     ]
     assert len(set(looks)) == len(looks)
 
@@ -363,12 +438,16 @@ def test_embedding_map_names_what_can_be_told_apart(count, method):
 def test_projection_is_the_same_each_time():
     points = np.random.default_rng(0).normal(size=(30, 8))
     for method in ("pca", "tsne"):
-        np.testing.assert_array_equal(plots_models.project(points, method, 3), plots_models.project(points, method, 3))
+        np.testing.assert_array_equal(
+            plots_models.project(points, method, 3), plots_models.project(points, method, 3)
+        )
 
 
 @pytest.mark.parametrize("count", [2, 3, 4])
 def test_a_handful_of_recordings_is_projected_too(count):
-    assert plots_models.project(np.random.default_rng(0).normal(size=(count, 8)), "tsne", 3).shape == (count, 2)
+    assert plots_models.project(
+        np.random.default_rng(0).normal(size=(count, 8)), "tsne", 3
+    ).shape == (count, 2)
 
 
 def test_occlusion_map_and_gallery_have_units_and_names():
@@ -377,9 +456,14 @@ def test_occlusion_map_and_gallery_have_units_and_names():
     figure = plots_models.occlusion_map(spectrogram(), importance, AUDIO, "Right: Turdus merula")
     assert figure.axes[1].images[0].get_clim() == (-12, 12)
     assert "points" in figure.axes[2].get_ylabel()
-    faint = plots_models.occlusion_map(spectrogram(), importance / 10, AUDIO, "Right", "Turdus merula", "AST")
+    faint = plots_models.occlusion_map(
+        spectrogram(), importance / 10, AUDIO, "Right", "Turdus merula", "AST"
+    )
     assert faint.axes[1].images[0].get_clim() == (-5, 5)  # noise is not painted in full colour
-    assert "AST" in faint.axes[1].get_title(loc="left") and "Turdus merula" in faint.axes[2].get_ylabel()
+    assert (
+        "AST" in faint.axes[1].get_title(loc="left")
+        and "Turdus merula" in faint.axes[2].get_ylabel()
+    )
     pair = {
         "truth": "Parus major",
         "predicted": "Parus ater",
@@ -405,14 +489,26 @@ def test_png_is_small_true_and_the_same_each_time(tmp_path):
     full = io.BytesIO()
     draw().savefig(full, format="png", dpi=80, bbox_inches="tight", facecolor="white")
     assert len(first) < 0.6 * len(full.getvalue())
-    small, large = (np.asarray(Image.open(io.BytesIO(b)).convert("RGB")).astype(int) for b in (first, full.getvalue()))
+    small, large = (
+        np.asarray(Image.open(io.BytesIO(b)).convert("RGB")).astype(int)
+        for b in (first, full.getvalue())
+    )
     assert np.abs(small - large).max() <= 8
 
 
 def test_colours_can_be_told_apart_without_colour_vision():
     rgb = np.array([matplotlib.colors.to_rgb(colour) for colour in plots.COLOURS])
     # deuteranopia after Machado et al. 2009, severity 1
-    blind = rgb @ np.array([[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]).T
+    blind = (
+        rgb
+        @ np.array(
+            [
+                [0.367322, 0.860646, -0.227968],
+                [0.280085, 0.672501, 0.047413],
+                [-0.011820, 0.042940, 0.968881],
+            ]
+        ).T
+    )
     distance = np.linalg.norm(blind[:, None] - blind[None], axis=2)[np.triu_indices(len(rgb), 1)]
     assert distance.min() > 0.15
     steps = np.diff(plots.CMAP(np.linspace(0, 1, 40))[:, :3] @ [0.2126, 0.7152, 0.0722])

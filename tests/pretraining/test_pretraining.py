@@ -1,4 +1,6 @@
-"""Pretraining on invented song: clips that depend on their number only, a loop that survives kills, weights that load."""
+"""Pretraining on invented song: clips that depend on their number only, a loop that survives kills,
+weights that load.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,9 @@ def task(model: str = "mfcc", species: int = 4, **train: object) -> Pretraining:
     return Pretraining(run, audio, species, seed=3)
 
 
-def trained(what: Pretraining, budget: Budget, workers: int = 0) -> tuple[list[dict], dict[str, torch.Tensor]]:
+def trained(
+    what: Pretraining, budget: Budget, workers: int = 0
+) -> tuple[list[dict], dict[str, torch.Tensor]]:
     pretrainer = Pretrainer(what, budget, "test", workers=workers, held_out=16)
     return pretrainer.run(progress=False), pretrainer.model.state_dict()
 
@@ -102,10 +106,17 @@ def test_clips_are_log_mel_as_librosa_makes_it(monkeypatch) -> None:
     lms, _ = InventedClips(AUDIO, species=9, seed=0)[0]
     sos = scipy.signal.butter(4, 500, "highpass", fs=22050, output="sos")
     power = librosa.feature.melspectrogram(
-        y=scipy.signal.sosfilt(sos, waveform), sr=22050, n_fft=2048, hop_length=512, n_mels=128, center=False
+        y=scipy.signal.sosfilt(sos, waveform),
+        sr=22050,
+        n_fft=2048,
+        hop_length=512,
+        n_mels=128,
+        center=False,
     )
     assert asked == [len(waveform)]
-    np.testing.assert_allclose(lms, librosa.power_to_db(power, ref=1.0, top_db=None), atol=0.07)  # float16
+    np.testing.assert_allclose(
+        lms, librosa.power_to_db(power, ref=1.0, top_db=None), atol=0.07
+    )  # float16
 
 
 def test_species_are_never_those_of_the_demo_corpus(monkeypatch) -> None:
@@ -117,13 +128,17 @@ def test_species_are_never_those_of_the_demo_corpus(monkeypatch) -> None:
         return sung[-1]
 
     monkeypatch.setattr(clips_module, "species_for", noted)
-    monkeypatch.setattr(clips_module, "_species", lambda number: noted(clips_module.NAMESPACE, number))
+    monkeypatch.setattr(
+        clips_module, "_species", lambda number: noted(clips_module.NAMESPACE, number)
+    )
     labels = [InventedClips(AUDIO, 30, seed)[0][1] for seed in range(12)]
     assert len(set(labels)) > 6 and max(labels) < 30
     demonstrated = [demo.demo_species(i) for i in range(12)]
     assert len(sung) > 12
     assert not {bird.identity for bird in sung} & {bird.identity for bird in demonstrated}
-    assert not {note for bird in sung for note in bird.syllables} & {note for bird in demonstrated for note in bird.syllables}
+    assert not {note for bird in sung for note in bird.syllables} & {
+        note for bird in demonstrated for note in bird.syllables
+    }
 
 
 def test_it_learns_and_the_curve_says_so(banded) -> None:
@@ -188,10 +203,21 @@ trained(task(), Budget(clips=48), workers=1)
 
 def test_killed_it_goes_on_as_if_it_were_not(tmp_path) -> None:
     what, folder = task(), tmp_path / "artifacts" / "pretraining"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
-    process = subprocess.Popen([sys.executable, "-c", KILLED.format(tests=str(ROOT / "tests"))], env=environment)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "TQDM_DISABLE": "1",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED.format(tests=str(ROOT / "tests"))], env=environment
+    )
     patience = time.monotonic() + 120
-    while not list(folder.glob("test-*.pt")) and process.poll() is None and time.monotonic() < patience:
+    while (
+        not list(folder.glob("test-*.pt"))
+        and process.poll() is None
+        and time.monotonic() < patience
+    ):
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -205,7 +231,9 @@ def test_killed_it_goes_on_as_if_it_were_not(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(("model", "limit"), [("ast", 10e6), ("efficientnet_b2", 20e6)])
-def test_the_command_writes_what_pretrained_synthetic_loads(model, limit, tmp_path, monkeypatch, banded) -> None:
+def test_the_command_writes_what_pretrained_synthetic_loads(
+    model, limit, tmp_path, monkeypatch, banded
+) -> None:
     monkeypatch.setattr(weights, "SHIPPED", tmp_path)
     kept = {}
 
@@ -215,7 +243,20 @@ def test_the_command_writes_what_pretrained_synthetic_loads(model, limit, tmp_pa
 
     monkeypatch.setattr(pretraining, "save_weights", keep)
     out = tmp_path / pretraining.FILES[model]
-    options = ["--model", model, "--clips", "8", "--batch-size", "8", "--species", "5", "--held-out", "4", "--threads", "1"]
+    options = [
+        "--model",
+        model,
+        "--clips",
+        "8",
+        "--batch-size",
+        "8",
+        "--species",
+        "5",
+        "--held-out",
+        "4",
+        "--threads",
+        "1",
+    ]
     assert pretraining.main([*options, "--workers", "0", "--out", str(out)]) == 0
     stored = safetensors.torch.load_file(out)
     assert out.stat().st_size < limit
@@ -233,7 +274,20 @@ def test_the_command_writes_what_pretrained_synthetic_loads(model, limit, tmp_pa
 
 def test_it_goes_on_from_other_weights_and_the_card_says_so(tmp_path, banded) -> None:
     first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
-    options = ["--model", "ast", "--clips", "8", "--batch-size", "8", "--species", "5", "--held-out", "4", "--workers", "0"]
+    options = [
+        "--model",
+        "ast",
+        "--clips",
+        "8",
+        "--batch-size",
+        "8",
+        "--species",
+        "5",
+        "--held-out",
+        "4",
+        "--workers",
+        "0",
+    ]
     assert pretraining.main([*options, "--out", str(first)]) == 0
     further = ["--lr", "1e-12", "--seed", "8", "--pretrained", str(first), "--out", str(second)]
     assert pretraining.main([*options, *further]) == 0
@@ -243,7 +297,11 @@ def test_it_goes_on_from_other_weights_and_the_card_says_so(tmp_path, banded) ->
             torch.testing.assert_close(after[name], before[name], rtol=1e-3, atol=1e-4, msg=name)
     card = second.with_suffix(".md").read_text()
     begun = next(line for line in card.splitlines() if line.startswith("| begun from"))
-    assert hashlib.sha256(first.read_bytes()).hexdigest() in begun and "--seed 7" in begun and str(tmp_path) not in card
+    assert (
+        hashlib.sha256(first.read_bytes()).hexdigest() in begun
+        and "--seed 7" in begun
+        and str(tmp_path) not in card
+    )
     assert "begun from" not in first.with_suffix(".md").read_text()
 
 
@@ -254,14 +312,25 @@ def test_clips_have_a_sensible_length(seconds, capsys) -> None:
     assert f"'{seconds}' is not a number of seconds from 1 to 10" in capsys.readouterr().err
 
 
-def test_a_try_out_does_not_overwrite_the_shipped_checkpoint(tmp_path, monkeypatch, banded, capsys) -> None:
-    monkeypatch.setattr(pretraining, "pretrain", lambda what, budget, out, **more: pytest.fail(f"{out} of {what}"))
-    with pytest.raises(pytest.fail.Exception, match=str(tmp_path / "artifacts" / "pretraining" / "ast_tiny.safetensors")):
+def test_a_try_out_does_not_overwrite_the_shipped_checkpoint(
+    tmp_path, monkeypatch, banded, capsys
+) -> None:
+    monkeypatch.setattr(
+        pretraining, "pretrain", lambda what, budget, out, **more: pytest.fail(f"{out} of {what}")
+    )
+    with pytest.raises(
+        pytest.fail.Exception,
+        match=str(tmp_path / "artifacts" / "pretraining" / "ast_tiny.safetensors"),
+    ):
         pretraining.main(["--model", "ast", "--pretrained", "false"])
     with pytest.raises(SystemExit):
         pretraining.main(["--help"])
     said = " ".join(capsys.readouterr().out.split())
-    assert "(default: None)" not in said and "(default: False)" not in said and said.count("(default: 64)") == 1
+    assert (
+        "(default: None)" not in said
+        and "(default: False)" not in said
+        and said.count("(default: 64)") == 1
+    )
 
 
 def check_card(card: str, stored: dict[str, torch.Tensor], model: str, folder: Path) -> None:
@@ -270,7 +339,13 @@ def check_card(card: str, stored: dict[str, torch.Tensor], model: str, folder: P
     assert len(socket.gethostname()) < 6 or socket.gethostname() not in card
     command = next(line.split("`")[1] for line in card.splitlines() if line.startswith("| command"))
     again = pretraining._parser().parse_args(shlex.split(command)[3:])
-    assert (again.model, again.species, again.clips, again.seed, again.held_out) == (model, 5, 8, 7, 4)
+    assert (again.model, again.species, again.clips, again.seed, again.held_out) == (
+        model,
+        5,
+        8,
+        7,
+        4,
+    )
     assert again.clip_seconds == 4.0 and again.pretrained is False
     learned = ("running_mean", "running_var", "num_batches_tracked", "input_scale")
     parameters = sum(value.numel() for name, value in stored.items() if not name.endswith(learned))
@@ -283,7 +358,18 @@ def test_errors_are_one_line(tmp_path, capsys, banded) -> None:
     state = tmp_path / "artifacts" / "pretraining" / f"x-{what.key}.pt"
     state.parent.mkdir(parents=True)
     state.write_bytes(b"not a state")
-    options = ["--model", "ast", "--species", "4", "--batch-size", "8", "--seed", "3", "--out", str(tmp_path / "x.safetensors")]
+    options = [
+        "--model",
+        "ast",
+        "--species",
+        "4",
+        "--batch-size",
+        "8",
+        "--seed",
+        "3",
+        "--out",
+        str(tmp_path / "x.safetensors"),
+    ]
     assert pretraining.main([*options, "--workers", "0"]) == 2
     assert capsys.readouterr().err.startswith(f"error: {state} is damaged")
     for number, value in (("--clips", "0"), ("--seed", "-1")):
@@ -294,7 +380,9 @@ def test_errors_are_one_line(tmp_path, capsys, banded) -> None:
 
 
 @pytest.mark.parametrize("name", ["w.md", "weights", "folder.safetensors", "file/w.safetensors"])
-def test_where_weights_cannot_go_is_told_before_training(name, tmp_path, capsys, monkeypatch) -> None:
+def test_where_weights_cannot_go_is_told_before_training(
+    name, tmp_path, capsys, monkeypatch
+) -> None:
     monkeypatch.setattr(pretraining, "Pretrainer", None)
     (tmp_path / "folder.safetensors").mkdir()
     (tmp_path / "file").touch()

@@ -1,4 +1,6 @@
-"""The report from made-up runs: what its files hold, that names survive any spelling, and that no figure is lost."""
+"""The report from made-up runs: what its files hold, that names survive any spelling, and that no
+figure is lost.
+"""
 
 import copy
 import functools
@@ -24,7 +26,15 @@ from birdnb.evaluation.metrics import paired_bootstrap, summarise
 from birdnb.evaluation.predictions import Predictions
 from birdnb.files import BirdnbError
 from birdnb.report import tables
-from birdnb.report.collect import CLASSICAL, TITLES, collect, progression_rows, rare_and_common, step_rows, study_metrics
+from birdnb.report.collect import (
+    CLASSICAL,
+    TITLES,
+    collect,
+    progression_rows,
+    rare_and_common,
+    step_rows,
+    study_metrics,
+)
 from birdnb.report.write import page, render, write_report
 
 SPECIES = ["Turdus <merula>", "Parus | major", "Pica *pica*", "1234", "Strix_aluco_x"]
@@ -45,7 +55,9 @@ def made_up_study(folds=0, synthetic=True, species=tuple(SPECIES), per_species=2
 
 @functools.cache
 def _made_up_study(folds, synthetic, species, per_species, sharp):
-    """StudyData and runs like those of a finished study: sessions of two recordings, one fold after another."""
+    """StudyData and runs like those of a finished study: sessions of two recordings, one fold after
+    another.
+    """
     rng = np.random.default_rng(0)
     n = len(species) * per_species
     label = np.arange(n) % len(species)
@@ -73,7 +85,10 @@ def _made_up_study(folds, synthetic, species, per_species, sharp):
         logits[np.arange(n), label] += right
         q = (np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)).astype(np.float32)
         runs[name] = [_run(name, data, q, label) for data in datasets]
-    members = [{m: runs[m][k] for m in ("phase3_ast_full", "phase3_efficientnet_full")} for k in range(len(datasets))]
+    members = [
+        {m: runs[m][k] for m in ("phase3_ast_full", "phase3_efficientnet_full")}
+        for k in range(len(datasets))
+    ]
     sessions = table.set_index("recording_id")["session"]
     runs["phase3_ensemble"] = [build_ensemble(these, sessions) for these in members]
     return datasets, runs
@@ -87,17 +102,32 @@ def _data(table, synthetic, species):
     alone = {"recording_id": ["lonely", "broken"], "path": "", "species": "Rara avis"}
     manifest = pd.concat([table, pd.DataFrame(alone)], ignore_index=True)
     corpus = SimpleNamespace(
-        name="my_birds", synthetic=synthetic, layout="manifest.csv", left_out=refused[:1], manifest=manifest
+        name="my_birds",
+        synthetic=synthetic,
+        layout="manifest.csv",
+        left_out=refused[:1],
+        manifest=manifest,
     )
-    rare = {"species": "Rara avis", "recordings": 1, "groups": 1, "decision": "drop", "reason": "1 recording, 3 are needed"}
+    rare = {
+        "species": "Rara avis",
+        "recordings": 1,
+        "groups": 1,
+        "decision": "drop",
+        "reason": "1 recording, 3 are needed",
+    }
     report = pd.DataFrame(
-        [rare] + [{"species": s, "recordings": 9, "groups": 9, "decision": "keep", "reason": ""} for s in species]
+        [rare]
+        + [
+            {"species": s, "recordings": 9, "groups": 9, "decision": "keep", "reason": ""}
+            for s in species
+        ]
     )
     index = manifest.loc[manifest["recording_id"] != "broken", ["recording_id"]]
     cache = SimpleNamespace(quarantine=refused[1:], index=index)
     profile = SimpleNamespace(name="laptop", runs={})
     return SimpleNamespace(
-        corpus=corpus, cache=cache, profile=profile, seed=7, table=table, labels=list(species), species_report=report,
+        corpus=corpus, cache=cache, profile=profile, seed=7, table=table, labels=list(species),
+        species_report=report,
         fingerprint=lambda: "the split",
     )  # fmt: skip
 
@@ -106,11 +136,18 @@ def _run(name, data, q, label):
     sides = {}
     for key, side in (("val", "validation"), ("test", "test")):
         rows = np.flatnonzero(data.table["side"] == side)
-        sides[key] = Predictions(data.table["recording_id"].iloc[rows].tolist(), q[rows], label[rows])
+        sides[key] = Predictions(
+            data.table["recording_id"].iloc[rows].tolist(), q[rows], label[rows]
+        )
     session = data.table.set_index("recording_id")["session"]
-    metrics = {k: summarise(p, data.labels, session.loc[p.recording_ids].tolist(), bootstrap=50) for k, p in sides.items()}
+    metrics = {
+        k: summarise(p, data.labels, session.loc[p.recording_ids].tolist(), bootstrap=50)
+        for k, p in sides.items()
+    }
     epochs = np.arange(1, 11)
-    history = pd.DataFrame({"epoch": epochs, "train_loss": 2 / epochs, "val_loss": 2.2 / epochs**0.5})
+    history = pd.DataFrame(
+        {"epoch": epochs, "train_loss": 2 / epochs, "val_loss": 2.2 / epochs**0.5}
+    )
     history["train_accuracy"] = 0.2 + 0.07 * epochs
     history["val_accuracy"] = history["val_f1_macro"] = 0.15 + 0.05 * epochs
     history["lr_backbone"] = history["lr_head"] = 1e-3
@@ -125,10 +162,14 @@ def _run(name, data, q, label):
     if name != CLASSICAL:
         metrics["weights_sha256"] = "0" * 64
     config = {
-        "run": name, "key": f"key of {name}", "git_commit": "abc123", "device": "cpu", "versions": {"torch": "2.11"},
-        "settings": {"model": {"name": name, "size": "tiny"}, "train": {"epochs": 10}, "augment": {"mixup": "full" in name}},
+        "run": name, "key": f"key of {name}", "git_commit": "abc123", "device": "cpu",
+        "versions": {"torch": "2.11"},
+        "settings": {"model": {"name": name, "size": "tiny"}, "train": {"epochs": 10},
+        "augment": {"mixup": "full" in name}},
     }  # fmt: skip
-    return SimpleNamespace(name=name, config=config, labels=data.labels, history=history, metrics=metrics, **sides)
+    return SimpleNamespace(
+        name=name, config=config, labels=data.labels, history=history, metrics=metrics, **sides
+    )
 
 
 def picture(path):
@@ -144,24 +185,56 @@ def written(request, tmp_path_factory):
     datasets, runs = made_up_study(request.param)
     report = collect(datasets, runs)
     tmp = tmp_path_factory.mktemp("report")
-    figures = {"progression": picture(tmp / "out" / "figures" / "progression.png"), "my extra": picture(tmp / "elsewhere.png")}
+    figures = {
+        "progression": picture(tmp / "out" / "figures" / "progression.png"),
+        "my extra": picture(tmp / "elsewhere.png"),
+    }
     folder = write_report(report, figures, tmp / "out")
-    return SimpleNamespace(report=report, runs=runs, folder=folder, metrics=json.loads((folder / "metrics.json").read_text()))
+    return SimpleNamespace(
+        report=report,
+        runs=runs,
+        folder=folder,
+        metrics=json.loads((folder / "metrics.json").read_text()),
+    )
 
 
 def test_files(written):
-    names = {str(path.relative_to(written.folder)) for path in written.folder.rglob("*") if path.is_file()}
-    tables_ = {"confusion.csv", "per_species.csv", "attribution.csv", "quarantine.csv", "metrics.json"}
-    assert names == tables_ | {"PHASE3_RESULTS.md", "PHASE3_RESULTS.html", "figures/progression.png", "figures/elsewhere.png"}
+    names = {
+        str(path.relative_to(written.folder))
+        for path in written.folder.rglob("*")
+        if path.is_file()
+    }
+    tables_ = {
+        "confusion.csv",
+        "per_species.csv",
+        "attribution.csv",
+        "quarantine.csv",
+        "metrics.json",
+    }
+    assert names == tables_ | {
+        "PHASE3_RESULTS.md",
+        "PHASE3_RESULTS.html",
+        "figures/progression.png",
+        "figures/elsewhere.png",
+    }
     assert len(pd.read_csv(written.folder / "attribution.csv")) == len(written.report.tables[0])
-    matrix = pd.read_csv(written.folder / "confusion.csv", index_col="species", dtype={"species": str})
+    matrix = pd.read_csv(
+        written.folder / "confusion.csv", index_col="species", dtype={"species": str}
+    )
     assert matrix.index.tolist() == matrix.columns.tolist() == SPECIES
-    assert matrix.to_numpy().sum() == written.metrics["runs"]["phase3_ensemble"]["test"]["recordings"]
+    assert (
+        matrix.to_numpy().sum() == written.metrics["runs"]["phase3_ensemble"]["test"]["recordings"]
+    )
 
 
 def test_metrics_json_has_the_structure_of_the_design(written):
     m = written.metrics
-    assert m["corpus"] == "my_birds" and m["profile"] == "laptop" and m["seed"] == 7 and m["synthetic"] is True
+    assert (
+        m["corpus"] == "my_birds"
+        and m["profile"] == "laptop"
+        and m["seed"] == 7
+        and m["synthetic"] is True
+    )
     assert m["quarantine"] == {"not audio: <html>|x": 1, "shorter than 1 s": 2}
     assert list(m["runs"]) == list(TITLES)
     for run in m["runs"].values():
@@ -180,10 +253,16 @@ def test_steps_are_paired_on_the_same_recordings(written):
     step = next(s for s in written.metrics["steps"] if s["what"] == "Augmentation")
     report = written.report
     sessions = report.tables[0].set_index("recording_id")["session"]
-    parts = {n: [r.test for r in written.runs[n]] for n in ("phase3_ast_full", "phase3_ast_baseline")}
+    parts = {
+        n: [r.test for r in written.runs[n]] for n in ("phase3_ast_full", "phase3_ast_baseline")
+    }
     ids = [i for part in parts["phase3_ast_full"] for i in part.recording_ids]
     a, b = (
-        Predictions(ids, np.concatenate([p.probabilities for p in ps]), np.concatenate([p.targets for p in ps]))
+        Predictions(
+            ids,
+            np.concatenate([p.probabilities for p in ps]),
+            np.concatenate([p.targets for p in ps]),
+        )
         for ps in parts.values()
     )
     expected = paired_bootstrap(a, b, sessions.loc[ids].tolist(), seed=7)
@@ -200,7 +279,9 @@ def test_steps_are_paired_on_the_same_recordings(written):
 )  # fmt: skip
 def test_an_interval_is_put_into_a_word(interval, word):
     assert tables.verdict({"ci95": interval, "p": 0.01}) == word
-    assert tables.verdict({"ci95": interval, "p": 0.06}) == ("no difference" if word == "no difference" else "not settled")
+    assert tables.verdict({"ci95": interval, "p": 0.06}) == (
+        "no difference" if word == "no difference" else "not settled"
+    )
 
 
 def test_folds_are_pooled(written):
@@ -219,10 +300,15 @@ def test_folds_are_pooled(written):
     right = sum(int((p.predicted == p.targets).sum()) for p in equal)
     assert ensemble["equal"]["test"]["accuracy"] == pytest.approx(right / test["recordings"])
     singles = {name: those for name, those in written.runs.items() if name != "phase3_ensemble"}
-    choices = [best_single({name: those[k].val for name, those in singles.items()}) for k in range(len(results))]
+    choices = [
+        best_single({name: those[k].val for name, those in singles.items()})
+        for k in range(len(results))
+    ]
     best = [singles[name][k].test for k, name in enumerate(choices)]
     right = sum(int((p.predicted == p.targets).sum()) for p in best)
-    assert ensemble["test"]["accuracy"] - ensemble["gain"]["difference"] == pytest.approx(right / test["recordings"])
+    assert ensemble["test"]["accuracy"] - ensemble["gain"]["difference"] == pytest.approx(
+        right / test["recordings"]
+    )
     text = (written.folder / "PHASE3_RESULTS.md").read_text()
     assert "mean over folds" in text and "--folds 3" in text
 
@@ -235,13 +321,20 @@ def test_pages_say_the_songs_are_synthesised_and_what_was_decided(written):
         assert gate["decision"] in text and f"{100 * gate['value']:.1f} %" in text
         assert "reported, not reproduced here" in text and "54.51 %" in text
         assert "Rara avis" in text and "Gate 2" in text and "abc123" in text
-        assert not re.search(r"\b(nan|None|Undefined)\b", re.sub(r"<style.*</style>|base64,\S+", "", text, flags=re.S))
+        assert not re.search(
+            r"\b(nan|None|Undefined)\b",
+            re.sub(r"<style.*</style>|base64,\S+", "", text, flags=re.S),
+        )
 
 
 def test_html_stands_alone_and_is_well_formed(written):
     text = (written.folder / "PHASE3_RESULTS.html").read_text()
     assert text.count('src="data:image/png;base64,') == text.count("<img") == 2
-    assert not re.search(r'(src|href)="(?!data:|#)', text) and "@import" not in text and "url(" not in text
+    assert (
+        not re.search(r'(src|href)="(?!data:|#)', text)
+        and "@import" not in text
+        and "url(" not in text
+    )
     assert '<meta name="viewport"' in text and "@media print" in text
     seen = Seen()
     seen.feed(text)
@@ -257,7 +350,9 @@ def test_weights_from_the_same_synthesiser_are_named_as_kin():
             result.metrics["pretrained"] = "synthetic"
         report = collect(datasets, runs)
         text = render(report, study_metrics(report), {})
-        assert ("AST + augmentation began with weights that learned from the same synthesiser" in text) == synthetic
+        assert (
+            "AST + augmentation began with weights that learned from the same synthesiser" in text
+        ) == synthetic
         assert "EfficientNet-B2 + augmentation began" not in text
 
 
@@ -265,7 +360,10 @@ def test_real_recordings_get_no_banner_and_a_path_to_fill_in():
     datasets, runs = made_up_study(synthetic=False)
     report = collect(datasets, runs)
     text = render(report, study_metrics(report), {})
-    assert "synthesised" not in text and "./run_all.sh --corpus path/to/my_birds --profile laptop --seed 7" in text
+    assert (
+        "synthesised" not in text
+        and "./run_all.sh --corpus path/to/my_birds --profile laptop --seed 7" in text
+    )
 
 
 def rendered(datasets, runs):
@@ -278,7 +376,10 @@ def test_unknown_sessions_are_no_guarantee():
     assert "As far as is known" not in rendered(datasets, runs)
     datasets[0].table.loc[:3, ["recordist", "date", "locality"]] = ""
     text = rendered(datasets, runs)
-    assert f"4 of {len(datasets[0].table)} recordings name neither recordist nor date nor locality" in text
+    assert (
+        f"4 of {len(datasets[0].table)} recordings name neither recordist nor date nor locality"
+        in text
+    )
     assert "As far as is known" in text and "as far as sessions are known" in text
 
 
@@ -297,7 +398,9 @@ def test_a_few_test_sessions_decide_nothing():
 
 def test_settings_given_by_hand_are_in_the_command():
     datasets, runs = made_up_study(synthetic=False)
-    usual = RunSettings(ModelSettings("ast", size="tiny"), TrainSettings(epochs=10), AugmentSettings(mixup=True))
+    usual = RunSettings(
+        ModelSettings("ast", size="tiny"), TrainSettings(epochs=10), AugmentSettings(mixup=True)
+    )
     datasets[0].profile.runs = {"phase3_ast_full": usual}
     runs["phase3_ast_full"][0].config["settings"] = asdict(usual)
     assert "--seed 7\n" in rendered(datasets, runs)
@@ -317,8 +420,15 @@ def test_unfinished_study_says_what_is_missing(tmp_path):
     datasets, runs = made_up_study()
     folder = write_report(collect(datasets, {}), {}, tmp_path / "none")
     assert "No run is finished yet" in (folder / "PHASE3_RESULTS.md").read_text()
-    assert json.loads((folder / "metrics.json").read_text())["gates"]["final"]["decision"] == "not measured"
-    folder = write_report(collect(datasets, {n: runs[n] for n in ("phase3_ast_full", "classical_mfcc")}), {}, tmp_path / "two")
+    assert (
+        json.loads((folder / "metrics.json").read_text())["gates"]["final"]["decision"]
+        == "not measured"
+    )
+    folder = write_report(
+        collect(datasets, {n: runs[n] for n in ("phase3_ast_full", "classical_mfcc")}),
+        {},
+        tmp_path / "two",
+    )
     text = (folder / "PHASE3_RESULTS.md").read_text()
     assert "not measured" in text and TITLES["phase3_ast_full"].split(" + ")[0] in text
 
@@ -331,7 +441,10 @@ def test_what_does_not_belong_together_is_refused(tmp_path):
     with pytest.raises(BirdnbError, match=r"another phase3_ast_full .* notebook 06"):
         collect(datasets, runs)
     runs["phase2_mfcc"][0].config |= {"split": "the split of seed 8", "seed": 8}
-    with pytest.raises(BirdnbError, match=r"phase2_mfcc was trained on another split .* \(it has seed 8, the study 7\)"):
+    with pytest.raises(
+        BirdnbError,
+        match=r"phase2_mfcc was trained on another split .* \(it has seed 8, the study 7\)",
+    ):
         collect(datasets, {"phase2_mfcc": runs["phase2_mfcc"]})
     runs["phase2_mfcc"][0].labels = ["other"]
     with pytest.raises(BirdnbError, match="other species"):
@@ -342,13 +455,17 @@ def test_what_does_not_belong_together_is_refused(tmp_path):
 
 def test_the_ensemble_is_held_against_the_best_of_all_single_models():
     datasets, runs = made_up_study()
-    for result in runs["phase3_ast_baseline"]:  # no member of the ensemble, and right about everything
+    for result in runs[
+        "phase3_ast_baseline"
+    ]:  # no member of the ensemble, and right about everything
         for part in (result.val, result.test):
             part.probabilities[:] = np.eye(len(SPECIES), dtype=np.float32)[part.targets]
     metrics = study_metrics(collect(datasets, runs))
     gain = metrics["runs"]["phase3_ensemble"]["gain"]
     assert gain["over"] == "phase3_ast_baseline" and gain["only_first_right"] == 0
-    assert gain["difference"] == pytest.approx(metrics["runs"]["phase3_ensemble"]["test"]["accuracy"] - 1)
+    assert gain["difference"] == pytest.approx(
+        metrics["runs"]["phase3_ensemble"]["test"]["accuracy"] - 1
+    )
     assert metrics["gates"]["ensemble_gain"]["decision"] == "BELOW EXPECTATION"
 
 
@@ -358,7 +475,10 @@ def test_a_folder_without_metadata_promises_no_credit_and_drops_nothing_in_silen
     write_report(collect(datasets, runs), {}, tmp_path)
     text = (tmp_path / "PHASE3_RESULTS.md").read_text(encoding="utf-8")
     n = len(datasets[0].table)
-    assert f"{n} recordings; `attribution.csv` names recordist" in text and f"known: {n} lack a recordist" in text
+    assert (
+        f"{n} recordings; `attribution.csv` names recordist" in text
+        and f"known: {n} lack a recordist" in text
+    )
     listed = pd.read_csv(tmp_path / "quarantine.csv").set_index("recording_id")["reason"]
     assert listed["lonely"] == "species too rare to split: 1 recording, 3 are needed"
     assert "broken" not in listed and set("abc") <= set(listed.index)
@@ -376,16 +496,25 @@ def test_weights_of_folds_are_not_hidden_in_their_mean():
 
 def test_longer_training_is_named_beside_augmentation():
     datasets, runs = made_up_study()
-    assert any(step["what"] == "Augmentation" for step in study_metrics(collect(datasets, runs))["steps"])
+    assert any(
+        step["what"] == "Augmentation" for step in study_metrics(collect(datasets, runs))["steps"]
+    )
     runs["phase3_ast_full"][0].config["settings"]["train"]["epochs"] = 30
-    steps = study_metrics(collect(datasets, {k: v for k, v in runs.items() if k != "phase3_ensemble"}))["steps"]
+    steps = study_metrics(
+        collect(datasets, {k: v for k, v in runs.items() if k != "phase3_ensemble"})
+    )["steps"]
     assert any(step["what"] == "Augmentation (30 epochs at most instead of 10)" for step in steps)
 
 
 def test_no_rarer_half_where_both_sides_of_the_border_have_as_many():
     per_class = {name: {"f1": 0.5} for name in "abcd"}
     report = SimpleNamespace(tables=[pd.DataFrame({"species": list("abbccddd"), "side": "train"})])
-    assert rare_and_common(report, {"final_run": "x", "runs": {"x": {"test": {"per_class": per_class}}}}) is None
+    assert (
+        rare_and_common(
+            report, {"final_run": "x", "runs": {"x": {"test": {"per_class": per_class}}}}
+        )
+        is None
+    )
 
 
 def test_rare_and_common_by_hand():
@@ -393,11 +522,15 @@ def test_rare_and_common_by_hand():
     table = pd.DataFrame({"species": list("abbcccdddd"), "side": "train"})
     report = SimpleNamespace(tables=[table])
     metrics = {"final_run": "x", "runs": {"x": {"test": {"per_class": per_class}}}}
-    assert rare_and_common(report, metrics) == pytest.approx({"rare": 0.2, "common": 0.7, "border": 3})
+    assert rare_and_common(report, metrics) == pytest.approx(
+        {"rare": 0.2, "common": 0.7, "border": 3}
+    )
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1, max_size=30))
+@given(
+    st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1, max_size=30)
+)
 def test_any_name_survives_markdown(text):
     words = " ".join(text.split())
     table = tables.pipe_table(pd.DataFrame({"species": [tables.plain(text)], "n": [1]}))
@@ -409,7 +542,13 @@ def test_any_name_survives_markdown(text):
 def test_numbers_in_words():
     assert tables.percent(0.5451, [0.481, 0.602]) == "54.5 % (48.1–60.2)"
     assert tables.points(-0.021, [-0.05, 0.011]) == "−2.1 points (−5.0 to +1.1)"
-    assert [tables.duration(s) for s in (None, 0.2, 59.6, 200, 7500)] == ["–", "1 s", "1 min 00 s", "3 min 20 s", "2 h 05 min"]
+    assert [tables.duration(s) for s in (None, 0.2, 59.6, 200, 7500)] == [
+        "–",
+        "1 s",
+        "1 min 00 s",
+        "3 min 20 s",
+        "2 h 05 min",
+    ]
     assert [tables.amount(n) for n in (90, 12_300, 5_288_548)] == ["90", "12 k", "5.3 M"]
 
 
@@ -422,7 +561,14 @@ class Seen(HTMLParser):
 
     def __init__(self):
         super().__init__()
-        self.open, self.cells, self.words, self.ids, self.links, self.cell = [], [], "", set(), set(), None
+        self.open, self.cells, self.words, self.ids, self.links, self.cell = (
+            [],
+            [],
+            "",
+            set(),
+            set(),
+            None,
+        )
 
     def handle_starttag(self, tag, attrs):
         attrs = dict(attrs)
@@ -450,25 +596,36 @@ class Seen(HTMLParser):
 
 
 COMMITTED = Path(__file__).resolve().parents[2] / "reports" / "demo-laptop"
-NAMED_BY_DATA = {"per_class", "quarantine", "weights", "licenses"}  # their keys are species, reasons, runs, licences
+NAMED_BY_DATA = {
+    "per_class",
+    "quarantine",
+    "weights",
+    "licenses",
+}  # their keys are species, reasons, runs, licences
 
 
 def structure(value, name=""):
     """Paths of all keys, those that the data names left out."""
     if not isinstance(value, dict) or name in NAMED_BY_DATA:
         return {name}
-    return {name} | {f"{name}/{path}" for key, part in value.items() for path in structure(part, key)}
+    return {name} | {
+        f"{name}/{path}" for key, part in value.items() for path in structure(part, key)
+    }
 
 
 def test_the_committed_demo_report_has_the_structure_of_todays_code():
     """When this fails, ./run_all.sh --bless writes the demo's report anew."""
-    datasets, runs = made_up_study(0, species=(*SPECIES, "Regulus regulus"))  # more than five, as the demo has
+    datasets, runs = made_up_study(
+        0, species=(*SPECIES, "Regulus regulus")
+    )  # more than five, as the demo has
     report = collect(datasets, runs)
     metrics = study_metrics(report)
     pictures = {path.stem: f"figures/{path.name}" for path in (COMMITTED / "figures").glob("*.png")}
     committed = (COMMITTED / "PHASE3_RESULTS.md").read_text(encoding="utf-8")
     headings = re.compile(r"^##+ .*|^\| (?:run|model|gate|step)\b.*", re.M)
     assert headings.findall(committed) == headings.findall(render(report, metrics, pictures))
-    assert structure(json.loads((COMMITTED / "metrics.json").read_text(encoding="utf-8"))) == structure(metrics)
+    assert structure(
+        json.loads((COMMITTED / "metrics.json").read_text(encoding="utf-8"))
+    ) == structure(metrics)
     shown = set(re.findall(r"\]\((figures/[^)]+)\)", committed))
     assert "figures/progression.png" in shown <= set(pictures.values())

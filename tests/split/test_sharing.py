@@ -16,7 +16,9 @@ from birdnb.split import sharing
 SHARES = [0.7, 0.15, 0.15]
 
 
-def counted(species: np.ndarray, group: np.ndarray, part: np.ndarray, shares: list[float]) -> sharing.Badness:
+def counted(
+    species: np.ndarray, group: np.ndarray, part: np.ndarray, shares: list[float]
+) -> sharing.Badness:
     """The badness from its definition, by pandas."""
     rows = pd.DataFrame({"species": species, "group": group, "part": part})
     tables = [pd.crosstab(t["part"], t["species"]).reindex(range(len(shares)), fill_value=0)
@@ -25,14 +27,22 @@ def counted(species: np.ndarray, group: np.ndarray, part: np.ndarray, shares: li
     wanted = pd.Series(shares)
     by_species = np.mean([(t / t.sum()).sub(wanted, axis=0).abs().sum().mean() for t in tables])
     overall = sum((t.sum(axis=1) / t.to_numpy().sum() - wanted).abs().sum() for t in tables)
-    return int((missing == rows["species"].nunique()).sum()), int(missing[0]), int(missing[1:].sum()), by_species + overall
+    return (
+        int((missing == rows["species"].nunique()).sum()),
+        int(missing[0]),
+        int(missing[1:].sum()),
+        by_species + overall,
+    )
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10_000), st.sampled_from([SHARES, [0.25] * 4, [0.5, 0.5]]))
 def test_the_score_after_many_moves_is_the_score_counted_anew(seed, shares):
     rng = np.random.default_rng(seed)
-    species, group = rng.integers(5, size=40), np.concatenate([np.arange(12), rng.integers(12, size=28)])
+    species, group = (
+        rng.integers(5, size=40),
+        np.concatenate([np.arange(12), rng.integers(12, size=28)]),
+    )
     species = np.unique(species, return_inverse=True)[1]
     contents = sharing._contents(species, group, species.max() + 1)
     start = rng.integers(len(shares), size=12)
@@ -40,7 +50,9 @@ def test_the_score_after_many_moves_is_the_score_counted_anew(seed, shares):
     assert parts.badness == pytest.approx(counted(species, group, start[group], shares), abs=1e-9)
     for _ in range(30):
         parts.move(int(rng.integers(12)), int(rng.integers(len(shares))))
-    assert parts.badness == pytest.approx(counted(species, group, np.array(parts.part_of)[group], shares), abs=1e-9)
+    assert parts.badness == pytest.approx(
+        counted(species, group, np.array(parts.part_of)[group], shares), abs=1e-9
+    )
 
 
 def test_thousands_of_groups_are_dealt_out_as_evenly_as_a_few():
@@ -48,7 +60,9 @@ def test_thousands_of_groups_are_dealt_out_as_evenly_as_a_few():
     n, n_groups = 12_000, 6_000
     assert n_groups > sharing.MANY
     species = rng.choice(60, size=n, p=rng.dirichlet(np.full(60, 1.0))).astype(str)
-    group = np.concatenate([np.arange(n_groups), rng.integers(n_groups, size=n - n_groups)]).astype(str)
+    group = np.concatenate([np.arange(n_groups), rng.integers(n_groups, size=n - n_groups)]).astype(
+        str
+    )
     part = sharing.share_out(species, group, SHARES, np.random.default_rng(1))
     assert pd.Series(part).groupby(group).nunique().max() == 1
     table = pd.crosstab(species, part)

@@ -25,7 +25,8 @@ def random_manifest(
         "path": [f"audio/XC{1000 + i}.mp3" for i in range(n)],
         "species": [f"species {i}" for i in rng.integers(n_species, size=n)],
         "recordist": [f"recordist {i}" for i in rng.choice(n_recordists, size=n, p=busy)],
-        "date": np.where(rng.random(n) < dated, [f"2020-05-{i:02d}" for i in rng.integers(1, 9, n)], ""),
+        "date": np.where(rng.random(n) < dated, [f"2020-05-{i:02d}" for i in rng.integers(1, 9, n)],
+        ""),
         "locality": [f"place {i}" for i in rng.integers(3, size=n)],
     })  # fmt: skip
     return table.reindex(columns=COLUMNS, fill_value="")
@@ -59,7 +60,9 @@ def test_no_group_is_ever_on_two_sides(n, n_species, n_recordists, seed, dated, 
     assert audit_split(manifest, side)["recordings"].sum() == n
     training = manifest["species"][manifest["recording_id"].map(side) == "train"]
     numbers = groups(manifest, group_by).groupby(manifest["species"]).nunique()
-    assert set(numbers.index[numbers >= 3]) <= set(training), "what can be split has training recordings"
+    assert set(numbers.index[numbers >= 3]) <= set(training), (
+        "what can be split has training recordings"
+    )
 
 
 @settings(max_examples=15, deadline=None)
@@ -71,7 +74,9 @@ def test_an_injected_leak_is_caught(seed, data):
     shared = session[session.duplicated(keep=False)]
     row = data.draw(st.sampled_from(shared.index.tolist()))
     recording = manifest["recording_id"][row]
-    side[recording] = {"train": "test", "validation": "train", "test": "validation"}[side[recording]]
+    side[recording] = {"train": "test", "validation": "train", "test": "validation"}[
+        side[recording]
+    ]
     with pytest.raises(BirdnbError, match="leakage"):
         audit_split(manifest, side)
 
@@ -107,8 +112,15 @@ def test_audit_counts():
     side = make_split(manifest, SplitSettings(), 5)
     counts = audit_split(manifest, side).set_index("side")
     rows = manifest[manifest["recording_id"].map(side) == "test"]
-    expected = [len(rows), sessions(manifest)[rows.index].nunique(), rows["recordist"].nunique(), rows["species"].nunique()]
-    assert counts.loc["test", ["recordings", "sessions", "recordists", "species"]].tolist() == expected
+    expected = [
+        len(rows),
+        sessions(manifest)[rows.index].nunique(),
+        rows["recordist"].nunique(),
+        rows["species"].nunique(),
+    ]
+    assert (
+        counts.loc["test", ["recordings", "sessions", "recordists", "species"]].tolist() == expected
+    )
 
 
 @pytest.mark.parametrize(("n", "n_species", "n_recordists", "group_by"), [
@@ -123,7 +135,9 @@ def test_shares_and_species_of_small_corpora(n, n_species, n_recordists, group_b
         counts = audit_split(manifest, side, group_by).set_index("side")
         assert (counts["species"] == manifest["species"].nunique()).all(), counts
         share = counts["recordings"] / len(manifest)
-        slack = 0.15 if n == 30 else 0.07  # a dozen recordists of 30 recordings, and every species everywhere
+        slack = (
+            0.15 if n == 30 else 0.07
+        )  # a dozen recordists of 30 recordings, and every species everywhere
         assert share["train"] == pytest.approx(0.7, abs=slack)
         assert share["test"] == pytest.approx(0.15, abs=slack)
         assert share["validation"] == pytest.approx(0.15, abs=slack)
@@ -151,7 +165,9 @@ def test_same_seed_same_split_in_any_order():
     manifest = random_manifest(100, 5, 20)
     side = make_split(manifest, SplitSettings(), 11)
     shuffled = manifest.sample(frac=1, random_state=1).reset_index(drop=True)
-    pd.testing.assert_series_equal(make_split(shuffled, SplitSettings(), 11).sort_index(), side.sort_index())
+    pd.testing.assert_series_equal(
+        make_split(shuffled, SplitSettings(), 11).sort_index(), side.sort_index()
+    )
     assert not side.equals(make_split(manifest, SplitSettings(), 12))
 
 
@@ -169,15 +185,21 @@ def test_folds_partition_the_recordings(k):
         assert_no_group_on_two_sides(manifest, side, "recordist")
         assert counts.loc["test", "species"] == manifest["species"].nunique()
         assert counts.loc["train", "species"] == manifest["species"].nunique()
-        assert counts.loc["test", "recordings"] == pytest.approx(len(manifest) / k, abs=0.1 * len(manifest))
-        assert counts.loc["validation", "recordings"] == pytest.approx(0.15 * len(manifest), abs=0.08 * len(manifest))
+        assert counts.loc["test", "recordings"] == pytest.approx(
+            len(manifest) / k, abs=0.1 * len(manifest)
+        )
+        assert counts.loc["validation", "recordings"] == pytest.approx(
+            0.15 * len(manifest), abs=0.08 * len(manifest)
+        )
     again = make_folds(manifest, split, 7, k)
     assert all(a.equals(b) for a, b in zip(folds, again, strict=True))
 
 
 def test_too_many_folds():
     manifest = random_manifest(60, 3, 10)
-    with pytest.raises(BirdnbError, match=r"50 folds are too many: species \d has recordings of \d+ sessions only"):
+    with pytest.raises(
+        BirdnbError, match=r"50 folds are too many: species \d has recordings of \d+ sessions only"
+    ):
         make_folds(manifest, SplitSettings(), 0, 50)
     with pytest.raises(BirdnbError, match="needs 2 at least"):
         make_folds(manifest, SplitSettings(), 0, 1)
@@ -190,7 +212,8 @@ def with_rare_species(manifest: pd.DataFrame) -> pd.DataFrame:
     extra = random_manifest(6, 1, 1, seed=9).assign(
         recording_id=[f"X{i}" for i in range(6)], path=[f"x{i}.wav" for i in range(6)],
         species=["rare", "rare", "lonely", "lonely", "lonely", "lonely"],
-        recordist=["recordist 0", "new", "hermit", "hermit", "hermit", "hermit"], date="2020-05-01", locality="place 0",
+        recordist=["recordist 0", "new", "hermit", "hermit", "hermit", "hermit"], date="2020-05-01",
+        locality="place 0",
     )  # fmt: skip
     return pd.concat([manifest, extra], ignore_index=True)
 
@@ -213,7 +236,10 @@ def test_rare_species_are_kept_in_training():
     manifest = with_rare_species(random_manifest(120, 3, 10))
     kept, report = check_species(manifest, split)
     assert len(kept) == len(manifest)
-    assert report.set_index("species").loc[["rare", "lonely"], "decision"].tolist() == ["train_only"] * 2
+    assert (
+        report.set_index("species").loc[["rare", "lonely"], "decision"].tolist()
+        == ["train_only"] * 2
+    )
     side = make_split(kept, split, 4)
     audit_split(kept, side)
     rare = kept["recording_id"][kept["species"].isin(["rare", "lonely"])]

@@ -1,4 +1,6 @@
-"""The runner: what it refuses before anything starts, and what a notebook leaves behind that ran, failed or was stopped."""
+"""The runner: what it refuses before anything starts, and what a notebook leaves behind that ran,
+failed or was stopped.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +29,20 @@ def books(tmp_path, monkeypatch):
     monkeypatch.setenv("BIRDNB_ARTIFACTS", str(tmp_path / "artifacts"))
     monkeypatch.setattr(study, "NOTEBOOKS", tmp_path / "notebooks")
     (tmp_path / "notebooks").mkdir()
-    for name, code in (("01_works", "print(epochs)"), ("02_fails", "def pair():\n    return {}['magpie']\npair()")):
+    for name, code in (
+        ("01_works", "print(epochs)"),
+        ("02_fails", "def pair():\n    return {}['magpie']\npair()"),
+    ):
         book = nbformat.v4.new_notebook()
-        book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-        cells = [nbformat.v4.new_markdown_cell(f"# {name}\n\nA question?"), nbformat.v4.new_code_cell(PARAMETERS)]
+        book.metadata["kernelspec"] = {
+            "name": "python3",
+            "display_name": "Python 3",
+            "language": "python",
+        }
+        cells = [
+            nbformat.v4.new_markdown_cell(f"# {name}\n\nA question?"),
+            nbformat.v4.new_code_cell(PARAMETERS),
+        ]
         cells[1].metadata["tags"] = ["parameters"]
         book.cells = [*cells, nbformat.v4.new_code_cell(code)]
         nbformat.write(book, tmp_path / "notebooks" / f"{name}.ipynb")
@@ -48,7 +60,9 @@ def test_a_notebook_that_works_and_one_that_fails(books, capsys):
     names = {path.name for path in (books / "notebooks").iterdir()}
     assert names == {"01_works.ipynb", "02_fails.failed.ipynb"}
     log = (books / "logs" / "02_fails.log").read_text(encoding="utf-8")
-    assert log.endswith("KeyError: 'magpie'\n") and "return {}['magpie']" in log and "\x1b" not in log
+    assert (
+        log.endswith("KeyError: 'magpie'\n") and "return {}['magpie']" in log and "\x1b" not in log
+    )
     assert study.main(["--only", "01"]) == 0
     out = capsys.readouterr().out
     assert "up to date" in out and f"the notebooks: {books / 'notebooks'}\n" in out
@@ -82,7 +96,9 @@ def test_a_notebook_is_out_of_date_when_what_it_reads_has_changed(books, monkeyp
     assert [times(*given), times(*given)] == [1, 0]
     (books.parent / "demo-mine" / "PHASE3_RESULTS.html").touch()
     assert [times("07"), times("07")] == [1, 0]
-    assert ran == [] and times("01") == 1 and ran == [str(profile)]  # an absolute path: notebooks run in their own folder
+    assert (
+        ran == [] and times("01") == 1 and ran == [str(profile)]
+    )  # an absolute path: notebooks run in their own folder
     run = tmp_path / "artifacts" / "runs" / "demo-mine" / "phase3_ast_full"
     run.mkdir(parents=True)
     (run / "config.json").write_text("{}")
@@ -91,12 +107,18 @@ def test_a_notebook_is_out_of_date_when_what_it_reads_has_changed(books, monkeyp
     assert [times("07"), times("07"), times("01")] == [1, 0, 0]
 
 
-def test_a_notebook_is_out_of_date_when_its_own_runs_are_gone_or_others(books, monkeypatch, tmp_path):
+def test_a_notebook_is_out_of_date_when_its_own_runs_are_gone_or_others(
+    books, monkeypatch, tmp_path
+):
     folder, ran = tmp_path / "artifacts" / "runs" / "demo-laptop" / "phase3_ast_full", []
 
     def trains(book, target, parameters, log):
         ran.append(book.stem)
-        for path, text in ((target, book.read_text()), (folder / "config.json", "{}"), (folder / "metrics.json", "{}")):
+        for path, text in (
+            (target, book.read_text()),
+            (folder / "config.json", "{}"),
+            (folder / "metrics.json", "{}"),
+        ):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
 
@@ -108,7 +130,9 @@ def test_a_notebook_is_out_of_date_when_its_own_runs_are_gone_or_others(books, m
     monkeypatch.setattr(study, "execute", trains)
     (tmp_path / "notebooks" / "01_works.ipynb").rename(tmp_path / "notebooks" / "05_trains.ipynb")
     assert [times(), times()] == [1, 0]
-    (folder / "config.json").write_text('{"epochs": 2}')  # trained from the shell with other settings
+    (folder / "config.json").write_text(
+        '{"epochs": 2}'
+    )  # trained from the shell with other settings
     assert [times(), times()] == [1, 0]
     shutil.rmtree(folder)
     assert [times(), times()] == [1, 0]
@@ -152,7 +176,9 @@ def test_the_notebook_in_progress_is_called_running(books, monkeypatch, capsys):
 
     monkeypatch.setattr(study, "execute", stopped)
     assert study.main(["--only", "01"]) == 130
-    assert seen["target"] == "01_works.running.ipynb" and seen["said"].endswith("\n01_works               ")
+    assert seen["target"] == "01_works.running.ipynb" and seen["said"].endswith(
+        "\n01_works               "
+    )
     monkeypatch.setattr(study, "execute", execution.execute)
     assert study.main(["--only", "01"]) == 0
     assert [path.name for path in (books / "notebooks").iterdir()] == ["01_works.ipynb"]
@@ -161,29 +187,60 @@ def test_the_notebook_in_progress_is_called_running(books, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("epohcs 3", r"has a parameter 'epohcs' \(did you mean epochs\?\); known are corpus, epochs"),
+        (
+            "epohcs 3",
+            r"has a parameter 'epohcs' \(did you mean epochs\?\); known are corpus, epochs",
+        ),
         ("epochs abc", "epochs: 'abc' is not"),
         ("noise 3", "noise: 3 is not"),
-        ("pretrained my.safetensors", r"no weights at my\.safetensors: give a file or a local folder"),
-        ("pretrained falsch", "'falsch'.*give false, synthetic, true, a hub id such as owner/name, or the path of a file or"),
+        (
+            "pretrained my.safetensors",
+            r"no weights at my\.safetensors: give a file or a local folder",
+        ),
+        (
+            "pretrained falsch",
+            "'falsch'.*give false, synthetic, true, a hub id such as owner/name, or the path of a "
+            "file or",
+        ),
     ],
 )
 def test_wrong_parameters_are_refused_before_anything_starts(words, message, books, monkeypatch):
     monkeypatch.setattr(study, "execute", lambda *args: pytest.fail("it started"))
     parameters = {"corpus": "demo", "profile": "laptop", "seed": 7, "folds": 0}
     with pytest.raises(BirdnbError, match=message):
-        study.run(study.select(None), parameters, study.papermill_parameters(["-p", *words.split()]))
+        study.run(
+            study.select(None), parameters, study.papermill_parameters(["-p", *words.split()])
+        )
 
 
 def test_good_parameters_reach_the_notebook(books, monkeypatch, tmp_path):
     given = {}
-    monkeypatch.setattr(study, "_execute", lambda book, parameters, *_: given.update(parameters) or True)
+    monkeypatch.setattr(
+        study, "_execute", lambda book, parameters, *_: given.update(parameters) or True
+    )
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my.safetensors").touch()
-    for source, found in (("owner/name", "owner/name"), ("my.safetensors", str(tmp_path / "my.safetensors")), ("none", None)):
-        words = ["--only", "01", "--", "-p", "epochs", "3", "-p", "noise", "false", "-p", "pretrained"]
+    for source, found in (
+        ("owner/name", "owner/name"),
+        ("my.safetensors", str(tmp_path / "my.safetensors")),
+        ("none", None),
+    ):
+        words = [
+            "--only",
+            "01",
+            "--",
+            "-p",
+            "epochs",
+            "3",
+            "-p",
+            "noise",
+            "false",
+            "-p",
+            "pretrained",
+        ]
         assert study.main([*words, source.replace("none", "null")]) == 0
-        assert given == {"corpus": "demo", "profile": "laptop", "seed": 7, "folds": 0, "epochs": 3, "noise": False,
+        assert given == {"corpus": "demo", "profile": "laptop", "seed": 7, "folds": 0, "epochs": 3,
+                         "noise": False,
                          "pretrained": found}  # fmt: skip
 
 
@@ -202,7 +259,9 @@ def test_a_wrong_command_line(words, message, capsys):
     assert caught.value.code == 2 and message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("words", "units"), [(["--test"], True), (["--test", "--only", "01"], False)])
+@pytest.mark.parametrize(
+    ("words", "units"), [(["--test"], True), (["--test", "--only", "01"], False)]
+)
 def test_some_notebooks_are_compared_without_the_unit_tests(words, units, monkeypatch):
     calls = []
     monkeypatch.setattr(study.subprocess, "call", lambda command, **_: calls.append(command) or 0)
@@ -210,7 +269,9 @@ def test_some_notebooks_are_compared_without_the_unit_tests(words, units, monkey
     assert len(calls) == 1 + units and ("tests" in calls[0]) == units and "--nbval" in calls[-1]
 
 
-@pytest.mark.parametrize(("number", "first"), [("06", "notebooks 04 and 05"), ("07", "notebooks 04 to 06")])
+@pytest.mark.parametrize(
+    ("number", "first"), [("06", "notebooks 04 and 05"), ("07", "notebooks 04 to 06")]
+)
 @pytest.mark.parametrize("folds", [0, 2])
 def test_the_last_notebooks_say_what_has_to_run_first(number, first, folds, tmp_path, monkeypatch):
     from birdnb.study.chapter import start
@@ -234,7 +295,10 @@ def test_results_of_nothing(monkeypatch, tmp_path):
     chapter = start("05")
     chapter.datasets = [small_study()]
     assert chapter.results("phase2_mfcc") == {}
-    with pytest.raises(BirdnbError, match="no run of this corpus and profile is finished: run notebooks 04 to 06 first"):
+    with pytest.raises(
+        BirdnbError,
+        match="no run of this corpus and profile is finished: run notebooks 04 to 06 first",
+    ):
         chapter.results()
 
 
@@ -256,15 +320,29 @@ def test_the_installation_shows_that_it_lives_and_keeps_its_status(status, tmp_p
     command = [str(tmp_path / "run_all.sh"), "--setup"]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=30)
     lines = done.stdout.splitlines()
-    assert "about 3 GB to download, 6 GB on disk" in lines[0] and len(lines[1]) < 9 and set(lines[1]) == {"."}
+    assert (
+        "about 3 GB to download, 6 GB on disk" in lines[0]
+        and len(lines[1]) < 9
+        and set(lines[1]) == {"."}
+    )
     if status:
-        assert done.returncode == 2 and "went wrong" in done.stderr and "the installation failed" in done.stderr
+        assert (
+            done.returncode == 2
+            and "went wrong" in done.stderr
+            and "the installation failed" in done.stderr
+        )
         assert not (tmp_path / ".venv" / "installed").exists()
     else:
         assert done.returncode == 0 and done.stderr == "" and lines[-1] == "The environment stands."
 
 
 def test_help_needs_nothing_but_python():
-    command = [sys.executable, "-S", "-m", "birdnb.study", "--help"]  # -S: without installed packages
+    command = [
+        sys.executable,
+        "-S",
+        "-m",
+        "birdnb.study",
+        "--help",
+    ]  # -S: without installed packages
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and "with --only just those" in " ".join(done.stdout.split())

@@ -1,4 +1,6 @@
-"""The demo corpus: real files in every format, the same again from the same seed, finished after a kill."""
+"""The demo corpus: real files in every format, the same again from the same seed, finished after a
+kill.
+"""
 
 from __future__ import annotations
 
@@ -60,11 +62,14 @@ def test_every_file_is_what_the_plan_says(corpus: Path) -> None:
     for take in sound_takes():
         info = soundfile.info(corpus / "audio" / f"{take.recording_id}.{take.suffix}")
         assert (info.format.lower()[:3], info.samplerate, info.channels) == (
-            {"flac": "fla", "mp3": "mp3", "ogg": "ogg", "wav": "wav"}[take.suffix], take.sample_rate, take.channels,
+            {"flac": "fla", "mp3": "mp3", "ogg": "ogg", "wav": "wav"}[take.suffix],
+            take.sample_rate, take.channels,
         )  # fmt: skip
         assert info.duration == pytest.approx(take.seconds, abs=0.1)
         waveform, _ = soundfile.read(corpus / "audio" / f"{take.recording_id}.{take.suffix}")
-        highest = 1.0 if take.suffix in ("wav", "flac") else 2.0  # MP3 and Ogg overshoot where the recording is clipped
+        highest = (
+            1.0 if take.suffix in ("wav", "flac") else 2.0
+        )  # MP3 and Ogg overshoot where the recording is clipped
         assert np.isfinite(waveform).all() and 0.02 < np.abs(waveform).max() <= highest
 
 
@@ -108,7 +113,11 @@ def test_sessions_are_small_and_species_have_many_recordists(seed: int) -> None:
 
 
 def test_defects_are_there_and_refused_with_a_reason(corpus: Path) -> None:
-    files = {take.defect: corpus / "audio" / f"{take.recording_id}.{take.suffix}" for take in plan(7, **SMALL) if take.defect}
+    files = {
+        take.defect: corpus / "audio" / f"{take.recording_id}.{take.suffix}"
+        for take in plan(7, **SMALL)
+        if take.defect
+    }
     assert set(files) == {"empty", "truncated", "silent", "too_short", "short", "not_audio"}
     for defect in ("empty", "truncated", "silent", "not_audio"):
         with pytest.raises(AudioError):
@@ -123,13 +132,17 @@ def test_same_seed_same_samples_other_seed_other_samples(corpus: Path, tmp_path:
     assert read_manifest(tmp_path / "again").equals(read_manifest(corpus))
     make_demo(tmp_path / "other", seed=8, progress=False, jobs=1, species=1, recordings=3)
     sung = {f"{take.recording_id}.{take.suffix}" for take in plan(8, 1, 3) if not take.defect}
-    assert not {digest for name, digest in samples(tmp_path / "other").items() if name in sung} & set(samples(corpus).values())
+    assert not {
+        digest for name, digest in samples(tmp_path / "other").items() if name in sung
+    } & set(samples(corpus).values())
 
 
 def test_killed_in_the_middle_and_finished_the_same(corpus: Path, tmp_path: Path) -> None:
     root = tmp_path / "killed"
     call = f"from birdnb.corpora.demo import make_demo; make_demo({str(root)!r}, jobs=1, species=3, recordings=5)"
-    process = subprocess.Popen([sys.executable, "-c", call], start_new_session=True, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-c", call], start_new_session=True, stderr=subprocess.DEVNULL
+    )
     deadline = time.monotonic() + 60
     while len(list(root.glob("audio/DEMO*"))) < 5 and time.monotonic() < deadline:
         time.sleep(0.005)

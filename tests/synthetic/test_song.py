@@ -1,4 +1,6 @@
-"""Invented birds: the same again from the same seed, within bounds, and sounding as their numbers say."""
+"""Invented birds: the same again from the same seed, within bounds, and sounding as their numbers
+say.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +15,48 @@ from hypothesis import strategies as st
 
 from birdnb.pretraining import song_statistics
 from birdnb.synthetic.song import sing
-from birdnb.synthetic.soundscape import Recorder, Site, Voice, background, invent_clip, invent_site, record
-from birdnb.synthetic.species import Motif, Species, Syllable, individual, invent_species, sibling, species_for
+from birdnb.synthetic.soundscape import (
+    Recorder,
+    Site,
+    Voice,
+    background,
+    invent_clip,
+    invent_site,
+    record,
+)
+from birdnb.synthetic.species import (
+    Motif,
+    Species,
+    Syllable,
+    individual,
+    invent_species,
+    sibling,
+    species_for,
+)
 
 RATE = 22050
-TONE = Syllable(0.2, 2000.0, 0.0, 1.0, 0.0, (0.0, 0.0), False, 10.0, 0.0, (1.0,), 0.0, 0.0, 0.3, 0.0)
-QUIET_SITE = Site(slope=0.0, wind=-80.0, leaves_hertz=3000.0, leaves=-80.0, rain=0.0, insects=(), echo_seconds=0.2)
-PLAIN_RECORDER = Recorder(tilt=0.0, peak_hertz=3000.0, peak_level=0.0, low_cut=20.0, high_cut=20000.0, hiss=-60.0, clips=0.0)
+TONE = Syllable(
+    0.2, 2000.0, 0.0, 1.0, 0.0, (0.0, 0.0), False, 10.0, 0.0, (1.0,), 0.0, 0.0, 0.3, 0.0
+)
+QUIET_SITE = Site(
+    slope=0.0, wind=-80.0, leaves_hertz=3000.0, leaves=-80.0, rain=0.0, insects=(), echo_seconds=0.2
+)
+PLAIN_RECORDER = Recorder(
+    tilt=0.0,
+    peak_hertz=3000.0,
+    peak_level=0.0,
+    low_cut=20.0,
+    high_cut=20000.0,
+    hiss=-60.0,
+    clips=0.0,
+)
 
 
 def bird_of(syllable: Syllable, repeats: int = 1) -> Species:
     motif = Motif(0, repeats, interval=0.3, accelerando=1.0, drift=0.0)
-    return Species("test/0", "whistler", (syllable,), ((motif,),), "cycle", gap=0.3, pause=1.0, variability=0.0)
+    return Species(
+        "test/0", "whistler", (syllable,), ((motif,),), "cycle", gap=0.3, pause=1.0, variability=0.0
+    )
 
 
 def first_syllable(bird: Species, rate: int = RATE) -> np.ndarray:
@@ -43,21 +75,35 @@ def tone(hertz: float, seconds: float) -> np.ndarray:
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(0, 10**6), st.integers(0, 10**6), st.floats(0.5, 4.0), st.sampled_from([16000, 22050, 32000, 48000]))
-def test_every_clip_is_finite_and_within_bounds(index: int, seed: int, seconds: float, rate: int) -> None:
+@given(
+    st.integers(0, 10**6),
+    st.integers(0, 10**6),
+    st.floats(0.5, 4.0),
+    st.sampled_from([16000, 22050, 32000, 48000]),
+)
+def test_every_clip_is_finite_and_within_bounds(
+    index: int, seed: int, seconds: float, rate: int
+) -> None:
     rng = np.random.default_rng(seed)
-    clip = invent_clip(species_for("test", index), rng, seconds, rate, others=[species_for("test", index + 1)])
+    clip = invent_clip(
+        species_for("test", index), rng, seconds, rate, others=[species_for("test", index + 1)]
+    )
     assert clip.waveform.dtype == np.float32
     assert clip.waveform.shape == (round(seconds * rate),)
     assert np.isfinite(clip.waveform).all()
     assert 0.01 < np.abs(clip.waveform).max() <= 1.0
     onsets, offsets = clip.syllables.T
     assert len(onsets) >= 1
-    assert (onsets >= 0).all() and (onsets < offsets).all() and (offsets <= seconds + 1 / rate).all()
+    assert (
+        (onsets >= 0).all() and (onsets < offsets).all() and (offsets <= seconds + 1 / rate).all()
+    )
 
 
 def test_same_seed_same_samples_and_other_seeds_differ() -> None:
-    clips = [invent_clip(species_for("test", 5), np.random.default_rng(seed), 2.0, RATE) for seed in (1, 1, 2)]
+    clips = [
+        invent_clip(species_for("test", 5), np.random.default_rng(seed), 2.0, RATE)
+        for seed in (1, 1, 2)
+    ]
     np.testing.assert_array_equal(clips[0].waveform, clips[1].waveform)
     np.testing.assert_array_equal(clips[0].syllables, clips[1].syllables)
     assert np.abs(clips[0].waveform - clips[2].waveform).max() > 0.01
@@ -100,7 +146,10 @@ def test_a_flat_syllable_has_its_pitch_and_a_sweep_rises_by_its_octaves() -> Non
     assert loudest_hertz(first_syllable(bird_of(TONE))) == pytest.approx(2000, abs=10)
     rising = first_syllable(bird_of(replace(TONE, sweep=1.0)))
     tenth = len(rising) // 10
-    start, end = loudest_hertz(rising[tenth : 2 * tenth]), loudest_hertz(rising[-2 * tenth : -tenth])
+    start, end = (
+        loudest_hertz(rising[tenth : 2 * tenth]),
+        loudest_hertz(rising[-2 * tenth : -tenth]),
+    )
     assert np.log2(end / start) == pytest.approx(0.7, abs=0.06)  # from 15 % to 85 % of an octave
     falling = first_syllable(bird_of(replace(TONE, sweep=1.0, backwards=True)))
     assert loudest_hertz(falling[tenth : 2 * tenth]) == pytest.approx(end, rel=0.03)
@@ -124,7 +173,9 @@ def test_a_mirrored_relative_sings_its_phrases_from_the_end() -> None:
 def test_a_voice_is_recorded_at_its_signal_to_noise_ratio(snr: float) -> None:
     voice = np.concatenate([tone(3000, 4.0), np.zeros(4 * RATE, np.float32)])
     noise = background(QUIET_SITE, np.random.default_rng(0), 8.0, RATE)
-    heard = record([Voice(voice, snr, 5.0)], noise, QUIET_SITE, PLAIN_RECORDER, np.random.default_rng(1), RATE)
+    heard = record(
+        [Voice(voice, snr, 5.0)], noise, QUIET_SITE, PLAIN_RECORDER, np.random.default_rng(1), RATE
+    )
     sos = scipy.signal.butter(8, 500, "highpass", fs=RATE, output="sos")
     heard = scipy.signal.sosfilt(sos, heard)
     both, alone = np.var(heard[RATE : 3 * RATE]), np.var(heard[-3 * RATE :])
@@ -139,9 +190,13 @@ def test_distance_takes_the_high_frequencies() -> None:
         rng = np.random.default_rng(1)
         heard = record([Voice(voice, 60.0, distance)], noise, QUIET_SITE, PLAIN_RECORDER, rng, RATE)
         power = np.abs(np.fft.rfft(heard)) ** 2  # half a hertz a bin
-        return float(10 * np.log10(power[2 * 1000 : 2 * 2000].sum() / power[2 * 7500 : 2 * 8500].sum()))
+        return float(
+            10 * np.log10(power[2 * 1000 : 2 * 2000].sum() / power[2 * 7500 : 2 * 8500].sum())
+        )
 
-    assert lost(80.0) - lost(5.0) == pytest.approx(0.02 * 75 * 6.5, abs=1.5)  # 0.02 dB per metre and kHz
+    assert lost(80.0) - lost(5.0) == pytest.approx(
+        0.02 * 75 * 6.5, abs=1.5
+    )  # 0.02 dB per metre and kHz
 
 
 @settings(max_examples=20, deadline=None)

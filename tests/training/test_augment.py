@@ -10,7 +10,14 @@ from birdnb.config import AugmentSettings
 from birdnb.features.lms import normalise
 from birdnb.files import BirdnbError
 from birdnb.registry import AUGMENTATIONS
-from birdnb.training.augment import Augment, add_noise, inject_noise, mix_up, spec_augment, time_shift
+from birdnb.training.augment import (
+    Augment,
+    add_noise,
+    inject_noise,
+    mix_up,
+    spec_augment,
+    time_shift,
+)
 
 EVERYTHING = AugmentSettings(specaugment=True, mixup=True, noise=True, time_shift=True)
 
@@ -46,15 +53,23 @@ def runs(mask):
 )
 def test_one_mask_of_each_kind_within_its_widths(seed, frames, low, more, short, longer):
     x = torch.randn(8, 128, frames, generator=seeded(seed))
-    masked = spec_augment(x, seeded(seed), prob=1.0, freq_mask=(low, low + more), time_mask=(short, short + longer))
+    masked = spec_augment(
+        x, seeded(seed), prob=1.0, freq_mask=(low, low + more), time_mask=(short, short + longer)
+    )
     changed = (masked != x).numpy()
     for one, before, after in zip(changed, x, masked, strict=True):
         bands, times = one.all(axis=1), one.all(axis=0)
         (band_width,), (time_width,) = runs(bands), runs(times)
         assert low <= band_width <= low + more
-        assert round(short * frames / 173) <= time_width <= max(1, round((short + longer) * frames / 173))
+        assert (
+            round(short * frames / 173)
+            <= time_width
+            <= max(1, round((short + longer) * frames / 173))
+        )
         assert (one == bands[:, None] | times[None, :]).all()  # nothing else is touched
-        torch.testing.assert_close(after[torch.from_numpy(one)].unique(), before.mean().reshape(1), rtol=0, atol=1e-6)
+        torch.testing.assert_close(
+            after[torch.from_numpy(one)].unique(), before.mean().reshape(1), rtol=0, atol=1e-6
+        )
 
 
 def test_every_width_and_place_occurs_and_the_share_is_right():
@@ -72,7 +87,9 @@ def test_no_width_is_no_mask():
 
 
 def test_masks_wider_than_the_spectrogram_are_cut():
-    masked = spec_augment(torch.randn(3, 128, 10), seeded(), prob=1.0, freq_mask=(200, 300), time_mask=(500, 600))
+    masked = spec_augment(
+        torch.randn(3, 128, 10), seeded(), prob=1.0, freq_mask=(200, 300), time_mask=(500, 600)
+    )
     assert masked.shape == (3, 128, 10) and torch.isfinite(masked).all()
 
 
@@ -86,7 +103,9 @@ def test_a_widest_mask_below_the_narrowest_counts():
 
 
 @settings(deadline=None, max_examples=40)
-@given(seed=st.integers(0, 2**32), n=st.integers(1, 12), alpha=st.floats(0.1, 4), union=st.booleans())
+@given(
+    seed=st.integers(0, 2**32), n=st.integers(1, 12), alpha=st.floats(0.1, 4), union=st.booleans()
+)
 def test_shares_stay_1(seed, n, alpha, union):
     labels = torch.eye(5)[torch.randint(5, (n,), generator=seeded(seed))]
     _, mixed = mix_up(torch.zeros(n, 128, 3), labels, seeded(seed), alpha=alpha, union=union)
@@ -139,7 +158,9 @@ def test_the_ratio_asked_for_is_the_ratio_got(seed, snr, level):
 def test_added_noise_has_the_shape_of_the_bank():
     clip, noise = torch.full((1, 128, 173), -60.0), torch.full((1, 128, 173), -90.0)
     noise[:, :64] = -70.0  # 20 dB louder below
-    mixed = add_noise(clip, noise, 0.0)  # twice the power in all: 10^-6 of noise per bin, 2 x 100/101 of it below
+    mixed = add_noise(
+        clip, noise, 0.0
+    )  # twice the power in all: 10^-6 of noise per bin, 2 x 100/101 of it below
     below, above = 10 * np.log10(1e-6 * (1 + 200 / 101)), 10 * np.log10(1e-6 * (1 + 2 / 101))
     torch.testing.assert_close(mixed[0, 0, 0].item(), below, rtol=0, atol=1e-3)
     torch.testing.assert_close(mixed[0, 127, 172].item(), above, rtol=0, atol=1e-3)
@@ -207,8 +228,13 @@ def test_augmentations_by_name_come_in_their_order(monkeypatch):
     monkeypatch.setitem(AUGMENTATIONS, "twice", lambda x, generator: 2 * x)
     got = {}
     for extra in ("louder twice", "twice louder"):
-        monkeypatch.setattr("birdnb.training.augment.normalise", lambda x, kind, extra=extra: got.setdefault(extra, x))
-        Augment(AugmentSettings(extra=extra), None, 2, "standard")(lms(3), torch.zeros(3, dtype=torch.long), seeded())
+        monkeypatch.setattr(
+            "birdnb.training.augment.normalise",
+            lambda x, kind, extra=extra: got.setdefault(extra, x),
+        )
+        Augment(AugmentSettings(extra=extra), None, 2, "standard")(
+            lms(3), torch.zeros(3, dtype=torch.long), seeded()
+        )
     torch.testing.assert_close(got["louder twice"], 2 * (lms(3) + 3))
     torch.testing.assert_close(got["twice louder"], 2 * lms(3) + 3)
     with pytest.raises(BirdnbError, match="'quieter': choose one of louder, twice, or add it"):
@@ -225,14 +251,18 @@ def test_the_batch_given_is_left_as_it_was():
 def test_no_noise_without_a_bank():
     only_noise = AugmentSettings(noise=True, noise_prob=1.0)
     for bank in (None, torch.empty(0, 128, 173)):
-        x, _ = Augment(only_noise, bank, 2, "standard")(lms(3), torch.zeros(3, dtype=torch.long), seeded())
+        x, _ = Augment(only_noise, bank, 2, "standard")(
+            lms(3), torch.zeros(3, dtype=torch.long), seeded()
+        )
         assert torch.equal(x, normalise(lms(3), "standard"))
 
 
 def test_mixup_blends_its_share_of_the_batches():
     augment = Augment(AugmentSettings(mixup=True, mixup_prob=0.6), None, 4, "standard")
     batch, target, generator = lms(4, frames=8), torch.arange(4), seeded()
-    blended = [bool((augment(batch, target, generator)[1].amax(dim=1) < 1).any()) for _ in range(400)]
+    blended = [
+        bool((augment(batch, target, generator)[1].amax(dim=1) < 1).any()) for _ in range(400)
+    ]
     # a batch whose permutation moves nobody (1 in 24) shows no blend
     assert np.mean(blended) == pytest.approx(0.6 * 23 / 24, abs=0.07)
 

@@ -63,7 +63,13 @@ def some_clips(recordings: int, segments: int = 2, seed: int = 0) -> Clips:
 
 
 def plain_run(**train: object) -> RunSettings:
-    values = {"epochs": 3, "batch_size": 8, "lr_backbone": 2e-3, "lr_head": 1e-2, "patience": 99} | train
+    values = {
+        "epochs": 3,
+        "batch_size": 8,
+        "lr_backbone": 2e-3,
+        "lr_head": 1e-2,
+        "patience": 99,
+    } | train
     return RunSettings(train=TrainSettings(**values))
 
 
@@ -73,8 +79,13 @@ def run_fit(model, run, folder, train=None, val=None, seed=3):
 
 
 def test_fit_equals_a_plain_torch_loop(tmp_path):
-    """The batches it drew, replayed by a loop of plain torch with the schedule worked by hand, give the same weights."""
-    run, clips = plain_run(accumulation=2, clip_norm=0.05, warmup=0.25, weight_decay=0.1), some_clips(20)
+    """The batches it drew, replayed by a loop of plain torch with the schedule worked by hand, give
+    the same weights.
+    """
+    run, clips = (
+        plain_run(accumulation=2, clip_norm=0.05, warmup=0.25, weight_decay=0.1),
+        some_clips(20),
+    )
     model = Plain()
     history = run_fit(model, run, tmp_path, clips)
     batches, model.seen = model.seen, []
@@ -90,10 +101,17 @@ def test_fit_equals_a_plain_torch_loop(tmp_path):
     ]
     optimizer = torch.optim.AdamW(groups)
     full = [group["lr"] for group in groups]
-    total, warm = 9, 2  # 40 clips / 8 = 5 batches = 3 steps an epoch, the last of one batch only; 0.25 * 9 = 2.25
+    total, warm = (
+        9,
+        2,
+    )  # 40 clips / 8 = 5 batches = 3 steps an epoch, the last of one batch only; 0.25 * 9 = 2.25
     assert len(batches) == 15
     for epoch in range(3):
-        order = [number_of[row.numpy().tobytes()] for x in batches[5 * epoch : 5 * epoch + 5] for row in x]
+        order = [
+            number_of[row.numpy().tobytes()]
+            for x in batches[5 * epoch : 5 * epoch + 5]
+            for row in x
+        ]
         assert sorted(order) == list(range(40)), "each clip once an epoch"
         for step, group in enumerate(([0, 1], [2, 3], [4])):
             for b in group:
@@ -101,7 +119,11 @@ def test_fit_equals_a_plain_torch_loop(tmp_path):
                 target = clips.target[[number_of[row.numpy().tobytes()] for row in x]]
                 (nn.functional.cross_entropy(other(x), target) / len(group)).backward()
             done = 3 * epoch + step
-            factor = (done + 1) / warm if done < warm else (1 + math.cos(math.pi * (done - warm) / (total - warm))) / 2
+            factor = (
+                (done + 1) / warm
+                if done < warm
+                else (1 + math.cos(math.pi * (done - warm) / (total - warm))) / 2
+            )
             for part, lr in zip(optimizer.param_groups, full, strict=True):
                 part["lr"] = lr * factor
             nn.utils.clip_grad_norm_(other.parameters(), 0.05)
@@ -120,21 +142,33 @@ def test_fit_learns_and_writes_its_history(tmp_path):
         "epoch", "train_loss", "val_loss", "train_accuracy", "val_accuracy", "val_f1_macro",
         "lr_backbone", "lr_head", "seconds", "clips_per_second", "peak_memory_mb",
     ]  # fmt: skip
-    assert history["val_accuracy"].iloc[-1] > 0.8 and history["train_loss"].iloc[-1] < history["train_loss"].iloc[0]
+    assert (
+        history["val_accuracy"].iloc[-1] > 0.8
+        and history["train_loss"].iloc[-1] < history["train_loss"].iloc[0]
+    )
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "history.csv"), history)
 
 
-@pytest.mark.parametrize(("keep", "ema"), [("best", 0.0), ("last", 0.0), ("best", 0.8), ("last", 0.8)])
+@pytest.mark.parametrize(
+    ("keep", "ema"), [("best", 0.0), ("last", 0.0), ("best", 0.8), ("last", 0.8)]
+)
 def test_the_kept_weights_are_those_that_history_says(tmp_path, keep, ema):
-    run, val = plain_run(epochs=6, lr_head=0.5, lr_backbone=0.5, keep=keep, ema_decay=ema, warmup=0.0), some_clips(30, seed=5)
+    run, val = (
+        plain_run(epochs=6, lr_head=0.5, lr_backbone=0.5, keep=keep, ema_decay=ema, warmup=0.0),
+        some_clips(30, seed=5),
+    )
     run = replace(run, augment=AugmentSettings(time_shift=True, mixup=True, mixup_prob=1.0))
     model = Plain()
     history = run_fit(model, run, tmp_path, val=val)
     row = history.iloc[fitting.best_epoch(history.to_dict("records")) if keep == "best" else -1]
     found = predict(model, val, "standard")
     log_p = torch.from_numpy(found.probabilities).log()
-    assert (found.predicted == found.targets).mean() == row["val_accuracy"], "validation is not augmented"
-    assert nn.functional.nll_loss(log_p, torch.from_numpy(found.targets)).item() == pytest.approx(row["val_loss"], rel=1e-5)
+    assert (found.predicted == found.targets).mean() == row["val_accuracy"], (
+        "validation is not augmented"
+    )
+    assert nn.functional.nll_loss(log_p, torch.from_numpy(found.targets)).item() == pytest.approx(
+        row["val_loss"], rel=1e-5
+    )
     for name, value in safetensors.torch.load_file(tmp_path / "best.safetensors").items():
         assert torch.equal(value, model.state_dict()[name])
 
@@ -158,24 +192,40 @@ def test_best_epoch_by_hand():
 
 
 def test_early_stopping_counts_epochs_without_a_better_score(tmp_path):
-    history = run_fit(Plain(), plain_run(epochs=20, lr_head=0.0, lr_backbone=0.0, patience=4), tmp_path)
+    history = run_fit(
+        Plain(), plain_run(epochs=20, lr_head=0.0, lr_backbone=0.0, patience=4), tmp_path
+    )
     assert len(history) == 5  # nothing changes: the first epoch stays the best
     last = plain_run(epochs=8, lr_head=0.0, lr_backbone=0.0, patience=4, keep="last")
-    assert len(run_fit(Plain(), last, tmp_path / "last")) == 8  # the last weights are those of the whole schedule
+    assert (
+        len(run_fit(Plain(), last, tmp_path / "last")) == 8
+    )  # the last weights are those of the whole schedule
 
 
 def test_f1_is_scikit_learns():
     rng = np.random.default_rng(0)
     p = rng.dirichlet(np.ones(5), 40).astype(np.float32)
     targets = rng.integers(0, 4, 40)  # the fifth species has no recording
-    reference = f1_score(targets, p.argmax(1), labels=np.unique(targets), average="macro", zero_division=0)
-    assert fitting.f1_macro(Predictions([str(i) for i in range(40)], p, targets)) == pytest.approx(reference)
+    reference = f1_score(
+        targets, p.argmax(1), labels=np.unique(targets), average="macro", zero_division=0
+    )
+    assert fitting.f1_macro(Predictions([str(i) for i in range(40)], p, targets)) == pytest.approx(
+        reference
+    )
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "focal"])
 def test_training_that_diverges_stops_and_says_what_to_change(tmp_path, loss):
-    with pytest.raises(BirdnbError, match=r"diverged in epoch \d.*lower lr_backbone \(now 1e\+06\).*warmup.*clip_norm"):
-        run_fit(Plain(), plain_run(lr_head=1e6, lr_backbone=1e6, epochs=20, loss=loss), tmp_path, some_clips(60))
+    with pytest.raises(
+        BirdnbError,
+        match=r"diverged in epoch \d.*lower lr_backbone \(now 1e\+06\).*warmup.*clip_norm",
+    ):
+        run_fit(
+            Plain(),
+            plain_run(lr_head=1e6, lr_backbone=1e6, epochs=20, loss=loss),
+            tmp_path,
+            some_clips(60),
+        )
 
 
 def test_spectrograms_that_are_not_finite_stop_the_training(tmp_path):
@@ -232,9 +282,14 @@ def test_a_stopped_training_ends_as_an_undisturbed_one(tmp_path, stopped):
     run_fit(model, plain_run(epochs=4), stopped)
     assert len(model.seen) == 2 * 5, "two epochs of five batches are left"
     run_fit(Plain(), plain_run(epochs=4), tmp_path / "whole")
-    assert (stopped / "best.safetensors").read_bytes() == (tmp_path / "whole" / "best.safetensors").read_bytes()
+    assert (stopped / "best.safetensors").read_bytes() == (
+        tmp_path / "whole" / "best.safetensors"
+    ).read_bytes()
     drop = ["seconds", "clips_per_second", "peak_memory_mb"]
-    one, two = (pd.read_csv(folder / "history.csv").drop(columns=drop) for folder in (stopped, tmp_path / "whole"))
+    one, two = (
+        pd.read_csv(folder / "history.csv").drop(columns=drop)
+        for folder in (stopped, tmp_path / "whole")
+    )
     pd.testing.assert_frame_equal(one, two, check_exact=True)
 
 
@@ -247,7 +302,15 @@ def test_a_state_of_another_configuration_is_refused(stopped):
         run_fit(Plain(), plain_run(epochs=4), stopped, some_clips(20, seed=9))
     with pytest.raises(BirdnbError, match=r"other labels \(3 species\)"):
         clips = some_clips(20), some_clips(9, seed=1)
-        fitting.fit(Plain(), *clips, plain_run(epochs=4), stopped, seed=3, labels=["a", "b", "x"], progress=False)
+        fitting.fit(
+            Plain(),
+            *clips,
+            plain_run(epochs=4),
+            stopped,
+            seed=3,
+            labels=["a", "b", "x"],
+            progress=False,
+        )
 
 
 @pytest.mark.parametrize("how", ["flip", "cut", "text", "empty"])
@@ -255,9 +318,13 @@ def test_a_damaged_state_is_refused(stopped, how):
     path = stopped / "last.pt"
     content = bytearray(path.read_bytes())
     if how == "flip":
-        at = content.index(torch.load(path, weights_only=True)["model"]["body.weight"].numpy().tobytes()[:16])
+        at = content.index(
+            torch.load(path, weights_only=True)["model"]["body.weight"].numpy().tobytes()[:16]
+        )
         content[at + 5] ^= 1
-    damaged = {"cut": content[: len(content) // 2], "text": b"not a state", "empty": b""}.get(how, content)
+    damaged = {"cut": content[: len(content) // 2], "text": b"not a state", "empty": b""}.get(
+        how, content
+    )
     path.write_bytes(damaged)
     with pytest.raises(BirdnbError, match=r"last\.pt is damaged.*--again"):
         run_fit(Plain(), plain_run(epochs=4), stopped)
@@ -266,6 +333,8 @@ def test_a_damaged_state_is_refused(stopped, how):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux' always full disk")
 @pytest.mark.parametrize("write", [checkpoint.save_state, checkpoint.save_weights])
 def test_a_full_disk_is_told_from_other_errors(monkeypatch, write):
-    monkeypatch.setattr(checkpoint, "atomic_path", lambda path: contextlib.nullcontext(Path("/dev/full")))
+    monkeypatch.setattr(
+        checkpoint, "atomic_path", lambda path: contextlib.nullcontext(Path("/dev/full"))
+    )
     with pytest.raises(OSError, match="No space left"):
         write(Path("x"), {"a": torch.zeros(100_000)})

@@ -20,18 +20,24 @@ SOFT = torch.tensor([[0.7, 0.3, 0.0], [0.0, 0.5, 0.5], [0.0, 1.0, 0.0], [0.2, 0.
 @pytest.mark.parametrize("target", [TARGET, SOFT], ids=["hard", "soft"])
 def test_gamma_0_is_cross_entropy(target, smoothing, alpha):
     weight = None if alpha is None else torch.tensor(alpha)
-    each = functional.cross_entropy(LOGITS, target, weight=weight, label_smoothing=smoothing, reduction="none")
+    each = functional.cross_entropy(
+        LOGITS, target, weight=weight, label_smoothing=smoothing, reduction="none"
+    )
     torch.testing.assert_close(FocalLoss(0.0, alpha, smoothing)(LOGITS, target), each.mean())
 
 
 def test_a_smoothed_label_keeps_the_weight_of_its_class():
     alpha = torch.tensor([0.5, 1.0, 3.0])
     each = functional.cross_entropy(LOGITS, TARGET, label_smoothing=0.1, reduction="none")
-    torch.testing.assert_close(FocalLoss(0.0, alpha, 0.1)(LOGITS, TARGET), (alpha[TARGET] * each).mean())
+    torch.testing.assert_close(
+        FocalLoss(0.0, alpha, 0.1)(LOGITS, TARGET), (alpha[TARGET] * each).mean()
+    )
 
 
 def test_class_balance_does_not_move_what_a_certain_clip_is_taken_for():
-    """The best answer to a label of which 0.05 is spread over three classes is 0.95 + 0.05 / 3, however common its class."""
+    """The best answer to a label of which 0.05 is spread over three classes is 0.95 + 0.05 / 3,
+    however common its class.
+    """
     loss = build_loss(TrainSettings(class_balance=True, label_smoothing=0.05), [300, 3, 3])
     logits = torch.zeros(1, 3, requires_grad=True)
     optimizer = torch.optim.LBFGS([logits], max_iter=100)
@@ -48,19 +54,26 @@ def test_class_balance_does_not_move_what_a_certain_clip_is_taken_for():
 
 
 def test_by_hand():
-    """p = 0.8 and 0.2 of two classes, gamma 2: 0.2^2 * -log 0.8 for the first, 3 * 0.8^2 * -log 0.2 for the second."""
+    """p = 0.8 and 0.2 of two classes, gamma 2: 0.2^2 * -log 0.8 for the first, 3 * 0.8^2 * -log 0.2
+    for the second.
+    """
     logits = torch.tensor([[math.log(4.0), 0.0]])
     first = 0.04 * -math.log(0.8)
     second = 0.64 * -math.log(0.2)
     loss = FocalLoss(2.0, [1.0, 3.0])
     assert loss(logits, torch.tensor([0])).item() == pytest.approx(first, rel=1e-5)
     assert loss(logits, torch.tensor([1])).item() == pytest.approx(3 * second, rel=1e-5)
-    assert loss(logits, torch.tensor([[0.25, 0.75]])).item() == pytest.approx(0.25 * first + 0.75 * 3 * second, rel=1e-5)
+    assert loss(logits, torch.tensor([[0.25, 0.75]])).item() == pytest.approx(
+        0.25 * first + 0.75 * 3 * second, rel=1e-5
+    )
 
 
 @settings(deadline=None, max_examples=50)
 @given(
-    seed=st.integers(0, 10_000), share=st.floats(0, 1), gamma=st.sampled_from([0.0, 0.5, 2.0, 5.0]), smoothing=st.floats(0, 0.3)
+    seed=st.integers(0, 10_000),
+    share=st.floats(0, 1),
+    gamma=st.sampled_from([0.0, 0.5, 2.0, 5.0]),
+    smoothing=st.floats(0, 0.3),
 )
 def test_a_soft_label_costs_the_mixture_of_its_hard_labels(seed, share, gamma, smoothing):
     generator = torch.Generator().manual_seed(seed)
@@ -90,15 +103,22 @@ def test_half_precision_logits_are_summed_in_single():
 
 def test_class_balance_gives_each_class_the_same_say():
     loss = build_loss(TrainSettings(class_balance=True), [30, 10, 60])
-    torch.testing.assert_close(loss.alpha * torch.tensor([30.0, 10.0, 60.0]), torch.full((3,), 100 / 3))
+    torch.testing.assert_close(
+        loss.alpha * torch.tensor([30.0, 10.0, 60.0]), torch.full((3,), 100 / 3)
+    )
     assert build_loss(TrainSettings(), [30, 10, 60]).alpha is None
     absent = build_loss(TrainSettings(class_balance=True), [100, 50, 0, 0]).alpha
     assert torch.isfinite(absent).all()
-    torch.testing.assert_close((absent[:2] * torch.tensor([100.0, 50.0])).sum() / 150, torch.tensor(1.0))  # 1 on average
+    torch.testing.assert_close(
+        (absent[:2] * torch.tensor([100.0, 50.0])).sum() / 150, torch.tensor(1.0)
+    )  # 1 on average
 
 
 def test_settings_choose_the_loss():
     assert build_loss(TrainSettings(loss="cross_entropy"), [1]).gamma == 0
     focal = build_loss(TrainSettings(loss="focal", focal_gamma=1.5, label_smoothing=0.05), [1])
-    assert (focal.gamma, focal.label_smoothing) == (1.5, 0.0)  # labels are smoothed for cross-entropy only
+    assert (focal.gamma, focal.label_smoothing) == (
+        1.5,
+        0.0,
+    )  # labels are smoothed for cross-entropy only
     assert build_loss(TrainSettings(label_smoothing=0.05), [1]).label_smoothing == 0.05

@@ -1,4 +1,5 @@
-"""Real training processes killed at random moments end with the weights and metrics of an undisturbed one, bit for bit.
+"""Real training processes killed at random moments end with the weights and metrics of an
+undisturbed one, bit for bit.
 
 ``BIRDNB_TEST_KILLS=20 pytest tests/training/test_resume.py`` kills more often than the suite does.
 """
@@ -33,7 +34,9 @@ def start(artifacts: Path) -> subprocess.Popen:
         "TQDM_DISABLE": "1",
     }
     script = str(ROOT / "tests" / "small_study.py")
-    process = subprocess.Popen([sys.executable, script, str(EPOCHS)], env=env, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, script, str(EPOCHS)], env=env, stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout.readline() == "ready\n"
     return process
 
@@ -43,7 +46,10 @@ def results(folder: Path) -> tuple:
     run = training.load_run(folder)
     metrics = {key: value for key, value in run.metrics.items() if key != "seconds"}
     history = run.history.drop(columns=TIMES).to_csv()
-    parts = [(p.recording_ids, p.probabilities.tobytes(), p.targets.tobytes()) for p in (run.val, run.test)]
+    parts = [
+        (p.recording_ids, p.probabilities.tobytes(), p.targets.tobytes())
+        for p in (run.val, run.test)
+    ]
     return (folder / "best.safetensors").read_bytes(), history, json.dumps(metrics), parts
 
 
@@ -62,7 +68,9 @@ def test_a_training_killed_at_random_moments_ends_as_if_it_were_not(tmp_path):
         before = epochs_done(disturbed)
         process = start(disturbed)
         while kill % 3 < 2 and process.poll() is None and epochs_done(disturbed) == before:
-            time.sleep(0.01)  # two of three are killed after an epoch of their own, the third anywhere
+            time.sleep(
+                0.01
+            )  # two of three are killed after an epoch of their own, the third anywhere
         time.sleep(rng.uniform(0, seconds / 2))
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -71,4 +79,6 @@ def test_a_training_killed_at_random_moments_ends_as_if_it_were_not(tmp_path):
     killed = next(disturbed.glob("runs/*/run"))
     assert results(killed) == results(folder), f"killed after epochs {reached}"
     assert 0 < reached[0] <= EPOCHS
-    assert {p.name for p in killed.iterdir()} == {p.name for p in folder.iterdir()}, "nothing is left lying about"
+    assert {p.name for p in killed.iterdir()} == {p.name for p in folder.iterdir()}, (
+        "nothing is left lying about"
+    )

@@ -30,7 +30,9 @@ def _scratch(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A finished run of the small study, to be copied by those who change it: (data, artifacts folder)."""
+    """A finished run of the small study, to be copied by those who change it: (data, artifacts
+    folder).
+    """
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("finished")
         patch.setenv("BIRDNB_ARTIFACTS", str(folder))
@@ -51,12 +53,29 @@ def done(finished, tmp_path, monkeypatch):
 def test_a_run_folder_holds_everything(done):
     data, folder = done
     names = {"config.json", "labels.json", "history.csv", "best.safetensors", "metrics.json"}
-    assert {p.name for p in folder.iterdir()} == names | {"predictions_val.npz", "predictions_test.npz"}
+    assert {p.name for p in folder.iterdir()} == names | {
+        "predictions_val.npz",
+        "predictions_test.npz",
+    }
     result = runs.load_run(folder)
     assert result.labels == data.labels and result.name == "run" and len(result.history) == 3
-    assert result.test.recording_ids == data.side("test") and result.val.recording_ids == data.side("validation")
-    assert result.config["settings"] == dataclasses.asdict(data.profile.runs["run"]) and result.config["seed"] == 7
-    assert {"epochs", "best_epoch", "seconds", "parameters", "pretrained", "train", "val", "test"} <= set(result.metrics)
+    assert result.test.recording_ids == data.side("test") and result.val.recording_ids == data.side(
+        "validation"
+    )
+    assert (
+        result.config["settings"] == dataclasses.asdict(data.profile.runs["run"])
+        and result.config["seed"] == 7
+    )
+    assert {
+        "epochs",
+        "best_epoch",
+        "seconds",
+        "parameters",
+        "pretrained",
+        "train",
+        "val",
+        "test",
+    } <= set(result.metrics)
     assert result.metrics["val"]["accuracy"] == (result.val.predicted == result.val.targets).mean()
     assert result.metrics["seconds"] == pytest.approx(result.history["seconds"].sum())
 
@@ -64,14 +83,23 @@ def test_a_run_folder_holds_everything(done):
 def test_the_model_of_a_run_predicts_what_the_run_did(done):
     data, folder = done
     found = predict(runs.load_model(folder), data.clips("test"), "standard")
-    np.testing.assert_allclose(found.probabilities, runs.load_run(folder).test.probabilities, atol=1e-6)
+    np.testing.assert_allclose(
+        found.probabilities, runs.load_run(folder).test.probabilities, atol=1e-6
+    )
 
 
 def test_the_model_of_a_run_that_began_with_a_checkpoint_of_another_size(tmp_path):
     from transformers import ASTConfig, ASTForAudioClassification
 
-    size = {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-    ASTForAudioClassification(ASTConfig(**size, max_length=1024, num_labels=527)).save_pretrained(tmp_path / "checkpoint")
+    size = {
+        "hidden_size": 24,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+    }
+    ASTForAudioClassification(ASTConfig(**size, max_length=1024, num_labels=527)).save_pretrained(
+        tmp_path / "checkpoint"
+    )
     model = ModelSettings(name="ast", pretrained=str(tmp_path / "checkpoint"))
     data, run = small_study(), replace(settings(epochs=1), model=model)
     result = training.train_run(data, "run", run, progress=False)
@@ -79,21 +107,30 @@ def test_the_model_of_a_run_that_began_with_a_checkpoint_of_another_size(tmp_pat
     np.testing.assert_allclose(found.probabilities, result.test.probabilities, atol=1e-6)
 
 
-def test_a_finished_run_is_loaded_and_a_changed_one_is_trained_from_the_start(done, monkeypatch, capsys):
+def test_a_finished_run_is_loaded_and_a_changed_one_is_trained_from_the_start(
+    done, monkeypatch, capsys
+):
     data, folder = done
     with monkeypatch.context() as patch:
         patch.setattr(training, "fit", None)
-        assert training.train_run(data, "run").metrics == json.loads((folder / "metrics.json").read_text())
+        assert training.train_run(data, "run").metrics == json.loads(
+            (folder / "metrics.json").read_text()
+        )
     assert capsys.readouterr().out == ""
     old = (folder / "best.safetensors").read_bytes()
     result = training.train_run(data, "run", settings(epochs=1), progress=False)
     assert result.metrics["epochs"] == 1
     said = capsys.readouterr().out
-    assert "run: train.epochs 3 is now 1: trained from the start; the finished run is kept in" in said
+    assert (
+        "run: train.epochs 3 is now 1: trained from the start; the finished run is kept in" in said
+    )
     assert (folder / "replaced" / "best.safetensors").read_bytes() == old
     assert runs.load_run(folder / "replaced").metrics["epochs"] == 3
     again = training.train_run(data, "run", settings(epochs=1), progress=False, again=True)
-    assert again.config["key"] == result.config["key"] and runs.load_run(folder / "replaced").metrics["epochs"] == 1
+    assert (
+        again.config["key"] == result.config["key"]
+        and runs.load_run(folder / "replaced").metrics["epochs"] == 1
+    )
 
 
 def test_an_unfinished_run_with_changed_settings_starts_over(done, capsys):
@@ -103,7 +140,10 @@ def test_an_unfinished_run_with_changed_settings_starts_over(done, capsys):
     (folder / ".tmp-killed.pt").write_bytes(b"half a state")
     result = training.train_run(data, "run", settings(epochs=1, lr_head=1e-4), progress=False)
     assert result.metrics["epochs"] == 1 and not (folder / "replaced").exists()
-    assert "train.epochs 3 is now 1, train.lr_head 0.003 is now 0.0001: trained from the start" in capsys.readouterr().out
+    assert (
+        "train.epochs 3 is now 1, train.lr_head 0.003 is now 0.0001: trained from the start"
+        in capsys.readouterr().out
+    )
     assert not list(folder.glob(".tmp-*")) and not (folder / "last.pt").exists()
 
 
@@ -117,7 +157,8 @@ def test_what_a_run_depends_on(finished):
     other_sound = small_study()
     other_sound.cache.index = other_sound.cache.index.assign(sha256="0")
     changed = [
-        key(replace(data, seed=8)), key(replace(data, table=moved)), key(replace(data, labels=data.labels[::-1])),
+        key(replace(data, seed=8)), key(replace(data, table=moved)),
+        key(replace(data, labels=data.labels[::-1])),
         key(other_sound), key(run=settings(lr_head=1.0)),
     ]  # fmt: skip
     assert len({key(), *changed}) == 6 and key(small_study()) == key()
@@ -171,10 +212,14 @@ def test_training_does_not_see_the_test_labels(done, tmp_path, monkeypatch):
     _, folder = done
     lied = small_study()
     test = lied.table["side"] == "test"
-    lied.table.loc[test, "species"] = np.random.default_rng(0).permutation(lied.table.loc[test, "species"])
+    lied.table.loc[test, "species"] = np.random.default_rng(0).permutation(
+        lied.table.loc[test, "species"]
+    )
     monkeypatch.setenv("BIRDNB_ARTIFACTS", str(tmp_path / "lied"))
     result = training.train_run(lied, "run", progress=False)
-    assert (result.folder / "best.safetensors").read_bytes() == (folder / "best.safetensors").read_bytes()
+    assert (result.folder / "best.safetensors").read_bytes() == (
+        folder / "best.safetensors"
+    ).read_bytes()
     assert result.metrics["test"]["accuracy"] < runs.load_run(folder).metrics["test"]["accuracy"]
 
 
@@ -188,10 +233,17 @@ def test_the_classical_reference_is_a_run_like_any_other(tmp_path):
 
 
 def test_recording_probabilities_are_the_mean_over_their_clips():
-    clips = Clips(torch.zeros(6, 1, 1), torch.tensor([0, 0, 1, 1, 2, 2]), torch.tensor([0, 0, 1, 1, 2, 2]), ["a", "b", "c"])
+    clips = Clips(
+        torch.zeros(6, 1, 1),
+        torch.tensor([0, 0, 1, 1, 2, 2]),
+        torch.tensor([0, 0, 1, 1, 2, 2]),
+        ["a", "b", "c"],
+    )
     p = np.random.default_rng(0).dirichlet(np.ones(3), 6)
     found = training._by_recording(clips, p)
-    np.testing.assert_allclose(found.probabilities, [(p[0] + p[1]) / 2, (p[2] + p[3]) / 2, (p[4] + p[5]) / 2], rtol=1e-6)
+    np.testing.assert_allclose(
+        found.probabilities, [(p[0] + p[1]) / 2, (p[2] + p[3]) / 2, (p[4] + p[5]) / 2], rtol=1e-6
+    )
 
 
 def test_folds_have_folders_of_their_own():
@@ -213,7 +265,16 @@ def test_an_unknown_run_is_named():
 
 def test_the_commit_carries_a_plus_only_when_code_was_changed(tmp_path, monkeypatch):
     def git(*words):
-        command = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b.c", *words]
+        command = [
+            "git",
+            "-C",
+            str(tmp_path),
+            "-c",
+            "user.name=a",
+            "-c",
+            "user.email=a@b.c",
+            *words,
+        ]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
     monkeypatch.setattr(runs, "ROOT", tmp_path)

@@ -33,21 +33,44 @@ def _scratch(tmp_path, monkeypatch):
 
 
 def test_two_processes_train_and_predict_as_one(tmp_path):
-    """``accelerate launch`` with two CPU processes: one run folder, and every recording predicted once, the same as by one."""
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--main_process_port=0"]
-    env = os.environ | {"ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    """``accelerate launch`` with two CPU processes: one run folder, and every recording predicted
+    once, the same as by one.
+    """
+    command = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--multi_gpu",
+        "--num_processes=2",
+        "--main_process_port=0",
+    ]
+    env = os.environ | {
+        "ACCELERATE_USE_CPU": "true",
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+    }
     env["BIRDNB_ARTIFACTS"] = str(tmp_path)
-    done = subprocess.run([*command, str(ROOT / "tests" / "small_study.py"), "2"], env=env, capture_output=True, text=True)
+    done = subprocess.run(
+        [*command, str(ROOT / "tests" / "small_study.py"), "2"],
+        env=env,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     shared = json.loads((tmp_path / "shared.json").read_text())
     result = runs.load_run(next(tmp_path.glob("runs/*/run")))
     data = small_study()
     alone = predict(runs.load_model(result.folder), data.clips("validation"), "standard")
     assert shared["processes"] == result.config["processes"] == 2
-    assert shared["ids"] == alone.recording_ids == result.val.recording_ids == data.side("validation")
+    assert (
+        shared["ids"] == alone.recording_ids == result.val.recording_ids == data.side("validation")
+    )
     np.testing.assert_allclose(shared["p"], alone.probabilities, atol=1e-6)
     np.testing.assert_allclose(result.val.probabilities, alone.probabilities, atol=1e-6)
-    assert result.history["val_accuracy"].iloc[result.metrics["best_epoch"] - 1] == (alone.predicted == alone.targets).mean()
+    assert (
+        result.history["val_accuracy"].iloc[result.metrics["best_epoch"] - 1]
+        == (alone.predicted == alone.targets).mean()
+    )
     assert len(result.history) == 2
 
 
@@ -58,7 +81,11 @@ def test_every_setting_has_an_option():
 
 def test_options_override_the_profile_and_nothing_else():
     profile = load_profile("gpu")
-    args = vars(training._parser().parse_args(["--mixup-prob", "0.7", "--no-noise", "--pretrained", "False", "--epochs", "3"]))
+    args = vars(
+        training._parser().parse_args(
+            ["--mixup-prob", "0.7", "--no-noise", "--pretrained", "False", "--epochs", "3"]
+        )
+    )
     name, changed = options.settings_of(profile, "phase3_ast_full", None, args)
     base = profile.runs["phase3_ast_full"]
     assert name == "phase3_ast_full" and changed == replace(
@@ -68,8 +95,14 @@ def test_options_override_the_profile_and_nothing_else():
         augment=replace(base.augment, mixup_prob=0.7, noise=False),
     )
     none = vars(training._parser().parse_args([]))
-    assert options.settings_of(profile, "mine", "efficientnet_b2", none) == ("mine", profile.runs["phase3_efficientnet_full"])
-    assert options.settings_of(profile, None, "ast", none) == ("phase3_ast_baseline", profile.runs["phase3_ast_baseline"])
+    assert options.settings_of(profile, "mine", "efficientnet_b2", none) == (
+        "mine",
+        profile.runs["phase3_efficientnet_full"],
+    )
+    assert options.settings_of(profile, None, "ast", none) == (
+        "phase3_ast_baseline",
+        profile.runs["phase3_ast_baseline"],
+    )
     for run, model, message in (
         ("nonsense", None, "no run 'nonsense'"),
         (None, None, "give --model"),
@@ -87,11 +120,26 @@ def test_the_command_trains_prints_and_complains_in_one_line(monkeypatch, capsys
         return small_study()
 
     monkeypatch.setattr(training, "open_study", open_study)
-    command = ["--corpus", "x", "--seed", "9", "--fold", "2/4", "--run", "phase2_mfcc", "--epochs", "1"]
+    command = [
+        "--corpus",
+        "x",
+        "--seed",
+        "9",
+        "--fold",
+        "2/4",
+        "--run",
+        "phase2_mfcc",
+        "--epochs",
+        "1",
+    ]
     assert training.main(command) == 0
     assert asked == {"corpus": "x", "profile": "laptop", "seed": 9, "fold": (2, 4)}
     out = capsys.readouterr().out
-    assert "validation" in out and "F1 macro" in out and out.rstrip().endswith(str(Path("small-tiny") / "phase2_mfcc"))
+    assert (
+        "validation" in out
+        and "F1 macro" in out
+        and out.rstrip().endswith(str(Path("small-tiny") / "phase2_mfcc"))
+    )
     for bad in (["--run", "nonsense"], ["--profile", "nonsense", "--run", "x"], ["--model", "resnet", "--run", "x"],
                 ["--run", "phase2_mfcc", "--loss", "hinge"], ["--run", "phase2_mfcc", "--epochs", "-1"]):  # fmt: skip
         assert training.main(bad) == 2
@@ -105,6 +153,8 @@ def test_the_command_trains_prints_and_complains_in_one_line(monkeypatch, capsys
 
 def test_ctrl_c_says_that_the_run_goes_on(monkeypatch, capsys):
     monkeypatch.setattr(training, "open_study", lambda *args, **kwargs: small_study())
-    monkeypatch.setattr(training, "train_run", lambda *args, **kwargs: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(
+        training, "train_run", lambda *args, **kwargs: (_ for _ in ()).throw(KeyboardInterrupt)
+    )
     assert training.main(["--run", "phase2_mfcc"]) == 130
     assert "goes on" in capsys.readouterr().err

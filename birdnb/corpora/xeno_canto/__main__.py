@@ -1,10 +1,12 @@
-"""Download recordings from Xeno-Canto: ``python -m birdnb.corpora.xeno_canto --query 'cnt:"Puerto Rico" grp:birds' --out DIR``.
+"""Download recordings from Xeno-Canto: ``python -m birdnb.corpora.xeno_canto --query 'cnt:"Puerto
+Rico" grp:birds' --out DIR``.
 
-The folder becomes a corpus that ``open_corpus`` reads. Several runs add up; a run that was killed goes on where it stopped::
+The folder becomes a corpus that ``open_corpus`` reads. Several runs add up; a run that was killed
+goes on where it stopped::
 
-    DIR/manifest.csv      what is here          DIR/metadata.csv   all that was found, with length and coordinates
-    DIR/audio/XC123.mp3                         DIR/skipped.csv    what did not come, and why
-    DIR/pages/            the API's answers, used again for a day
+    DIR/manifest.csv      what is here          DIR/metadata.csv   all that was found, with length
+    and coordinates DIR/audio/XC123.mp3                         DIR/skipped.csv    what did not
+    come, and why DIR/pages/            the API's answers, used again for a day
 """
 
 from __future__ import annotations
@@ -51,7 +53,9 @@ class Outcome:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns 0, 1 when some files could not be had for now, 2 for an error, 130 when interrupted."""
+    """Command line; returns 0, 1 when some files could not be had for now, 2 for an error, 130 when
+    interrupted.
+    """
     args = _parser().parse_args(argv)
     try:
         return run(args)
@@ -59,7 +63,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted: what came is kept, and the same command goes on from here", file=sys.stderr)
+        print(
+            "interrupted: what came is kept, and the same command goes on from here",
+            file=sys.stderr,
+        )
         return 130
 
 
@@ -67,16 +74,25 @@ def run(args: argparse.Namespace) -> int:
     """Do what the parsed command line asks for, and print a summary."""
     key = os.environ.get("XENO_CANTO_KEY", "").strip()
     if not key:
-        raise BirdnbError("no API key: put yours (https://xeno-canto.org/account) into the environment variable XENO_CANTO_KEY")
+        raise BirdnbError(
+            "no API key: put yours (https://xeno-canto.org/account) into the environment variable "
+            "XENO_CANTO_KEY"
+        )
     if not args.pause >= 0:
         raise BirdnbError(f"--pause {args.pause}: give 0 or more seconds")
     if args.pause < 1 and (urlsplit(args.api).hostname or "").endswith("xeno-canto.org"):
-        raise BirdnbError(f"--pause {args.pause}: xeno-canto.org asks for one request a second at most")
+        raise BirdnbError(
+            f"--pause {args.pause}: xeno-canto.org asks for one request a second at most"
+        )
     if urlsplit(args.api).scheme not in ("http", "https") or not urlsplit(args.api).hostname:
         raise BirdnbError(f"--api {args.api}: give a whole address, such as {API}")
     _check_tables(args.out)
     names = _read_species(args.species_file) if args.species_file else []
-    queries = [_checked_query(args.query)] if args.query else [f"gen:{genus} sp:{rest}" for genus, rest in map(_halves, names)]
+    queries = (
+        [_checked_query(args.query)]
+        if args.query
+        else [f"gen:{genus} sp:{rest}" for genus, rest in map(_halves, names)]
+    )
     if not queries:
         raise BirdnbError("nothing to look for: give --query or --species-file")
     species = frozenset(name.casefold() for name in names) if names else None
@@ -98,8 +114,12 @@ def run(args: argparse.Namespace) -> int:
     return 1 if outcome.unavailable else 0
 
 
-def collect(api: XenoCantoApi, queries: list[str], out: Path, keep: bool, per_page: int) -> list[dict[str, Any]]:
-    """All records of the queries, each recording once; pages are kept in ``out/pages`` and used again for a day."""
+def collect(
+    api: XenoCantoApi, queries: list[str], out: Path, keep: bool, per_page: int
+) -> list[dict[str, Any]]:
+    """All records of the queries, each recording once; pages are kept in ``out/pages`` and used
+    again for a day.
+    """
     records: dict[str, dict[str, Any]] = {}
     for query in tqdm(queries, desc="queries", disable=len(queries) == 1 or None):
         folder = out / "pages" / key_of(api.base, query, per_page)
@@ -110,7 +130,9 @@ def collect(api: XenoCantoApi, queries: list[str], out: Path, keep: bool, per_pa
                 last = _page_count(page)
                 for record in page.get("recordings") or []:
                     if isinstance(record, dict):
-                        records.setdefault(text_of(record, "id", "nr") or f"no number {len(records)}", record)
+                        records.setdefault(
+                            text_of(record, "id", "nr") or f"no number {len(records)}", record
+                        )
                 number += 1
                 bar.total = last
                 bar.update()
@@ -118,7 +140,9 @@ def collect(api: XenoCantoApi, queries: list[str], out: Path, keep: bool, per_pa
 
 
 def fetch(api: XenoCantoApi, chosen: list[dict[str, Any]], out: Path, outcome: Outcome) -> None:
-    """Download what is not there yet; the tables are written every few files and at the end, whatever ends it."""
+    """Download what is not there yet; the tables are written every few files and at the end,
+    whatever ends it.
+    """
     sweep(out)
     failures = 0  # in a row
     try:
@@ -131,7 +155,9 @@ def fetch(api: XenoCantoApi, chosen: list[dict[str, Any]], out: Path, outcome: O
                 outcome.unavailable += isinstance(error, Unavailable)
                 failures += isinstance(error, Unavailable)
                 if failures == 5:
-                    raise BirdnbError(f"five recordings in a row could not be had ({error})") from None
+                    raise BirdnbError(
+                        f"five recordings in a row could not be had ({error})"
+                    ) from None
             if number % SAVE_EVERY == 0:
                 _save(out, outcome)
     finally:
@@ -148,7 +174,9 @@ def _fetch_one(api: XenoCantoApi, record: dict[str, Any], out: Path, outcome: Ou
     outcome.rows.append({**manifest_row(record), "path": name})
 
 
-def _page(api: XenoCantoApi, query: str, number: int, per_page: int, path: Path, keep: bool) -> dict[str, Any]:
+def _page(
+    api: XenoCantoApi, query: str, number: int, per_page: int, path: Path, keep: bool
+) -> dict[str, Any]:
     if path.is_file() and time.time() - path.stat().st_mtime < KEEP_PAGES:
         with contextlib.suppress(ValueError):  # a damaged page is asked for again
             return json.loads(path.read_text(encoding="utf-8"))
@@ -173,22 +201,34 @@ def _save(out: Path, outcome: Outcome) -> None:
 
 
 def _check_tables(out: Path) -> None:
-    """Raises BirdnbError when a table in the folder is not one of ours: adding to it would lose rows."""
+    """Raises BirdnbError when a table in the folder is not one of ours: adding to it would lose
+    rows.
+    """
     for path in (out / "manifest.csv", out / "metadata.csv", out / "skipped.csv"):
         if path.is_file() and "recording_id" not in read_manifest(path).columns:
-            raise BirdnbError(f"{path} was not written by this command: choose another folder for --out")
+            raise BirdnbError(
+                f"{path} was not written by this command: choose another folder for --out"
+            )
 
 
 def _merge(path: Path, rows: list[dict[str, str]], without: Set[str] = frozenset()) -> pd.DataFrame:
-    """Add rows to a table by recording_id, newer ones winning, and write it in the order of the recordings' numbers."""
+    """Add rows to a table by recording_id, newer ones winning, and write it in the order of the
+    recordings' numbers.
+    """
     new = pd.DataFrame(rows, dtype=str)
     table = pd.concat([read_manifest(path), new]) if path.is_file() else new
     if table.empty:
         return table
     table = table.fillna("").drop_duplicates("recording_id", keep="last")
     table = table[~table["recording_id"].isin(without)]
-    number = table["recording_id"].str.extract(r"^XC(\d+)$")[0].fillna("0").str.zfill(40)  # in the order of the numbers
-    table = table.assign(_n=number).sort_values(["_n", "recording_id"], ignore_index=True).drop(columns="_n")
+    number = (
+        table["recording_id"].str.extract(r"^XC(\d+)$")[0].fillna("0").str.zfill(40)
+    )  # in the order of the numbers
+    table = (
+        table.assign(_n=number)
+        .sort_values(["_n", "recording_id"], ignore_index=True)
+        .drop(columns="_n")
+    )
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
     return table
 
@@ -208,19 +248,26 @@ def _species_count(records: list[dict[str, Any]]) -> int:
 
 def _checked_query(query: str) -> str:
     if not TAGS.fullmatch(query):
-        raise BirdnbError(f'the query {query!r} is not made of tags: write gen:turdus, or en:"common blackbird" with quotes')
+        raise BirdnbError(
+            f'the query {query!r} is not made of tags: write gen:turdus, or en:"common blackbird" '
+            f"with quotes"
+        )
     return query.strip()
 
 
 def _read_species(path: Path) -> list[str]:
     """Scientific names, one a line; empty lines and lines that begin with # do not count."""
     try:
-        lines = [" ".join(line.split()) for line in path.read_text(encoding="utf-8-sig").splitlines()]
+        lines = [
+            " ".join(line.split()) for line in path.read_text(encoding="utf-8-sig").splitlines()
+        ]
     except (OSError, UnicodeDecodeError) as error:
         raise BirdnbError(f"the species file {path} cannot be read: {error}") from error
     names = [line for line in lines if line and not line.startswith("#")]
     if not names:
-        raise BirdnbError(f"the species file {path} names no species: write one scientific name a line")
+        raise BirdnbError(
+            f"the species file {path} names no species: write one scientific name a line"
+        )
     for name in names:
         _halves(name)
     return names
@@ -229,7 +276,10 @@ def _read_species(path: Path) -> list[str]:
 def _halves(name: str) -> tuple[str, str]:
     genus, _, rest = name.partition(" ")
     if not re.fullmatch(r"[^\W\d_]+", genus) or not re.fullmatch(r"[^\W\d_]+(-[^\W\d_]+)*", rest):
-        raise BirdnbError(f"{name!r} in the species file is no scientific name: write genus and species, as in Turdus merula")
+        raise BirdnbError(
+            f"{name!r} in the species file is no scientific name: write genus and species, as in "
+            f"Turdus merula"
+        )
     return genus, rest
 
 
@@ -239,31 +289,70 @@ def _print_summary(args: argparse.Namespace, outcome: Outcome) -> None:
     if args.dry_run:
         print("dry run: nothing was downloaded or written")
         return
-    print(f"{outcome.downloaded} downloaded ({outcome.size / 1e6:.1f} MB), {outcome.here_already} were here already")
+    print(
+        f"{outcome.downloaded} downloaded ({outcome.size / 1e6:.1f} MB), {outcome.here_already} "
+        f"were here already"
+    )
     if outcome.skipped:
         print(f"what was skipped is listed in {args.out / 'skipped.csv'}")
     if (args.out / "manifest.csv").is_file():
         manifest = read_manifest(args.out / "manifest.csv")
-        print(f"{args.out} now holds {len(manifest)} recordings of {manifest['species'].nunique()} species; licences:")
-        for name, count in license_counts(manifest)[["license", "recordings"]].itertuples(index=False):
+        print(
+            f"{args.out} now holds {len(manifest)} recordings of {manifest['species'].nunique()} "
+            f"species; licences:"
+        )
+        for name, count in license_counts(manifest)[["license", "recordings"]].itertuples(
+            index=False
+        ):
             print(f"  {count:5d} {name}")
 
 
 def _parser() -> argparse.ArgumentParser:
-    plain = str(__doc__).replace("``", "").replace("::", ":")  # the module's text without its markup
+    plain = (
+        str(__doc__).replace("``", "").replace("::", ":")
+    )  # the module's text without its markup
     parser = argparse.ArgumentParser(prog="python -m birdnb.corpora.xeno_canto", description=plain,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    parser.add_argument("--query", help='tags of https://xeno-canto.org/help/search, as in: cnt:"Puerto Rico" grp:birds q:">C"')
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the corpus; several runs add up")
+    parser.add_argument(
+        "--query",
+        help='tags of https://xeno-canto.org/help/search, as in: cnt:"Puerto Rico" grp:birds q:">C"',
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder of the corpus; several runs add up",
+    )
     parser.add_argument("--species-file", type=Path, metavar="FILE",
                         help="scientific names, one a line: keep only these; without --query: ask for each")  # fmt: skip
-    parser.add_argument("--per-species", type=_positive, metavar="N", help="at most N of a species, recordists taking turns")
-    parser.add_argument("--min-per-species", type=_positive, metavar="N", help="leave out species with fewer than N")
-    parser.add_argument("--max-length", type=float, metavar="SECONDS", help="leave out longer recordings")
-    parser.add_argument("--metadata-only", action="store_true", help="write metadata.csv and download no audio")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be downloaded; write nothing")
-    parser.add_argument("--api", default=API, help="address of the API, for mirrors (default: %(default)s)")
-    parser.add_argument("--per-page", type=_positive, default=500, help="recordings a page, 50 to 500 (default: %(default)s)")
+    parser.add_argument(
+        "--per-species",
+        type=_positive,
+        metavar="N",
+        help="at most N of a species, recordists taking turns",
+    )
+    parser.add_argument(
+        "--min-per-species", type=_positive, metavar="N", help="leave out species with fewer than N"
+    )
+    parser.add_argument(
+        "--max-length", type=float, metavar="SECONDS", help="leave out longer recordings"
+    )
+    parser.add_argument(
+        "--metadata-only", action="store_true", help="write metadata.csv and download no audio"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be downloaded; write nothing"
+    )
+    parser.add_argument(
+        "--api", default=API, help="address of the API, for mirrors (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--per-page",
+        type=_positive,
+        default=500,
+        help="recordings a page, 50 to 500 (default: %(default)s)",
+    )
     parser.add_argument("--pause", type=float, default=1.0, metavar="SECONDS",
                         help="between two requests; xeno-canto.org asks for 1 or more (default: %(default)s)")  # fmt: skip
     return parser

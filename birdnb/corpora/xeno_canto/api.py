@@ -1,7 +1,9 @@
-"""The web side of Xeno-Canto: pages of API version 3 and audio files, politely and without ever showing the key.
+"""The web side of Xeno-Canto: pages of API version 3 and audio files, politely and without ever
+showing the key.
 
-https://xeno-canto.org/explore/api. Every request, redirects included, waits its turn; 429, 5xx, broken connections and answers
-that are not JSON are tried again, after ``Retry-After`` where the server gives one.
+https://xeno-canto.org/explore/api. Every request, redirects included, waits its turn; 429, 5xx,
+broken connections and answers that are not JSON are tried again, after ``Retry-After`` where the
+server gives one.
 """
 
 from __future__ import annotations
@@ -23,7 +25,14 @@ from birdnb.files import BirdnbError, atomic_path
 API = "https://xeno-canto.org/api/3/recordings"
 ATTEMPTS = 6
 LONGEST_WAIT = 600.0  # [s] a server that asks for more is left alone until the next run
-HTTP_LOGGERS = ["httpx", "httpcore.connection", "httpcore.http11", "httpcore.http2", "httpcore.proxy", "httpcore.socks"]
+HTTP_LOGGERS = [
+    "httpx",
+    "httpcore.connection",
+    "httpcore.http11",
+    "httpcore.http2",
+    "httpcore.proxy",
+    "httpcore.socks",
+]
 T = TypeVar("T")
 
 
@@ -44,14 +53,16 @@ class _TryLater(Exception):
 class XenoCantoApi:
     """Xeno-Canto's API and files; use it as a context manager.
 
-    base : address of the recordings endpoint; key : API key (never shown, logged or written); pause : number >= 0 [s] between
-    the starts of two requests
+    base : address of the recordings endpoint; key : API key (never shown, logged or written); pause
+    : number >= 0 [s] between the starts of two requests
     """
 
     def __init__(self, base: str, key: str, pause: float = 1.0) -> None:
         self.base, self._key, self.pause = base, key, pause
         self._free_at = 0.0  # [s] monotonic time at which the next request may start
-        self._secrets = sorted({key, quote(key), quote(key, safe=""), quote_plus(key)}, key=len, reverse=True)
+        self._secrets = sorted(
+            {key, quote(key), quote(key, safe=""), quote_plus(key)}, key=len, reverse=True
+        )
         self._http = httpx.Client(
             timeout=60.0,
             headers={"User-Agent": f"birdnb/{__version__}"},
@@ -77,15 +88,22 @@ class XenoCantoApi:
         return text
 
     def page(self, query: str, number: int, per_page: int) -> dict[str, Any]:
-        """One page of a query's recordings, as the API sends it. Raises BirdnbError when the API refuses or does not answer."""
-        params: dict[str, str | int] = {"query": query, "key": self._key, "per_page": per_page, "page": number}
+        """One page of a query's recordings, as the API sends it. Raises BirdnbError when the API
+        refuses or does not answer.
+        """
+        params: dict[str, str | int] = {
+            "query": query,
+            "key": self._key,
+            "per_page": per_page,
+            "page": number,
+        }
         return self._persist(lambda: self._get_page(params))
 
     def audio(self, url: str, path: Path) -> int:
         """Download an audio file to ``path`` (whole or not at all) and return its size [bytes].
 
-        Raises Refused when the server does not give the file or sends something that is no audio, Unavailable when it cannot
-        be reached.
+        Raises Refused when the server does not give the file or sends something that is no audio,
+        Unavailable when it cannot be reached.
         """
         return self._persist(lambda: self._get_audio(url, path))
 
@@ -93,7 +111,9 @@ class XenoCantoApi:
         try:
             response = self._http.get(self.base, params=params)
         except httpx.HTTPError as error:
-            raise _TryLater(self._describe(error)) from None  # the error itself holds the address, and that the key
+            raise _TryLater(
+                self._describe(error)
+            ) from None  # the error itself holds the address, and that the key
         self._raise_if_busy(response)
         try:
             body = response.json()
@@ -107,12 +127,19 @@ class XenoCantoApi:
 
     def _get_audio(self, url: str, path: Path) -> int:
         try:
-            with atomic_path(path) as temporary, self._http.stream("GET", url, follow_redirects=True) as response:
+            with (
+                atomic_path(path) as temporary,
+                self._http.stream("GET", url, follow_redirects=True) as response,
+            ):
                 self._raise_if_busy(response)
                 if response.status_code != 200:
                     raise Refused(f"the server answered {response.status_code} instead of audio")
                 kind = response.headers.get("content-type", "").split(";")[0].strip().lower()
-                if kind.startswith("text/") or kind in ("application/json", "application/xml", "application/xhtml+xml"):
+                if kind.startswith("text/") or kind in (
+                    "application/json",
+                    "application/xml",
+                    "application/xhtml+xml",
+                ):
                     raise Refused(f"the server sent {kind} instead of audio")
                 with open(temporary, "wb") as file:
                     for chunk in response.iter_bytes():
@@ -125,12 +152,17 @@ class XenoCantoApi:
 
     def _persist(self, call: Callable[[], T]) -> T:
         retrying = Retrying(
-            retry=retry_if_exception_type(_TryLater), stop=stop_after_attempt(ATTEMPTS), wait=self._back_off, reraise=True
+            retry=retry_if_exception_type(_TryLater),
+            stop=stop_after_attempt(ATTEMPTS),
+            wait=self._back_off,
+            reraise=True,
         )
         try:
             return retrying(call)
         except _TryLater as error:
-            raise Unavailable(f"{error}, {ATTEMPTS} times: run the same command again later, it will go on") from None
+            raise Unavailable(
+                f"{error}, {ATTEMPTS} times: run the same command again later, it will go on"
+            ) from None
 
     def _back_off(self, state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
@@ -141,7 +173,10 @@ class XenoCantoApi:
         if response.status_code == 429 or response.status_code >= 500:
             wait = retry_after(response.headers.get("retry-after", ""))
             if wait is not None and wait > LONGEST_WAIT:
-                raise Unavailable(f"the server asks to wait {wait:.0f} s: run the same command again then, it will go on")
+                raise Unavailable(
+                    f"the server asks to wait {wait:.0f} s: run the same command again then, it "
+                    f"will go on"
+                )
             raise _TryLater(f"the server answered {response.status_code}", wait)
 
     def _wait_turn(self, request: httpx.Request) -> None:
@@ -159,7 +194,9 @@ class XenoCantoApi:
 
 
 def retry_after(header: str) -> float | None:
-    """Seconds to wait of a ``Retry-After`` header (a number, or a date); None when there is none or it makes no sense."""
+    """Seconds to wait of a ``Retry-After`` header (a number, or a date); None when there is none or
+    it makes no sense.
+    """
     if header.strip().isdigit():
         return float(header)
     try:
@@ -172,12 +209,21 @@ def _refusal(response: httpx.Response, body: Any) -> str:
     """What the API said, from either of its two shapes of error, and what to do about it."""
     body = body if isinstance(body, dict) else {}
     error = body.get("error")
-    said = error.get("message") or error.get("code") if isinstance(error, dict) else body.get("message") or error
+    said = (
+        error.get("message") or error.get("code")
+        if isinstance(error, dict)
+        else body.get("message") or error
+    )
     status = response.status_code
-    remedy = {401: "check the environment variable XENO_CANTO_KEY", 403: "check the environment variable XENO_CANTO_KEY"}
+    remedy = {
+        401: "check the environment variable XENO_CANTO_KEY",
+        403: "check the environment variable XENO_CANTO_KEY",
+    }
     if 300 <= status < 400:
         said = f"it has moved to {response.headers.get('location', 'somewhere else')}"
-    hint = remedy.get(status, "check the query (tags only, as in gen:turdus) and the address (--api)")
+    hint = remedy.get(
+        status, "check the query (tags only, as in gen:turdus) and the address (--api)"
+    )
     return f"Xeno-Canto's API answered {status} ({said or 'no reason given'}): {hint}"
 
 

@@ -24,11 +24,14 @@ class Limits:
     species: frozenset[str] | None = None  # scientific names, lower case
 
 
-def choose(records: list[dict[str, Any]], limits: Limits) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
-    """Split the API's records into those to download and rows for the others (recording_id, species, reason, url).
+def choose(
+    records: list[dict[str, Any]], limits: Limits
+) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """Split the API's records into those to download and rows for the others (recording_id,
+    species, reason, url).
 
-    Where ``per_species`` limits, recordists take turns, each with their best recordings first: many voices, places and
-    microphones instead of one. A larger limit only adds to the choice.
+    Where ``per_species`` limits, recordists take turns, each with their best recordings first: many
+    voices, places and microphones instead of one. A larger limit only adds to the choice.
     """
     by_species: dict[str, list[dict[str, Any]]] = {}
     skipped = []
@@ -42,7 +45,10 @@ def choose(records: list[dict[str, Any]], limits: Limits) -> tuple[list[dict[str
     for name in sorted(by_species):
         found = by_species[name]
         if limits.min_per_species is not None and len(found) < limits.min_per_species:
-            skipped += [skip_row(record, f"the species has fewer than {limits.min_per_species} recordings") for record in found]
+            skipped += [
+                skip_row(record, f"the species has fewer than {limits.min_per_species} recordings")
+                for record in found
+            ]
             continue
         turns = take_turns(found)
         chosen += turns[: limits.per_species]
@@ -53,7 +59,9 @@ def choose(records: list[dict[str, Any]], limits: Limits) -> tuple[list[dict[str
 
 
 def take_turns(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Order recordings so that every beginning of the list is balanced across recordists, best quality first."""
+    """Order recordings so that every beginning of the list is balanced across recordists, best
+    quality first.
+    """
     ranked = sorted(records, key=_rank)
     turn: Counter[str] = Counter()
     turns = []
@@ -61,7 +69,12 @@ def take_turns(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
         recordist = text_of(record, "rec").casefold()
         turns.append(turn[recordist])
         turn[recordist] += 1
-    return [record for _, record in sorted(zip(turns, ranked, strict=True), key=lambda pair: (pair[0], _rank(pair[1])))]
+    return [
+        record
+        for _, record in sorted(
+            zip(turns, ranked, strict=True), key=lambda pair: (pair[0], _rank(pair[1]))
+        )
+    ]
 
 
 def skip_row(record: dict[str, Any], reason: str) -> dict[str, str]:
@@ -77,7 +90,9 @@ def skip_row(record: dict[str, Any], reason: str) -> dict[str, str]:
 
 
 def audio_name(record: dict[str, Any]) -> str:
-    """File name of a recording: ``XC`` + number + the suffix it was uploaded with (``.mp3`` when that says nothing)."""
+    """File name of a recording: ``XC`` + number + the suffix it was uploaded with (``.mp3`` when
+    that says nothing).
+    """
     for name in (text_of(record, "file-name"), urlsplit(text_of(record, "file")).path):
         suffix = PurePosixPath(name).suffix.lower()
         if suffix in AUDIO_SUFFIXES:
@@ -103,10 +118,17 @@ def _fault(record: dict[str, Any], limits: Limits) -> str:
         return "restricted: Xeno-Canto gives no file"
     length = seconds_of(text_of(record, "length"))
     if limits.max_length is not None and (length is None or length > limits.max_length):
-        return f"longer than {limits.max_length:g} s" if length is not None else "its length is not known"
+        return (
+            f"longer than {limits.max_length:g} s"
+            if length is not None
+            else "its length is not known"
+        )
     return ""
 
 
 def _rank(record: dict[str, Any]) -> tuple[int, int]:
     quality = text_of(record, "q").upper()[:1]
-    return (QUALITIES.index(quality) if quality and quality in QUALITIES else len(QUALITIES), int(text_of(record, "id", "nr")))
+    return (
+        QUALITIES.index(quality) if quality and quality in QUALITIES else len(QUALITIES),
+        int(text_of(record, "id", "nr")),
+    )
