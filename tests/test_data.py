@@ -233,7 +233,7 @@ def test_training_from_a_finished_cache_imports_no_audio_library(study, tmp_path
     data, artifacts = study
     (tmp_path / "tiny.yaml").write_text(YAML)
     code = (
-        "import sys; from birdnb.training import main; code = main(sys.argv[1:]); audio = "
+        "import sys; from birdnb.training.__main__ import main; code = main(sys.argv[1:]); audio = "
         "{'librosa', 'soundfile', 'soxr', "
         "'torchaudio', 'audioread'}; print('AUDIO', sorted(audio & set(sys.modules))); "
         "sys.exit(code)"
