@@ -10,13 +10,15 @@ import importlib
 import importlib.metadata
 import platform
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from birdnb import __version__
 from birdnb.benchmark.rows import Row
-from birdnb.files import BirdnbError, write_json, write_text
+from birdnb.command import command
+from birdnb.files import write_json, write_text
 
 PARTS = ("extract", "train", "load")
 PACKAGES = ("torch", "transformers", "librosa", "soundfile", "numpy", "scipy")
@@ -111,29 +113,22 @@ def page(found: dict[str, list[Row]], about: dict[str, Any]) -> str:
     )
 
 
-def main(argv: list[str] | None = None) -> int:
+@command("interrupted: nothing was written, the same command measures again")
+def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print the table, write the JSON; 0 when done, 2 after an error, 130 when
     interrupted.
     """
     args = _parser().parse_args(argv)
-    try:
-        parts = PARTS if args.part == "all" else (args.part,)
-        found, about = {part: measure(part, args.corpus) for part in parts}, machine()
-        print(table(found, about))
-        if args.markdown:
-            write_text(args.markdown, page(found, about))
-        if args.json:
-            rows = {
-                part: [asdict(row) | {"met": row.met} for row in rows]
-                for part, rows in found.items()
-            }
-            write_json(args.json, {"machine": about} | rows)
-    except BirdnbError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted: nothing was written, the same command measures again", file=sys.stderr)
-        return 130
+    parts = PARTS if args.part == "all" else (args.part,)
+    found, about = {part: measure(part, args.corpus) for part in parts}, machine()
+    print(table(found, about))
+    if args.markdown:
+        write_text(args.markdown, page(found, about))
+    if args.json:
+        rows = {
+            part: [asdict(row) | {"met": row.met} for row in rows] for part, rows in found.items()
+        }
+        write_json(args.json, {"machine": about} | rows)
     return 0
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import yaml
 
 from birdnb import __version__
+from birdnb.command import command
 from birdnb.comparison.page import Comparison, Pooled, write_comparison
 from birdnb.config import AudioSettings, Profile, RunSettings, load_profile, override
 from birdnb.corpora import corpus_name
@@ -186,25 +187,17 @@ def _pool(
     return Pooled(*job, concatenate(parts), sessions, folds, results[0][0].labels, minutes)
 
 
-def main(argv: list[str] | None = None) -> int:
+@command("interrupted: the same command goes on from the last saved epoch")
+def main(argv: Sequence[str] | None = None) -> int:
     """Compare from the shell; 0 when it is done, 2 after an error, 130 when interrupted."""
     args = _parser().parse_args(argv)
-    try:
-        comparison, profile = _chosen(args), load_profile(args.profile, demo=args.corpus == "demo")
-        pooled = compare(
-            comparison, args.corpus, profile, args.folds, list(dict.fromkeys(args.seeds))
-        )
-        words = [
-            Path(word).name if word == args.corpus else word
-            for word in (sys.argv[1:] if argv is None else argv)
-        ]
-        path = write_comparison(comparison, pooled, _about(pooled[0], args, shlex.join(words)))
-    except BirdnbError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted: the same command goes on from the last saved epoch", file=sys.stderr)
-        return 130
+    comparison, profile = _chosen(args), load_profile(args.profile, demo=args.corpus == "demo")
+    pooled = compare(comparison, args.corpus, profile, args.folds, list(dict.fromkeys(args.seeds)))
+    words = [
+        Path(word).name if word == args.corpus else word
+        for word in (sys.argv[1:] if argv is None else argv)
+    ]
+    path = write_comparison(comparison, pooled, _about(pooled[0], args, shlex.join(words)))
     print(path.read_text(encoding="utf-8"))
     print(path)
     return 0

@@ -12,12 +12,14 @@ import math
 import re
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from birdnb.command import command
 from birdnb.config import (
     AudioSettings,
     AugmentSettings,
@@ -187,29 +189,21 @@ def _command(what: Pretraining, budget: Budget, held_out: int) -> str:
     return " ".join(map(str, words))
 
 
-def main(argv: list[str] | None = None) -> int:
+@command("interrupted: the same command goes on where it stopped")
+def main(argv: Sequence[str] | None = None) -> int:
     """Pretrain from the shell; 0 when it is done, 2 after an error, 130 when interrupted."""
     args = _parser().parse_args(argv)
     out = args.out or artifacts_dir() / "pretraining" / FILES[args.model]
     clips = args.clips or (None if args.minutes else 300_000)
     budget = Budget(clips, args.minutes * 60 if args.minutes else None)
     torch.set_num_threads(args.threads or max(1, cores() - args.workers))
-    try:
-        chosen = {
-            name: getattr(args, name)
-            for name in ("pretrained", "batch_size", "lr", "precision", "mixup")
-        }
-        run, audio = settings_for(args.model, args.profile, **chosen)
-        what = Pretraining(
-            run, audio, args.species, args.seed, args.clip_seconds or audio.clip_seconds
-        )
-        rows = pretrain(what, budget, out, workers=args.workers, held_out=args.held_out)
-    except BirdnbError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted: the same command goes on where it stopped", file=sys.stderr)
-        return 130
+    chosen = {
+        name: getattr(args, name)
+        for name in ("pretrained", "batch_size", "lr", "precision", "mixup")
+    }
+    run, audio = settings_for(args.model, args.profile, **chosen)
+    what = Pretraining(run, audio, args.species, args.seed, args.clip_seconds or audio.clip_seconds)
+    rows = pretrain(what, budget, out, workers=args.workers, held_out=args.held_out)
     end = rows[-1]
     print(
         f"{end['clips']:,} clips in {end['minutes']:.1f} minutes: {end['validation_accuracy']:.1%} "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,11 @@ import pandas as pd
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
+from birdnb.command import command
 from birdnb.config import AudioSettings
 from birdnb.corpora import open_corpus
 from birdnb.features.audio import AudioError, high_pass, read_audio
 from birdnb.features.lms import log_mel
-from birdnb.files import BirdnbError
 from birdnb.synthetic.soundscape import invent_clip
 from birdnb.synthetic.species import species_for
 
@@ -158,7 +158,8 @@ def _near(hertz: np.ndarray, wanted: float) -> int:
     return int(np.argmin(np.abs(hertz - wanted)))
 
 
-def main(argv: list[str] | None = None) -> int:
+@command("interrupted: nothing was written")
+def main(argv: Sequence[str] | None = None) -> int:
     """Command line: compare a corpus with synthesised song."""
     parser = argparse.ArgumentParser(
         prog="python -m birdnb.pretraining.song_statistics",
@@ -172,15 +173,8 @@ def main(argv: list[str] | None = None) -> int:
         help="recordings and synthesised clips looked at (default 200)",
     )
     options = parser.parse_args(argv)
-    try:
-        recorded = corpus_statistics(options.corpus, options.clips)
-        table = compare({"recorded": recorded, "synthesised": synthesis_statistics(options.clips)})
-    except BirdnbError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted: nothing was written", file=sys.stderr)
-        return 130
+    recorded = corpus_statistics(options.corpus, options.clips)
+    table = compare({"recorded": recorded, "synthesised": synthesis_statistics(options.clips)})
     table.index = pd.MultiIndex.from_tuples(
         [(MEASURES[measure], name) for measure, name in table.index]
     )

@@ -18,10 +18,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from birdnb.command import command
 from birdnb.files import ROOT, BirdnbError, artifacts_dir, reports_dir, safe_name, write_text
 from birdnb.study.execution import execute, tidy
 
@@ -40,11 +41,12 @@ EXAMPLES = """examples:
 """
 
 
-def main(argv: list[str] | None = None) -> int:
+@command("stopped. What is finished is kept: the same command goes on from there.")
+def main(argv: Sequence[str] | None = None) -> int:
     """Parse the command line, do what it asks, return the exit status (0 done, 1 a notebook failed,
     2 a wrong argument).
     """
-    words = sys.argv[1:] if argv is None else argv
+    words = list(sys.argv[1:] if argv is None else argv)
     words, extra = (
         (words[: words.index("--")], words[words.index("--") + 1 :])
         if "--" in words
@@ -67,38 +69,26 @@ def main(argv: list[str] | None = None) -> int:
             if os.environ.get(name)
             else {}
         )
-    try:
-        books = select(options.only)
-        if options.list:
-            print("\n".join(f"{book.stem[:2]}  {book.stem[3:]:<22}{title(book)}" for book in books))
-            return 0
-        if options.setup:
-            print("The environment stands.")
-            return 0
-        if options.lab:
-            return subprocess.call(
-                [sys.executable, "-m", "jupyter", "lab", str(NOTEBOOKS)], cwd=ROOT
-            )
-        if options.test:
-            return test(books, units=not options.only)
-        if options.bless:
-            return bless(books)
-        os.environ |= (
-            {"BIRDNB_DASK": options.dask} if options.dask else {}
-        )  # read in features/workers.py
-        parameters = {"corpus": corpus_argument(options.corpus),
-                      "profile": profile_argument(options.profile),
-                      "seed": options.seed, "folds": options.folds}  # fmt: skip
-        return run(books, parameters, papermill_parameters(extra), again=options.again)
-    except BirdnbError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(
-            "\nstopped. What is finished is kept: the same command goes on from there.",
-            file=sys.stderr,
-        )
-        return 130
+    books = select(options.only)
+    if options.list:
+        print("\n".join(f"{book.stem[:2]}  {book.stem[3:]:<22}{title(book)}" for book in books))
+        return 0
+    if options.setup:
+        print("The environment stands.")
+        return 0
+    if options.lab:
+        return subprocess.call([sys.executable, "-m", "jupyter", "lab", str(NOTEBOOKS)], cwd=ROOT)
+    if options.test:
+        return test(books, units=not options.only)
+    if options.bless:
+        return bless(books)
+    os.environ |= (
+        {"BIRDNB_DASK": options.dask} if options.dask else {}
+    )  # read in features/workers.py
+    parameters = {"corpus": corpus_argument(options.corpus),
+                  "profile": profile_argument(options.profile),
+                  "seed": options.seed, "folds": options.folds}  # fmt: skip
+    return run(books, parameters, papermill_parameters(extra), again=options.again)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pandas as pd
 import torch
 from accelerate import Accelerator
 
+from birdnb.command import command
 from birdnb.config import Profile, RunSettings, load_profile
 from birdnb.data import Clips, StudyData, open_study
 from birdnb.evaluation.metrics import log_loss, summarise
@@ -204,33 +206,27 @@ def _of_profile(profile: Profile, run: str) -> RunSettings:
     return profile.runs[run]
 
 
-def main(argv: list[str] | None = None) -> int:
+@command("interrupted: the same command goes on from the last saved epoch")
+def main(argv: Sequence[str] | None = None) -> int:
     """Train one run from the shell; 0 when it is done, 2 after an error, 130 when interrupted."""
     args = _parser().parse_args(argv)
-    try:
-        profile = load_profile(args.profile, demo=args.corpus == "demo")
-        if args.run == CLASSICAL and (given := given_settings(vars(args))):
-            raise BirdnbError(
-                f"{CLASSICAL} takes no --{given[0].replace('_', '-')}: logistic regression has no "
-                f"such setting"
-            )
-        run, settings = (
-            (CLASSICAL, None)
-            if args.run == CLASSICAL
-            else settings_of(profile, args.run, args.model, vars(args))
+    profile = load_profile(args.profile, demo=args.corpus == "demo")
+    if args.run == CLASSICAL and (given := given_settings(vars(args))):
+        raise BirdnbError(
+            f"{CLASSICAL} takes no --{given[0].replace('_', '-')}: logistic regression has no "
+            f"such setting"
         )
-        accelerator = make_accelerator()
-        with accelerator.main_process_first():
-            data = open_study(
-                args.corpus, profile, args.seed, args.fold, progress=accelerator.is_main_process
-            )
-        result = train_run(data, run, settings, again=args.again, accelerator=accelerator)
-    except BirdnbError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted: the same command goes on from the last saved epoch", file=sys.stderr)
-        return 130
+    run, settings = (
+        (CLASSICAL, None)
+        if args.run == CLASSICAL
+        else settings_of(profile, args.run, args.model, vars(args))
+    )
+    accelerator = make_accelerator()
+    with accelerator.main_process_first():
+        data = open_study(
+            args.corpus, profile, args.seed, args.fold, progress=accelerator.is_main_process
+        )
+    result = train_run(data, run, settings, again=args.again, accelerator=accelerator)
     if accelerator.is_main_process:
         print(_table(result))
         print(result.folder)

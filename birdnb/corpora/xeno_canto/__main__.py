@@ -28,6 +28,7 @@ from urllib.parse import urlsplit
 import pandas as pd
 from tqdm.auto import tqdm
 
+from birdnb.command import command
 from birdnb.config import key_of
 from birdnb.corpora.table import license_counts, read_manifest
 from birdnb.corpora.xeno_canto.api import API, Refused, Unavailable, XenoCantoApi
@@ -52,22 +53,13 @@ class Outcome:
     unavailable: int = 0
 
 
+@command("interrupted: what came is kept, and the same command goes on from here")
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns 0, 1 when some files could not be had for now, 2 for an error, 130 when
     interrupted.
     """
     args = _parser().parse_args(argv)
-    try:
-        return run(args)
-    except BirdnbError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(
-            "interrupted: what came is kept, and the same command goes on from here",
-            file=sys.stderr,
-        )
-        return 130
+    return run(args)
 
 
 def run(args: argparse.Namespace) -> int:

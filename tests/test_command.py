@@ -1,0 +1,76 @@
+"""Every command ends in one line and a status, in any terminal."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from birdnb.command import command
+from birdnb.files import BirdnbError
+
+ROOT = Path(__file__).resolve().parent.parent
+MODULES = sorted(path for path in (ROOT / "birdnb").rglob("__main__.py"))
+
+
+@command("interrupted: go on")
+def main(argv=None):
+    if argv == ["wrong"]:
+        raise BirdnbError("no such bird: look again")
+    if argv == ["ctrl-c"]:
+        raise KeyboardInterrupt
+    return 1 if argv else 0
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        ([], 0, ""),
+        (["some"], 1, ""),
+        (["wrong"], 2, "error: no such bird: look again\n"),
+        (["ctrl-c"], 130, "\ninterrupted: go on\n"),
+    ],
+)
+def test_status_and_last_words(words, status, said, capsys):
+    assert main(words) == status
+    assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.parent.name)
+def test_every_command_is_made_by_it(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    mains = [node for node in tree.body if getattr(node, "name", "") == "main"]
+    assert len(mains) == 1
+    assert [ast.unparse(made).split("(")[0] for made in mains[0].decorator_list] == ["command"]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1", "utf-8"])
+def test_no_letter_ends_in_a_traceback(encoding):
+    """Cyrillic, a quotation mark, and a byte of a file name that is no UTF-8."""
+    code = (
+        "import sys\nfrom birdnb.command import command\nfrom birdnb.files import BirdnbError\n"
+        "@command('')\ndef main(argv):\n"
+        "    print('\\u2018\\u0424\\u0438\\u0442\\u0438\\u0441\\u2019 \\udcff')\n"
+        "    raise BirdnbError('\\u0424 \\udcff')\nsys.exit(main([]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env={"PYTHONIOENCODING": encoding},
+        capture_output=True,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"error: ") and done.stderr.count(b"\n") == 1
+    assert b"\\udcff" in done.stdout
+    assert ("\u0424".encode() if encoding == "utf-8" else b"\\u0424") in done.stdout
+
+
+@pytest.mark.parametrize("words", [["--corpus", "Фитис"], ["--only", "Фитис"], ["--Фитис"]])
+def test_the_study_says_what_is_wrong_in_ascii(words):
+    done = subprocess.run(
+        [sys.executable, "-m", "birdnb.study", *words], cwd=ROOT,
+        env={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "1"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "error: " in done.stderr and "\\u0424" in done.stderr.lower()
