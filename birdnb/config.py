@@ -20,6 +20,7 @@ from birdnb.files import BirdnbError
 from birdnb.registry import AUGMENTATIONS, MODELS, check
 
 PROFILES = Path(__file__).parent / "profiles"
+N_MELS = 128  # mel bands of every spectrogram that a network is given
 TINY = 1e-9  # what a setting that may not be 0, or not 1, keeps off it
 WORDS = {
     int: "an integer",
@@ -38,7 +39,7 @@ class AudioSettings:
     high_pass_hz: float = 500.0  # [Hz] Butterworth, order 4; wind and traffic live below
     n_fft: int = 2048  # [samples] 93 ms at 22,050 Hz
     hop_length: int = 512  # [samples] 23 ms at 22,050 Hz
-    n_mels: int = 128  # mel bands, Slaney scale as in librosa
+    n_mels: int = N_MELS  # mel bands, Slaney scale as in librosa
     clip_seconds: float = 4.0  # [s] 3 to 5
     segments_per_recording: int = 3  # the most active windows kept of each recording
 
@@ -88,16 +89,14 @@ class ModelSettings:
         # false, synthetic, true (the model's hub checkpoint), a hub id, or a local folder or file
         False
     )
-    # AST only: tiny (laptop), tiny_stride4 (a token every 4 frames, not 8) or base (the
-    # checkpoint's)
-    size: str = "tiny"
-    normalisation: str = "standard"  # standard (zero mean, unit variance), noise_floor or pcen
+    size: str = "tiny"  # AST only: tiny (laptop) or base (the checkpoint's)
+    normalisation: str = "standard"  # standard (zero mean, unit variance) or noise_floor
     drop_path: float = 0.0  # stochastic depth
 
     def __post_init__(self) -> None:
         check("model", MODELS, self.name)
-        _one_of("size", self.size, ("tiny", "tiny_stride4", "base"))
-        _one_of("normalisation", self.normalisation, ("standard", "noise_floor", "pcen"))
+        _one_of("size", self.size, ("tiny", "base"))
+        _one_of("normalisation", self.normalisation, ("standard", "noise_floor"))
         _within("drop_path", self.drop_path, 0, 1 - TINY)
 
 
@@ -114,7 +113,6 @@ class AugmentSettings:
     mixup: bool = False
     mixup_alpha: float = 0.4  # lambda ~ Beta(alpha, alpha)
     mixup_prob: float = 0.5  # share of the batches blended
-    mixup_labels: str = "mix"  # mix (interpolated) or union (both species present)
     noise: bool = False
     noise_prob: float = 0.5  # share of the samples that get noise
     snr_db_min: float = 3.0  # [dB]
@@ -124,7 +122,6 @@ class AugmentSettings:
     extra: str = ""
 
     def __post_init__(self) -> None:
-        _one_of("mixup_labels", self.mixup_labels, ("mix", "union"))
         for name in ("specaugment_prob", "mixup_prob", "noise_prob"):
             _within(name, getattr(self, name), 0, 1)
         for name in ("freq_mask", "freq_mask_min", "time_mask", "time_mask_min"):
@@ -155,24 +152,21 @@ class TrainSettings:
         10  # epochs without a better validation score before stopping, where the best are kept
     )
     keep: str = "best"  # best (by validation macro F1, then loss) or last
-    ema_decay: float = 0.0  # exponential moving average of the weights, 0 for none
     segments: int = 3  # training segments per recording, the most active first
     precision: str = "auto"  # auto (bf16 where the GPU has it), fp32 or bf16
-    test_shifts: int = 1  # predictions averaged over this many circular time shifts
 
     def __post_init__(self) -> None:
         _one_of("loss", self.loss, ("cross_entropy", "focal"))
         _one_of("keep", self.keep, ("best", "last"))
         _one_of("precision", self.precision, ("auto", "fp32", "bf16"))
-        for name in ("epochs", "batch_size", "accumulation", "patience", "segments", "test_shifts"):
+        for name in ("epochs", "batch_size", "accumulation", "patience", "segments"):
             _within(name, getattr(self, name), 1)
         for name in ("lr_backbone", "lr_head", "weight_decay", "focal_gamma"):
             _within(name, getattr(self, name), 0)
         for name in ("clip_norm", "layer_decay"):
             _within(name, getattr(self, name), TINY)
         _within("warmup", self.warmup, 0, 1)
-        for name in ("label_smoothing", "ema_decay"):
-            _within(name, getattr(self, name), 0, 1 - TINY)
+        _within("label_smoothing", self.label_smoothing, 0, 1 - TINY)
 
 
 @dataclass(frozen=True)
@@ -192,6 +186,12 @@ class Profile:
     audio: AudioSettings
     split: SplitSettings
     runs: dict[str, RunSettings]
+
+    def __post_init__(self) -> None:
+        if self.audio.n_mels != N_MELS:
+            raise BirdnbError(
+                f"n_mels is {self.audio.n_mels}: the networks of the study take {N_MELS} mel bands"
+            )
 
 
 def load_profile(name: str | Path, demo: bool = False) -> Profile:

@@ -78,7 +78,6 @@ def settings(**train: object) -> RunSettings:
         "lr_backbone": 3e-3,
         "lr_head": 3e-3,
         "segments": 2,
-        "ema_decay": 0.9,
     } | train
     augment = AugmentSettings(specaugment=True, mixup=True, noise=True, time_shift=True)
     return RunSettings(ModelSettings(name="mfcc"), TrainSettings(**values), augment)

@@ -54,8 +54,9 @@ def test_every_profile_that_comes_along_can_be_read() -> None:
             "loss is 'hinge': choose one of cross_entropy, focal",
         ),
         ("audio: {clip_seconds: 9}", "clips of 3 to 5 seconds"),
+        ("audio: {n_mels: 64}", "n_mels is 64: the networks of the study take 128 mel bands"),
         ("audio: {hop_length: 0}", "hop_length is 0: give 1 or more"),
-        ("runs: {x: {train: {test_shifts: 0}}}", "test_shifts is 0: give 1 or more"),
+        ("runs: {x: {train: {patience: 0}}}", "patience is 0: give 1 or more"),
         ("runs: {x: {train: {segments: 0}}}", "segments is 0: give 1 or more"),
         ("runs: {x: {train: {clip_norm: 0}}}", "clip_norm is 0.0: give more than 0"),
         (

@@ -277,8 +277,8 @@ def _parser() -> argparse.ArgumentParser:
         '      --variant "AudioSet: pretrained=true normalisation=standard" --variant "mine: '
         'pretrained=weights.safetensors"\n'
         '  python -m birdnb.comparison data/my_birds --variant "slow: lr_backbone=3e-4 epochs=20"\n'
-        '  python -m birdnb.comparison data/my_birds --variants ablation --only "no MixUp" PCEN '
-        '--seeds 7 8',
+        "  python -m birdnb.comparison data/my_birds --variants ablation "
+        '--only "no MixUp" "focal loss" --seeds 7 8',
     )  # fmt: skip
     parser.add_argument("corpus", metavar="CORPUS", help="demo, or the folder of a corpus")
     parser.add_argument("--variants", choices=list(presets), help="a comparison of variants.yaml")

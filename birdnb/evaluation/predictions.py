@@ -126,10 +126,8 @@ def predict(
     normalisation: str,
     batch_size: int = 64,
     device: torch.device | str | None = None,
-    shifts: int = 1,
 ) -> Predictions:
-    """Probabilities of each recording, averaged over its segments and over ``shifts`` evenly spaced
-    circular time shifts.
+    """Predict the probabilities of each recording, averaged over its segments.
 
     The model is put into evaluation mode for the time of the call; ``device`` is where its weights
     are unless given.
@@ -144,13 +142,8 @@ def predict(
     clip_probabilities = []
     with torch.no_grad():
         for lms in clips.lms.split(batch_size):
-            with torch.autocast(
-                torch.device(device).type, enabled=False
-            ):  # in full precision, as in training
-                x = normalise(lms.to(device).float(), normalisation)  # (B, 128, T)
-            steps = [round(k * x.shape[-1] / shifts) for k in range(shifts)]
-            shifted = [model(x.roll(step, dims=-1)).float().softmax(dim=-1) for step in steps]
-            clip_probabilities.append(torch.stack(shifted).mean(dim=0).cpu())  # (B, C)
+            x = normalise(lms.to(device).float(), normalisation)  # (B, 128, T)
+            clip_probabilities.append(model(x).float().softmax(dim=-1).cpu())  # (B, C)
     model.train(was_training)
     probabilities = torch.cat(clip_probabilities).double()  # (N, C)
     n = len(clips.recording_ids)

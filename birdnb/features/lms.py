@@ -23,13 +23,6 @@ BANDS_PER_PRODUCT = 32
 AMIN = 1e-10  # [power] floor of the decibels: -100 dB
 NOISE_FLOOR_RANGE = 40.0  # [dB] above a band's median
 NOISE_FLOOR_MEAN, NOISE_FLOOR_STD = 3.0, 4.5  # [dB] typical of field recordings
-PCEN_SECONDS = (
-    0.4  # [s] time constant of the automatic gain at hop_length 512; it shrinks with the hop
-)
-PCEN_GAIN, PCEN_BIAS, PCEN_POWER, PCEN_EPS = 0.98, 2.0, 0.5, 1e-6
-FRAME_SECONDS = (
-    AudioSettings.hop_length / AudioSettings.sample_rate
-)  # [s] between the frames of an LMS
 
 
 def log_mel(waveform: np.ndarray, audio: AudioSettings) -> np.ndarray:
@@ -68,12 +61,10 @@ def mel_filters(audio: AudioSettings) -> np.ndarray:
 
 
 def normalise(lms: Array, kind: str) -> Array:
-    """Normalise each spectrogram (..., n_mels, T) [dB] on its own; same shape, float32, numpy or
-    torch (on its device).
+    """Normalise each spectrogram (..., n_mels, T) [dB] on its own, in numpy or torch.
 
-    ``standard``: zero mean, unit variance. ``noise_floor``: decibels above each band's median over
-    time, cut to 0-40, scaled to about unit variance. ``pcen``: per-channel energy normalisation
-    (Wang et al. 2017), then zero mean, unit variance.
+    Same shape, float32, on the same device. ``standard``: zero mean, unit variance. ``noise_floor``: decibels above each band's median over
+    time, cut to 0-40, scaled to about unit variance.
     """
     lms = _float32(lms)
     if kind == "standard":
@@ -81,22 +72,7 @@ def normalise(lms: Array, kind: str) -> Array:
     if kind == "noise_floor":
         above = (lms - _median_over_time(lms)).clip(0.0, NOISE_FLOOR_RANGE)
         return (above - NOISE_FLOOR_MEAN) / NOISE_FLOOR_STD
-    if kind == "pcen":
-        return _standardise(pcen(10.0 ** (lms / 10.0) * 2.0**31))
-    raise BirdnbError(f"normalisation is {kind!r}: choose one of standard, noise_floor, pcen")
-
-
-def pcen(power: Array) -> Array:
-    """Per-channel energy normalisation of a power spectrogram (..., n_mels, T), as
-    ``librosa.pcen``.
-
-    The smoother starts at the first frame's power; its recursion over time is one product with a
-    (T, T) matrix.
-    """
-    smooth = power @ _like(_smoother(power.shape[-1]), power)  # (..., n_mels, T) @ (T, T)
-    return (
-        power / (PCEN_EPS + smooth) ** PCEN_GAIN + PCEN_BIAS
-    ) ** PCEN_POWER - PCEN_BIAS**PCEN_POWER
+    raise BirdnbError(f"normalisation is {kind!r}: choose one of standard, noise_floor")
 
 
 def mfcc_from_lms(lms: Array, n_mfcc: int = 40) -> Array:
@@ -128,21 +104,6 @@ def _median_over_time(lms: Any) -> Any:
         return lms.median(dim=-1, keepdim=True).values
     middle = (lms.shape[-1] - 1) // 2
     return np.partition(lms, middle, axis=-1)[..., middle : middle + 1]
-
-
-@functools.cache
-def _smoother(n_frames: int) -> np.ndarray:
-    """Matrix (T, T) that turns power into librosa's first-order low-pass of it, started at the
-    first frame.
-    """
-    frames = PCEN_SECONDS / FRAME_SECONDS
-    weight = (np.sqrt(1 + 4 * frames**2) - 1) / (2 * frames**2)
-    age = (
-        np.arange(n_frames)[None, :] - np.arange(n_frames)[:, None]
-    )  # output frame minus input frame
-    matrix = np.where(age >= 0, weight * (1 - weight) ** np.maximum(age, 0), 0.0)
-    matrix[0] = (1 - weight) ** np.arange(n_frames)
-    return matrix.astype(np.float32)
 
 
 @functools.cache

@@ -20,27 +20,24 @@ from transformers.models.audio_spectrogram_transformer.modeling_audio_spectrogra
     ASTMLPHead,
 )
 
+from birdnb.config import N_MELS
 from birdnb.files import BirdnbError
 from birdnb.models.weights import REMEDY, is_local, load_all_but, read_weights, shipped, unavailable
 
 HUB_ID = "MIT/ast-finetuned-audioset-10-10-0.4593"
-N_MELS = 128
-HALVINGS = {"tiny": 3, "tiny_stride4": 2}  # of the frames, by the convolutional stem of a size
-SIZES = (*HALVINGS, "base")
+SIZES = ("tiny", "base")
 TOKENS = 2  # [CLS] and the distillation token, ahead of the patches
 
 
 class AudioAST(nn.Module):
     """AST on log-mel spectrograms: (B, 128, n_frames) normalised LMS to (B, n_classes) logits.
 
-    ``size`` is "tiny" (192 wide, a convolutional stem; for a laptop, from scratch), "tiny_stride4"
-    (the same with a token every 4 frames, not 8) or "base" (the published one: 12 layers, 768 wide,
-    16 x 16 patches every 10). ``pretrained`` is False, "synthetic" (the shipped tiny checkpoint),
-    True (AudioSet weights from the hub), a hub id, a folder that transformers saved, or a
-    .safetensors file or run folder of this class. A hub or transformers checkpoint brings its own
-    size. Weights of tiny and tiny_stride4 have the same shapes and cannot be told apart: name the
-    size that learned them. Position embeddings are cut or interpolated to n_frames; only the head
-    is new. Raises BirdnbError when the weights cannot be had or do not fit.
+    ``size`` is "tiny" (192 wide, a convolutional stem; for a laptop, from scratch) or "base" (the
+    published one: 12 layers, 768 wide, 16 x 16 patches every 10). ``pretrained`` is False,
+    "synthetic" (the shipped tiny checkpoint), True (AudioSet weights from the hub), a hub id, a
+    folder that transformers saved, or a .safetensors file or run folder of this class. A hub or
+    transformers checkpoint brings its own size. Position embeddings are cut or interpolated to
+    n_frames; only the head is new. Raises BirdnbError when the weights cannot be had or do not fit.
     """
 
     input_scale: Tensor
@@ -111,24 +108,21 @@ class AudioAST(nn.Module):
 
 
 class ConvStem(nn.Module):
-    """Patches by convolution: (B, T, 128) to (B, 8 * T / 8, D), four 3 x 3 convolutions with max
-    pooling.
+    """Make patches by four 3 x 3 convolutions with max pooling: (B, T, 128) to (B, 8 * T / 8, D).
 
-    Each halves the mel axis and the first three (``halvings``) halve time: a token is a step of 16
-    bands and 8 frames (186 ms at hop 512) that overlaps its neighbours, where AST's 16 frames (370
-    ms) outlast most syllables.
+    Each halves the mel axis and the first three halve time: a token is a step of 16 bands and 8
+    frames (186 ms at hop 512) that overlaps its neighbours, where AST's 16 frames (370 ms) outlast
+    most syllables.
     """
 
     CHANNELS = (1, 16, 32, 64, 128)
+    STRIDES = ((2, 2), (2, 2), (2, 2), (2, 1))  # (mel, time)
 
-    def __init__(self, width: int, halvings: int = 3) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.strides = [
-            (2, 2 if block < halvings else 1) for block in range(len(self.CHANNELS) - 1)
-        ]  # (mel, time)
         blocks: list[nn.Module] = []
         for channels_in, channels_out, stride in zip(
-            self.CHANNELS, self.CHANNELS[1:], self.strides, strict=False
+            self.CHANNELS, self.CHANNELS[1:], self.STRIDES, strict=False
         ):
             conv = nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False)
             blocks += [
@@ -142,7 +136,7 @@ class ConvStem(nn.Module):
     def grid(self, n_frames: int) -> tuple[int, int]:
         """Tokens along mel and time for ``n_frames`` frames."""
         bands = N_MELS
-        for mel, time in self.strides:
+        for mel, time in self.STRIDES:
             bands, n_frames = -(-bands // mel), -(-n_frames // time)
         return bands, n_frames
 
@@ -195,7 +189,7 @@ def fit_positions(table: Tensor, n_mel: int, n_time: int) -> Tensor:
 def _source(pretrained: bool | str, size: str) -> str | None:
     """Where the weights come from: a path or a hub id, None for none."""
     if pretrained == "synthetic":
-        if size not in HALVINGS:
+        if size != "tiny":
             raise BirdnbError(
                 f"pretrained=synthetic is a tiny AST: set size=tiny, not {size}, or another "
                 f"`pretrained`"
@@ -217,7 +211,7 @@ def _is_own(source: str) -> bool:
 def _from_scratch(size: str, n_classes: int, n_frames: int) -> ASTForAudioClassification:
     if size == "base":
         return ASTForAudioClassification(_config(n_classes, max_length=n_frames))
-    if size not in HALVINGS:
+    if size not in SIZES:
         raise BirdnbError(f"AST has no size {size!r}: choose one of {', '.join(SIZES)}")
     config = _config(
         n_classes,
@@ -228,7 +222,7 @@ def _from_scratch(size: str, n_classes: int, n_frames: int) -> ASTForAudioClassi
     )
     model = ASTForAudioClassification(config)
     embeddings: Any = model.audio_spectrogram_transformer.embeddings
-    embeddings.patch_embeddings = ConvStem(config.hidden_size, HALVINGS[size])
+    embeddings.patch_embeddings = ConvStem(config.hidden_size)
     n_mel, n_time = _grid(embeddings, n_frames)
     positions = (
         torch.randn(1, TOKENS + n_mel * n_time, config.hidden_size) * config.initializer_range

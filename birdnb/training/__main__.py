@@ -109,7 +109,7 @@ def _train_network(
     )  # enough to know the accuracy
     on_train = predict_shared(model, some, settings, accelerator)
     found = {
-        side: predict_shared(model, clips, settings, accelerator, t.test_shifts)
+        side: predict_shared(model, clips, settings, accelerator)
         for side, clips in (("val", val), ("test", test))
     }
     if accelerator.is_main_process:

@@ -74,9 +74,7 @@ class Augment:
             }
             x = spec_augment(x, generator, prob=s.specaugment_prob, **widths)
         if s.mixup and _uniform(1, generator, "cpu") < s.mixup_prob:
-            x, labels = mix_up(
-                x, labels, generator, alpha=s.mixup_alpha, union=s.mixup_labels == "union"
-            )
+            x, labels = mix_up(x, labels, generator, alpha=s.mixup_alpha)
         return x, labels
 
 
@@ -104,14 +102,12 @@ def spec_augment(
 
 
 def mix_up(
-    x: Tensor, labels: Tensor, generator: Generator, *, alpha: float = 0.4, union: bool = False
+    x: Tensor, labels: Tensor, generator: Generator, *, alpha: float = 0.4
 ) -> tuple[Tensor, Tensor]:
-    """Blend each sample with another of the batch: lambda x_i + (1 - lambda) x_j, lambda ~
-    Beta(alpha, alpha) per sample.
+    """Blend each sample and its labels with another's of the batch.
 
-    ``x`` (B, 128, T), ``labels`` (B, C) shares that sum to 1. Labels are blended with the same
-    lambda or, with ``union``, shared equally between the species present in either sample, however
-    faint; the sums stay 1.
+    lambda x_i + (1 - lambda) x_j, lambda ~ Beta(alpha, alpha) per sample; ``x`` (B, 128, T),
+    ``labels`` (B, C) shares that sum to 1 and still do after.
     """
     partner = to_device(
         torch.randperm(len(x), generator=generator, device=generator.device), x.device
@@ -124,9 +120,6 @@ def mix_up(
         x.device,
     )  # (B,)
     mixed = torch.lerp(x[partner], x, blend[:, None, None])
-    if union:
-        present = ((labels + labels[partner]) > 0).to(labels)  # (B, C)
-        return mixed, present / present.sum(dim=1, keepdim=True)
     return mixed, torch.lerp(labels[partner], labels, blend[:, None].to(labels))
 
 

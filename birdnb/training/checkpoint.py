@@ -1,10 +1,7 @@
-"""The state from which a killed training goes on, and the average of weights: what ``fit`` keeps
-besides the model.
-"""
+"""Save and load the state from which a killed training goes on."""
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import zipfile
 from collections.abc import Sequence
@@ -14,7 +11,6 @@ from typing import Any
 import safetensors.torch
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from birdnb.config import RunSettings, key_of
 from birdnb.data import Clips
@@ -22,29 +18,6 @@ from birdnb.files import BirdnbError, atomic_path
 
 BEST, LAST = "best.safetensors", "last.pt"
 REMEDY = "use another run name, or start over with --again"
-
-
-class Ema:
-    """Exponential moving average of a model's weights; ``model`` holds the average.
-
-    The first steps average less, (1 + step) / (10 + step), so that the initial weights are soon
-    forgotten.
-    """
-
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.model, self.decay = copy.deepcopy(model).requires_grad_(False), decay
-
-    @torch.no_grad()
-    def update(self, model: nn.Module, step: int) -> None:
-        """Move the average towards ``model`` after optimiser step ``step`` (from 0)."""
-        average = get_ema_multi_avg_fn(min(self.decay, (1 + step) / (10 + step)))
-        average(list(self.model.parameters()), list(model.parameters()), 0)
-
-    @torch.no_grad()
-    def copy_buffers(self, model: nn.Module) -> None:
-        """Take over what is not learned (the statistics of batch normalisation)."""
-        for own, other in zip(self.model.buffers(), model.buffers(), strict=True):
-            own.copy_(other)
 
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:

@@ -112,7 +112,7 @@ def peak_memory_mb(device: torch.device) -> float:
 
 
 def predict_shared(
-    model: nn.Module, clips: Clips, settings: RunSettings, accelerator: Accelerator, shifts: int = 1
+    model: nn.Module, clips: Clips, settings: RunSettings, accelerator: Accelerator
 ) -> Predictions:
     """``predict`` with the recordings shared out between the processes; each gets all predictions,
     in the order of ``clips``.
@@ -127,9 +127,5 @@ def predict_shared(
     if mine.recording_ids:
         batch = max(64, (4 if accelerator.device.type == "cuda" else 2) * settings.train.batch_size)
         with enough_memory(settings), autocast(accelerator.device, settings.train.precision):
-            parts = [
-                predict(
-                    model, mine, settings.model.normalisation, batch, accelerator.device, shifts
-                )
-            ]
+            parts = [predict(model, mine, settings.model.normalisation, batch, accelerator.device)]
     return parts[0] if world == 1 else concatenate(gather_object(parts)).align(clips.recording_ids)

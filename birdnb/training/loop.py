@@ -32,7 +32,6 @@ from birdnb.training.augment import Augment, to_device
 from birdnb.training.checkpoint import (
     BEST,
     LAST,
-    Ema,
     fit_key,
     load_state,
     save_state,
@@ -162,7 +161,6 @@ class _Loop:
             model, torch.optim.AdamW(groups, fused=True)
         )
         self.plain = self.accelerator.unwrap_model(self.model)
-        self.ema = Ema(self.plain, t.ema_decay) if t.ema_decay else None
         self.loss = build_loss(t, torch.bincount(train.target, minlength=len(self.labels))).to(
             self.device
         )
@@ -213,7 +211,7 @@ class _Loop:
             "peak_memory_mb": peak_memory_mb(self.device),
         })  # fmt: skip
         if t.keep == "last" or best_epoch(self.history) == epoch:
-            self.kept = weights_of(self.ema.model if self.ema else self.plain)
+            self.kept = weights_of(self.plain)
         if self.accelerator.is_main_process:
             self._save()
 
@@ -278,8 +276,6 @@ class _Loop:
         self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.train.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        if self.ema:
-            self.ema.update(self.plain, step)
 
     def _factor(self, step: int) -> float:
         """Share of the full learning rate at an optimiser step: a linear warm-up, then a cosine
@@ -317,9 +313,7 @@ class _Loop:
         )
 
     def _validate(self, epoch: int) -> tuple[float, float, float]:
-        """Loss, accuracy and macro F1 over validation recordings, of the averaged weights if there
-        are any.
-        """
+        """Return loss, accuracy and macro F1 over the validation recordings."""
         if not torch.stack([p.detach().sum() for p in self.plain.parameters()]).isfinite().all():
             raise self._diverged("the weights are not finite", epoch)
         if self.world > 1:
@@ -327,11 +321,7 @@ class _Loop:
                 broadcast(
                     buffer
                 )  # in place: on CPUs each process has its own statistics of batch normalisation
-        if self.ema:
-            self.ema.copy_buffers(self.plain)
-        found = predict_shared(
-            self.ema.model if self.ema else self.plain, self.val, self.settings, self.accelerator
-        )
+        found = predict_shared(self.plain, self.val, self.settings, self.accelerator)
         log_p = (
             torch.from_numpy(found.probabilities).clamp_min(1e-12).log().to(self.device)
         )  # (R, C)
@@ -351,7 +341,6 @@ class _Loop:
             "history": self.history,
             "model": self.plain.state_dict(), "optimizer": self.optimizer.state_dict(),
             "kept": self.kept,
-            "ema": self.ema.model.state_dict() if self.ema else None,
         })  # fmt: skip
         now = time.perf_counter()
         self.next_save = now + (now - start) / SAVE_SHARE
@@ -365,8 +354,6 @@ class _Loop:
         self.history, self.kept = state["history"], state["kept"]
         self.plain.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        if self.ema:
-            self.ema.model.load_state_dict(state["ema"])
 
 
 def f1_macro(found: Predictions) -> float:

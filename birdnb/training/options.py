@@ -21,8 +21,8 @@ from birdnb.models.weights import check_source
 
 MODEL = {
     "pretrained": "start from: false, synthetic (shipped), true (the model's hub weights), a hub id, a file or folder",
-    "size": "size of AST: tiny, tiny_stride4 (twice the tokens) or base",
-    "normalisation": "of a spectrogram: standard, noise_floor or pcen",
+    "size": "size of AST: tiny or base",
+    "normalisation": "of a spectrogram: standard or noise_floor",
     "drop_path": "rate of stochastic depth",
 }
 TRAIN = {
@@ -41,10 +41,8 @@ TRAIN = {
     "clip_norm": "gradients are clipped to this norm",
     "patience": "epochs without a better validation score before stopping (with --keep best)",
     "keep": "weights to keep: best (validation macro F1, then loss) or last",
-    "ema_decay": "moving average of the weights, such as 0.999; 0 for none",
     "segments": "training clips of each recording, the most active first",
     "precision": "auto (bf16 where the GPU has it), fp32 or bf16",
-    "test_shifts": "predictions averaged over this many circular time shifts",
 }
 AUGMENT = {
     "specaugment": "mask a block of mel bands and one of frames",
@@ -56,7 +54,6 @@ AUGMENT = {
     "mixup": "blend pairs of clips and their labels",
     "mixup_alpha": "lambda ~ Beta(alpha, alpha)",
     "mixup_prob": "share of the batches blended",
-    "mixup_labels": "mix (interpolated) or union (both species)",
     "noise": "add silent stretches of training recordings",
     "noise_prob": "share of the clips that get noise",
     "snr_db_min": "loudest noise, signal-to-noise ratio [dB]",

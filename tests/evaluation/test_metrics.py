@@ -382,10 +382,8 @@ def test_predict_equals_a_plain_loop():
     seen = []
     model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
     with torch.autocast("cpu", torch.bfloat16):  # the network in bf16, not what it is fed
-        predict(model, clips, "pcen", batch_size=7)
-    torch.testing.assert_close(seen[0], normalise(lms.float(), "pcen"), rtol=0, atol=0)
-    both = predict(model, clips, "standard", shifts=2)  # half a turn exchanges the halves
-    np.testing.assert_allclose(both.probabilities, 0.5, atol=1e-6)
+        predict(model, clips, "noise_floor", batch_size=7)
+    torch.testing.assert_close(seen[0], normalise(lms.float(), "noise_floor"), rtol=0, atol=0)
     clips.recording_ids = ["a", "b", "c", "d"]
     with pytest.raises(BirdnbError, match="'d' has no segments"):
         predict(model, clips, "standard")
