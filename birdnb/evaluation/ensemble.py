@@ -11,14 +11,14 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from birdnb.evaluation.metrics import (
+from birdnb.evaluation.calibration import (
     FLOOR,
     apply_temperature,
     expected_calibration_error,
     fit_temperature,
     log_loss,
-    summarise,
 )
+from birdnb.evaluation.metrics import accuracy, summarise
 from birdnb.evaluation.predictions import Predictions
 from birdnb.files import BirdnbError, write_json, write_text
 
@@ -162,8 +162,7 @@ def best_single(validation: Mapping[str, Predictions]) -> str:
     """The run with the best validation accuracy; between equals the one with less log loss."""
 
     def score(name: str) -> tuple[float, float]:
-        part = validation[name]
-        return float((part.predicted == part.targets).mean()), -log_loss(part)
+        return accuracy(validation[name]), -log_loss(validation[name])
 
     return max(validation, key=score)
 

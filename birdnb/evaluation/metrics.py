@@ -1,24 +1,32 @@
-"""From predictions to figures: metrics with bootstrap intervals, paired comparisons, confusions,
-calibration.
+"""Compute metrics with bootstrap intervals, paired comparisons and confusions from predictions.
 
 Macro averages (balanced accuracy, F1, mAP, AUROC) run over the species that have recordings among
 the targets: a species without any has no recall, and counting it as zero would only punish a small
-test set.
+test set. The counts are weighed by how often a bootstrap draw holds each recording, all draws in
+one product, which scikit-learn's scorers cannot do; the tests hold them against scikit-learn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from birdnb.evaluation.calibration import expected_calibration_error, log_loss
 from birdnb.evaluation.predictions import Predictions
 from birdnb.files import BirdnbError
 
-FLOOR = 1e-7  # smallest probability whose logarithm is taken
+
+def accuracy(predictions: Predictions) -> float:
+    """Return the share of recordings named right, 0 to 1."""
+    return float((predictions.predicted == predictions.targets).mean())
+
+
+def f1_macro(predictions: Predictions) -> float:
+    """Return F1 averaged over the species that have recordings among the targets, 0 to 1."""
+    return float(np.nanmean(_scores(predictions, np.ones((1, len(predictions))))["f1"]))
 
 
 def summarise(
@@ -28,14 +36,13 @@ def summarise(
     seed: int = 0,
     bootstrap: int = 1000,
 ) -> dict:
-    """Every metric of the study, as plain numbers for JSON (None where undefined, e.g. AUROC with a
-    single species).
+    """Compute every metric of the study, as plain numbers for JSON.
 
-    ``sessions`` gives the session of each recording, in the order of the predictions: whole
-    sessions are drawn again for the 95 % percentile intervals, because recordings of one session
-    are not independent; with a few dozen sessions they are somewhat narrow (they hold the truth in
-    about 90 % of simulated cases). ``bootstrap=0`` leaves them out. ``per_class`` lists the species
-    that have recordings here.
+    None where undefined, e.g. AUROC with a single species. ``sessions`` gives the session of each
+    recording, in the order of the predictions: whole sessions are drawn again for the 95 %
+    percentile intervals, because recordings of one session are not independent; with a few dozen
+    sessions they are somewhat narrow (they hold the truth in about 90 % of simulated cases).
+    ``bootstrap=0`` leaves them out. ``per_class`` lists the species that have recordings here.
     """
     if not len(predictions) or predictions.probabilities.shape[1] != len(labels):
         raise BirdnbError(
@@ -82,12 +89,12 @@ def paired_bootstrap(
     seed: int = 0,
     bootstrap: int = 2000,
 ) -> dict:
-    """How much better ``a`` is than ``b`` on the same recordings: differences of accuracy and
-    F1-macro with 95 % intervals.
+    """Measure how much better ``a`` is than ``b`` on the same recordings.
 
-    ``sessions`` follows the order of ``a``. ``p`` is the two-sided bootstrap p-value of "no
-    difference", but never below what an exact sign test over the s sessions in which the two differ
-    can give, 2^(1 - s): from a handful of sessions the bootstrap alone would be sure of anything.
+    Differences of accuracy and F1-macro with 95 % intervals. ``sessions`` follows the order of
+    ``a``. ``p`` is the two-sided bootstrap p-value of "no difference", but never below what an
+    exact sign test over the s sessions in which the two differ can give, 2^(1 - s): from a handful
+    of sessions the bootstrap alone would be sure of anything.
     Raises BirdnbError when recordings or targets differ.
     """
     b = b.align(a.recording_ids)
@@ -120,17 +127,32 @@ def paired_bootstrap(
 
 
 def confusion(predictions: Predictions, n: int) -> np.ndarray:
-    """(n, n) int: recordings of the true species (row) taken for the predicted one (column)."""
-    return np.bincount(predictions.targets * n + predictions.predicted, minlength=n * n).reshape(
-        n, n
-    )
+    """Count (n, n) recordings of the true species (row) taken for the predicted one (column)."""
+    from sklearn.metrics import confusion_matrix  # takes a second to import
+
+    return confusion_matrix(predictions.targets, predictions.predicted, labels=range(n))
+
+
+def rare_and_common(
+    species: Iterable[str], training: Mapping[str, int]
+) -> tuple[list[str], list[str]] | None:
+    """Part species into the rarer and the commoner half by their numbers of training recordings.
+
+    None where both sides of the border have as many: chance, not number, would part the halves.
+    """
+    order = sorted(species, key=lambda name: (training.get(name, 0), name))
+    rare, common = order[: len(order) // 2], order[len(order) // 2 :]
+    if not rare or training.get(rare[-1], 0) == training.get(common[0], 0):
+        return None
+    return rare, common
 
 
 def top_confusions(
     predictions: Predictions, labels: Sequence[str], limit: int = 10
 ) -> pd.DataFrame:
-    """The commonest mistakes by name: species, taken_for, recordings, of (recordings of that
-    species); most first.
+    """List the commonest mistakes by name, most first.
+
+    Columns species, taken_for, recordings, and of: the recordings of that species.
     """
     matrix = confusion(predictions, len(labels))
     wrong = [(i, j) for i, j in zip(*np.nonzero(matrix), strict=True) if i != j]
@@ -142,8 +164,9 @@ def top_confusions(
 
 
 def similarity_order(matrix: np.ndarray) -> np.ndarray:
-    """Order of the species that puts those confused with each other side by side (hierarchical
-    clustering, average link).
+    """Order the species so that those confused with each other stand side by side.
+
+    ``matrix`` (C, C) holds counts; hierarchical clustering, average link.
     """
     from scipy.cluster.hierarchy import leaves_list, linkage
     from scipy.spatial.distance import squareform
@@ -155,76 +178,6 @@ def similarity_order(matrix: np.ndarray) -> np.ndarray:
     np.fill_diagonal(distance, 0)
     return leaves_list(
         linkage(squareform(distance, checks=False), method="average", optimal_ordering=True)
-    )
-
-
-def calibration_curve(predictions: Predictions, bins: int = 15) -> pd.DataFrame:
-    """Confidence against accuracy in bins of equal width: low, high, confidence, accuracy,
-    recordings; no empty bins.
-    """
-    confidence = predictions.probabilities.max(axis=1).astype(np.float64)
-    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)  # bins are (low, high]
-    table = pd.DataFrame(
-        {
-            "bin": place,
-            "confidence": confidence,
-            "right": predictions.predicted == predictions.targets,
-        }
-    )
-    curve = table.groupby("bin").agg(
-        confidence=("confidence", "mean"), accuracy=("right", "mean"), recordings=("right", "size")
-    )
-    curve = curve.reset_index().assign(
-        low=lambda t: t["bin"] / bins, high=lambda t: (t["bin"] + 1) / bins
-    )
-    return curve[["low", "high", "confidence", "accuracy", "recordings"]]
-
-
-def expected_calibration_error(predictions: Predictions, bins: int = 15) -> float:
-    """Mean distance between confidence and accuracy over the bins, weighted by their recordings
-    (Guo et al. 2017).
-    """
-    curve = calibration_curve(predictions, bins)
-    gap = (curve["confidence"] - curve["accuracy"]).abs()
-    return float((gap * curve["recordings"]).sum() / curve["recordings"].sum())
-
-
-def log_loss(predictions: Predictions) -> float:
-    """Mean negative log probability of the true species (nats)."""
-    true = predictions.probabilities[np.arange(len(predictions)), predictions.targets].astype(
-        np.float64
-    )
-    return float(-np.log(np.maximum(true, FLOOR)).mean())
-
-
-def fit_temperature(validation: Predictions) -> float:
-    """The temperature that gives validation the least log loss; above 1 the model was too sure of
-    itself.
-
-    A prior (log temperature of mean 0, deviation 0.5) keeps a validation side of twenty recordings,
-    all of them right, from calling for blind confidence; a few hundred recordings overrule it.
-    Temperature scaling: Guo et al. 2017.
-    """
-    from scipy.optimize import minimize_scalar
-
-    def loss(log_temperature: float) -> float:
-        prior = (log_temperature / 0.5) ** 2 / 2 / len(validation)
-        return log_loss(apply_temperature(validation, float(np.exp(log_temperature)))) + prior
-
-    found = minimize_scalar(
-        loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded", options={"xatol": 1e-4}
-    )
-    return float(np.exp(found.x))
-
-
-def apply_temperature(predictions: Predictions, temperature: float) -> Predictions:
-    """Probabilities to the power 1 / temperature, normalised again: same species first, other
-    confidence.
-    """
-    logits = np.log(np.maximum(predictions.probabilities.astype(np.float64), FLOOR)) / temperature
-    scaled = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return replace(
-        predictions, probabilities=(scaled / scaled.sum(axis=1, keepdims=True)).astype(np.float32)
     )
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,8 +16,9 @@ import torch
 from matplotlib.figure import Figure
 
 from birdnb.data import StudyData
+from birdnb.evaluation.calibration import log_loss
 from birdnb.evaluation.ensemble import combine
-from birdnb.evaluation.metrics import log_loss, top_confusions
+from birdnb.evaluation.metrics import accuracy, top_confusions
 from birdnb.evaluation.predictions import Predictions
 from birdnb.explore.listen import (
     blend_waveforms,
@@ -216,7 +217,7 @@ def weight_curve(first: Predictions, second: Predictions, steps: int = 20) -> pd
     parts, rows = [first, second.align(first.recording_ids)], []
     for weight in np.linspace(0, 1, steps + 1):
         mix = combine(parts, [weight, 1 - weight])
-        rows.append((weight, float((mix.predicted == mix.targets).mean()), log_loss(mix)))
+        rows.append((weight, accuracy(mix), log_loss(mix)))
     return pd.DataFrame(rows, columns=["weight", "accuracy", "log_loss"])
 
 
@@ -226,9 +227,11 @@ def ensemble_view(members: Mapping[str, Run], first: str, second: str, weight: f
     b = members[second].val.align(a.recording_ids)
     mix = combine([a, b], [weight, 1 - weight])
     right = int((mix.predicted == mix.targets).sum())
-    accuracy = f"validation accuracy <b>{100 * right / len(mix):.1f} %</b> ({right} of {len(mix)} recordings)"
-    figure = ensemble_weights(weight_curve(a, b), first, second, weight)
-    return View(figure, text=f"{accuracy}, log loss <b>{log_loss(mix):.3f}</b>")
+    text = (
+        f"validation accuracy <b>{100 * accuracy(mix):.1f} %</b> "
+        f"({right} of {len(mix)} recordings), log loss <b>{log_loss(mix):.3f}</b>"
+    )
+    return View(ensemble_weights(weight_curve(a, b), first, second, weight), text=text)
 
 
 def confused_recordings(run: Run, pairs: int = 20) -> dict[str, list[str]]:
@@ -312,10 +315,10 @@ def test_embeddings(data: StudyData, run: TrainedRun) -> tuple[np.ndarray, list[
     model, clips = load_model(run.folder).to(device), data.clips("test")
     kind = run.config["settings"]["model"]["normalisation"]
     with torch.no_grad():
+        embed = cast(Callable[[torch.Tensor], torch.Tensor], model.embed)
         parts = [
-            model.embed(normalise(lms.to(device).float(), kind)).cpu()
-            for lms in clips.lms.split(64)
-        ]  # type: ignore[operator]
+            embed(normalise(lms.to(device).float(), kind)).cpu() for lms in clips.lms.split(64)
+        ]
     features = torch.cat(parts).float()  # (N, D)
     total = torch.zeros(len(clips.recording_ids), features.shape[1]).index_add(
         0, clips.recording, features

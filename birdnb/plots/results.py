@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from birdnb.evaluation.gates import RULES
+from birdnb.evaluation.metrics import rare_and_common
 from birdnb.plots.sound import COLOURS, GREY, new_axes, wrap
 
 SIDES = {"train": COLOURS[0], "validation": COLOURS[4], "test": COLOURS[2]}
@@ -179,27 +180,24 @@ def per_species_f1(per_class: Mapping[str, Mapping], title: str = "F1 of each sp
 def rare_vs_common(
     per_class: Mapping[str, Mapping], training: Mapping[str, int], ax: Axes | None = None
 ) -> Axes:
-    """Plot F1 against the number of training recordings of each species, with the mean of the rarer
-    and the commoner half.
+    """Plot each species' F1 against its training recordings, with the means of both halves.
 
-    Without the means where both sides of the border have as many.
+    The rarer and the commoner half; no means where both sides of the border have as many.
     """
     ax = ax or new_axes((8, 4.2))
     species = sorted(per_class)
     count = np.array([training.get(s, 0) for s in species], dtype=float)
     f1 = np.array([per_class[s]["f1"] for s in species])
     ax.plot(count, f1, "o", color=COLOURS[0], alpha=0.7, markersize=8, markeredgewidth=0, zorder=3)
-    rank, margin = np.argsort(count, kind="stable"), max(0.3, 0.02 * float(np.ptp(count)))
-    halves = {"rarer half": rank[: len(rank) // 2], "commoner half": rank[len(rank) // 2 :]}
-    parted = len(count) > 1 and count[halves["rarer half"][-1]] < count[halves["commoner half"][0]]
-    for colour, (name, half) in zip((COLOURS[1], COLOURS[2]), halves.items(), strict=True):
-        if parted:
-            label = f"{name}: mean F1 {f1[half].mean():.2f}"
-            ends = [
-                count[half].min() - margin,
-                count[half].max() + margin,
-            ]  # seen even where a half is a single species
-            ax.plot(ends, [f1[half].mean()] * 2, color=colour, linewidth=4, label=label)
+    margin = max(0.3, 0.02 * float(np.ptp(count)))  # a half of a single species is seen, too
+    for half, name, colour in zip(
+        rare_and_common(species, training) or (), ("rarer", "commoner"), COLOURS[1:], strict=False
+    ):
+        mean = float(np.mean([per_class[s]["f1"] for s in half]))
+        ends = [min(training.get(s, 0) for s in half), max(training.get(s, 0) for s in half)]
+        label = f"{name} half: mean F1 {mean:.2f}"
+        ax.plot([ends[0] - margin, ends[1] + margin], [mean] * 2, color=colour, linewidth=4,
+                label=label)  # fmt: skip
     ax.set(
         xlabel="training recordings of the species",
         ylabel="F1 on test recordings",

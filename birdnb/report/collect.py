@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from birdnb.evaluation.calibration import apply_temperature
 from birdnb.evaluation.ensemble import best_single, combine
 from birdnb.evaluation.gates import BASELINE, CONVERGED, ENSEMBLE, FULL, final_run, gates
-from birdnb.evaluation.metrics import apply_temperature, paired_bootstrap, summarise
+from birdnb.evaluation.metrics import paired_bootstrap, rare_and_common, summarise
 from birdnb.evaluation.predictions import Predictions, concatenate
 from birdnb.files import BirdnbError
 from birdnb.split.sides import session_caveat
@@ -189,25 +190,24 @@ def step_rows(metrics: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["name", "difference", "low", "high", "p"])
 
 
-def rare_and_common(report: ReportInput, metrics: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Mean F1 of the final model over the rarer and the commoner half of the species, by training
-    recordings.
+def f1_of_rare_and_common(
+    report: ReportInput, metrics: Mapping[str, Any]
+) -> dict[str, float] | None:
+    """Average the final model's F1 over the rarer and the commoner half of the species.
+
+    ``rare``, ``common``, and ``border``: the training recordings with which a species is common.
     """
     if metrics["final_run"] is None:
         return None
     per_class = metrics["runs"][metrics["final_run"]]["test"]["per_class"]
-    train = pd.concat([table[table["side"] == "train"] for table in report.tables])[
-        "species"
-    ].value_counts()
-    order = sorted(per_class, key=lambda species: (train.get(species, 0), species))
-    halves = {"rare": order[: len(order) // 2], "common": order[len(order) // 2 :]}
-    if not halves["rare"] or train.get(halves["rare"][-1], 0) == train.get(halves["common"][0], 0):
-        # as many recordings on both sides of the border: chance, not number, would part the halves
+    learned = pd.concat([table[table["side"] == "train"] for table in report.tables])
+    training = learned["species"].value_counts().to_dict()
+    halves = rare_and_common(per_class, training)
+    if halves is None:
         return None
-    found: dict[str, Any] = {
-        half: float(np.mean([per_class[s]["f1"] for s in those])) for half, those in halves.items()
-    }
-    return found | {"border": round(float(train.get(halves["common"][0], 0)) / len(report.tables))}
+    rare, common = (float(np.mean([per_class[s]["f1"] for s in half])) for half in halves)
+    border = round(training.get(halves[1][0], 0) / len(report.tables))
+    return {"rare": rare, "common": common, "border": border}
 
 
 def _always_the_commonest(report: ReportInput) -> float:

@@ -26,7 +26,7 @@ from birdnb.evaluation.gates import BASELINE, ENSEMBLE, FEW_SESSIONS, FULL, in_u
 from birdnb.evaluation.metrics import confusion, top_confusions
 from birdnb.files import BirdnbError, atomic_path, reports_dir, safe_name, write_json, write_text
 from birdnb.report import tables
-from birdnb.report.collect import ReportInput, pooled_test, rare_and_common, study_metrics
+from birdnb.report.collect import ReportInput, f1_of_rare_and_common, pooled_test, study_metrics
 
 HERE = Path(__file__).parent
 NAME = "PHASE3_RESULTS"
@@ -216,7 +216,7 @@ def _species(report: ReportInput, metrics: dict[str, Any]) -> dict[str, Any]:
     return {
         "best": tables.species_table(per_class, ranked if few else ranked[:5]),
         "worst": "" if few else tables.species_table(per_class, ranked[-5:]),
-        "rare": rare_and_common(report, metrics),
+        "rare": f1_of_rare_and_common(report, metrics),
         "confusions": tables.pipe_table(wrong, left=2) if len(wrong) else "",
         "calibration": tables.calibration_table(metrics),
         "temperature": run.get("temperature"),

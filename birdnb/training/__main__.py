@@ -19,7 +19,8 @@ from accelerate import Accelerator
 from birdnb.command import command
 from birdnb.config import Profile, RunSettings, load_profile
 from birdnb.data import Clips, StudyData, open_study
-from birdnb.evaluation.metrics import log_loss, summarise
+from birdnb.evaluation.calibration import log_loss
+from birdnb.evaluation.metrics import summarise
 from birdnb.evaluation.predictions import Predictions
 from birdnb.files import BirdnbError, write_json, write_text
 from birdnb.models import build_model

@@ -13,14 +13,19 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn import metrics as sk
 
-from birdnb.evaluation.metrics import (
+from birdnb.evaluation.calibration import (
     apply_temperature,
     calibration_curve,
-    confusion,
     expected_calibration_error,
     fit_temperature,
     log_loss,
+)
+from birdnb.evaluation.metrics import (
+    accuracy,
+    confusion,
+    f1_macro,
     paired_bootstrap,
+    rare_and_common,
     similarity_order,
     summarise,
     top_confusions,
@@ -73,7 +78,8 @@ def test_metrics_equal_scikit_learn(n, classes, seed, right):
             else 1.0
         )
     assert got["top5_accuracy"] == pytest.approx(top5)
-    assert got["f1_macro"] == pytest.approx(f1.mean())
+    assert got["f1_macro"] == f1_macro(p) == pytest.approx(f1.mean())
+    assert got["accuracy"] == accuracy(p)
     ap = [sk.average_precision_score(p.targets == c, p.probabilities[:, c]) for c in present]
     assert got["map_macro"] == pytest.approx(np.mean(ap))
     assert list(got["per_class"]) == [f"species {c}" for c in present]
@@ -303,6 +309,17 @@ def test_confusions():
     assert len(top_confusions(p, ["ant", "bee", "cat", "dog"], limit=1)) == 1
 
 
+def test_species_are_parted_by_their_training_recordings():
+    training = {"ant": 9, "bee": 2, "cat": 5}
+    assert rare_and_common(["cat", "ant", "bee", "dog"], training) == (
+        ["dog", "bee"],
+        ["cat", "ant"],
+    )
+    assert rare_and_common(["ant", "bee", "cat"], training) == (["bee"], ["cat", "ant"])
+    assert rare_and_common(["ant", "dog"], {"ant": 3, "dog": 3}) is None
+    assert rare_and_common(["ant"], training) is None
+
+
 def test_similar_species_stand_side_by_side():
     matrix = np.eye(6, dtype=int) * 5
     for i, j in ((0, 3), (1, 4), (2, 5)):
@@ -347,7 +364,7 @@ def test_temperature_stays_sober_on_a_tiny_side_that_is_all_right():
 
 
 class Half(torch.nn.Module):
-    """Logits that depend on where the energy lies in time, with dropout to prove evaluation mode."""
+    """Logits by where the energy lies in time, with dropout to prove evaluation mode."""
 
     def __init__(self):
         super().__init__()

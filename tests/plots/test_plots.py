@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from birdnb.config import AudioSettings
-from birdnb.evaluation.metrics import calibration_curve
+from birdnb.evaluation.calibration import calibration_curve
 from birdnb.evaluation.predictions import Predictions
 from birdnb.plots import models as plots_models
 from birdnb.plots import results as plots_results

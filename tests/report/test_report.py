@@ -30,8 +30,8 @@ from birdnb.report.collect import (
     CLASSICAL,
     TITLES,
     collect,
+    f1_of_rare_and_common,
     progression_rows,
-    rare_and_common,
     step_rows,
     study_metrics,
 )
@@ -510,7 +510,7 @@ def test_no_rarer_half_where_both_sides_of_the_border_have_as_many():
     per_class = {name: {"f1": 0.5} for name in "abcd"}
     report = SimpleNamespace(tables=[pd.DataFrame({"species": list("abbccddd"), "side": "train"})])
     assert (
-        rare_and_common(
+        f1_of_rare_and_common(
             report, {"final_run": "x", "runs": {"x": {"test": {"per_class": per_class}}}}
         )
         is None
@@ -522,7 +522,7 @@ def test_rare_and_common_by_hand():
     table = pd.DataFrame({"species": list("abbcccdddd"), "side": "train"})
     report = SimpleNamespace(tables=[table])
     metrics = {"final_run": "x", "runs": {"x": {"test": {"per_class": per_class}}}}
-    assert rare_and_common(report, metrics) == pytest.approx(
+    assert f1_of_rare_and_common(report, metrics) == pytest.approx(
         {"rare": 0.2, "common": 0.7, "border": 3}
     )
 
