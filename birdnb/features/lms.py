@@ -55,16 +55,12 @@ def framed_log_mel(padded: np.ndarray, audio: AudioSettings) -> np.ndarray:
     )  # (T, n_mels) -> (n_mels, T)
 
 
-def mel_filters(audio: AudioSettings) -> np.ndarray:
-    """Mel filter bank (n_mels, 1 + n_fft // 2), librosa's Slaney scale and area normalisation."""
-    return _mel_filters(audio.sample_rate, audio.n_fft, audio.n_mels)
-
-
 def normalise(lms: Array, kind: str) -> Array:
     """Normalise each spectrogram (..., n_mels, T) [dB] on its own, in numpy or torch.
 
-    Same shape, float32, on the same device. ``standard``: zero mean, unit variance. ``noise_floor``: decibels above each band's median over
-    time, cut to 0-40, scaled to about unit variance.
+    Same shape, float32, on the same device. ``standard``: zero mean, unit variance.
+    ``noise_floor``: decibels above each band's median over time, cut to 0-40, scaled to about unit
+    variance.
     """
     lms = _float32(lms)
     if kind == "standard":

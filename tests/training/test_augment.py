@@ -103,9 +103,7 @@ def test_a_widest_mask_below_the_narrowest_counts():
 
 
 @settings(deadline=None, max_examples=40)
-@given(
-    seed=st.integers(0, 2**32), n=st.integers(1, 12), alpha=st.floats(0.1, 4)
-)
+@given(seed=st.integers(0, 2**32), n=st.integers(1, 12), alpha=st.floats(0.1, 4))
 def test_shares_stay_1(seed, n, alpha):
     labels = torch.eye(5)[torch.randint(5, (n,), generator=seeded(seed))]
     _, mixed = mix_up(torch.zeros(n, 128, 3), labels, seeded(seed), alpha=alpha)
