@@ -114,7 +114,7 @@ def collect(datasets: Sequence[StudyData], runs: Mapping[str, list[RunResult]]) 
         layout=first.corpus.layout,
         labels=first.labels,
         tables=[data.table for data in datasets],
-        quarantine=pd.concat([first.corpus.left_out, first.cache.quarantine], ignore_index=True),
+        quarantine=first.cache.quarantine,  # holds what was left out of the table, too
         dropped=_dropped(first),
         species_left_out=report[report["decision"] != "keep"].reset_index(drop=True),
         runs={name: list(runs[name]) for name in order},

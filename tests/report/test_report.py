@@ -123,7 +123,7 @@ def _data(table, synthetic, species):
         ]
     )
     index = manifest.loc[manifest["recording_id"] != "broken", ["recording_id"]]
-    cache = SimpleNamespace(quarantine=refused[1:], index=index)
+    cache = SimpleNamespace(quarantine=refused, index=index)
     profile = SimpleNamespace(name="laptop", runs={})
     return SimpleNamespace(
         corpus=corpus, cache=cache, profile=profile, seed=7, table=table, labels=list(species),
