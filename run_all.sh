@@ -5,13 +5,17 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 fail() { printf 'error: %s\n' "$1" >&2; exit 2; }
 
-new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null; }
 
-find_python() {
-  for name in python3 python3.11 python3.12 python3.13 python; do
-    if command -v "$name" >/dev/null && new_enough "$name"; then command -v "$name"; return; fi
+find_python() { # the first that torch has wheels for; the same range stands in pyproject.toml
+  local name version found=""
+  for name in python3 python3.14 python3.13 python3.12 python3.11 python; do
+    version=$(version_of "$name") || continue
+    case $version in 3.1[1-4]) command -v "$name"; return ;; esac
+    found="${found:+$found }$version"
   done
-  fail "birdnb needs Python 3.11 or newer and found none: install one from python.org, or use environment.yml with conda"
+  fail "birdnb needs Python 3.11 to 3.14 (torch has no wheels for others) and found ${found:-none}: \
+install one from python.org, or use environment.yml with conda"
 }
 
 active_environment() { # an active conda or virtual environment that already has birdnb is used as it is
@@ -19,17 +23,19 @@ active_environment() { # an active conda or virtual environment that already has
   command -v python >/dev/null && python -c 'import importlib.metadata as m; m.version("birdnb")' 2>/dev/null
 }
 
-set_up() { # make .venv, and install into it whenever pyproject.toml has changed
-  local stamp="$here/.venv/installed" wanted log="$here/.venv/setup.log" dots status=0
-  wanted=$(cksum <"$here/pyproject.toml")
+set_up() { # make .venv, and install into it whenever pyproject.toml or constraints.txt has changed
+  local stamp="$here/.venv/installed" log="$here/.venv/setup.log" wanted python dots status=0
+  wanted=$(cat "$here/pyproject.toml" "$here/constraints.txt" | cksum)
   if [ -x "$here/.venv/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then return; fi
   echo "Setting up the environment in .venv (about 3 GB to download, 6 GB on disk, 2 to 4 minutes; log: .venv/setup.log)"
   if ! "$here/.venv/bin/python" -m pip --version >/dev/null 2>&1; then # not there, or broken off half-way
-    "$(find_python)" -m venv --clear "$here/.venv" || fail "could not make .venv: see the message above"
+    python=$(find_python) || exit 2
+    "$python" -m venv --clear "$here/.venv" || fail "could not make .venv: see the message above"
   fi
   (while sleep 20 >/dev/null 2>&1 && kill -0 $$ 2>/dev/null; do printf .; done) & # a sign of life
   dots=$!
-  "$here/.venv/bin/python" -m pip install --disable-pip-version-check --editable "$here" >"$log" 2>&1 || status=$?
+  (cd "$here" && .venv/bin/python -m pip install --disable-pip-version-check \
+    --constraint constraints.txt --editable . >"$log" 2>&1) || status=$?
   kill "$dots"
   wait "$dots" 2>/dev/null || true
   echo
@@ -44,7 +50,8 @@ set_up() { # make .venv, and install into it whenever pyproject.toml has changed
 for word in "$@"; do
   [ "$word" = "--" ] && break
   if [ "$word" = "--help" ] || [ "$word" = "-h" ]; then # answers before anything is installed
-    PYTHONPATH="$here" exec "$(find_python)" -m birdnb.study --help
+    python=$(find_python) || exit 2
+    PYTHONPATH="$here" exec "$python" -m birdnb.study --help
   fi
 done
 if active_environment; then python=python; else set_up; python="$here/.venv/bin/python"; fi

@@ -7,8 +7,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
@@ -300,49 +298,3 @@ def test_results_of_nothing(monkeypatch, tmp_path):
         match="no run of this corpus and profile is finished: run notebooks 04 to 06 first",
     ):
         chapter.results()
-
-
-@pytest.mark.parametrize("status", [0, 3])
-def test_the_installation_shows_that_it_lives_and_keeps_its_status(status, tmp_path):
-    """A stand-in for pip that takes two seconds, and a sleep that is short."""
-    scripts = {
-        ".venv/bin/python": f"[ $3 = --version ] && exit; echo pip; /bin/sleep 2; echo went wrong; exit {status}",
-        "bin/sleep": "exec /bin/sleep 0.3",
-    }
-    for name, script in scripts.items():
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"#!/bin/bash\n{script}\n")
-        path.chmod(0o755)
-    for name in ("run_all.sh", "pyproject.toml"):
-        shutil.copy(ROOT / name, tmp_path)
-    env = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
-    command = [str(tmp_path / "run_all.sh"), "--setup"]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=30)
-    lines = done.stdout.splitlines()
-    assert (
-        "about 3 GB to download, 6 GB on disk" in lines[0]
-        and len(lines[1]) < 9
-        and set(lines[1]) == {"."}
-    )
-    if status:
-        assert (
-            done.returncode == 2
-            and "went wrong" in done.stderr
-            and "the installation failed" in done.stderr
-        )
-        assert not (tmp_path / ".venv" / "installed").exists()
-    else:
-        assert done.returncode == 0 and done.stderr == "" and lines[-1] == "The environment stands."
-
-
-def test_help_needs_nothing_but_python():
-    command = [
-        sys.executable,
-        "-S",
-        "-m",
-        "birdnb.study",
-        "--help",
-    ]  # -S: without installed packages
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0 and "with --only just those" in " ".join(done.stdout.split())
