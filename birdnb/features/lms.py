@@ -1,14 +1,14 @@
-"""Log-mel spectrograms (LMS) and their normalisations, in numpy or torch.
+"""Log-mel spectrograms (LMS) and their normalisations.
 
 The same numbers as ``librosa.feature.melspectrogram`` and ``power_to_db``, by real FFTs in blocks
-and a few matrix products.
+and a few matrix products. Extraction is numpy and scipy alone, so that its worker processes start
+without torch; what networks read is normalised by torch, whose tensors bring all that is needed.
 """
 
 from __future__ import annotations
 
 import functools
-import sys
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import fft
@@ -16,7 +16,9 @@ from scipy import fft
 from birdnb.config import AudioSettings
 from birdnb.files import BirdnbError
 
-Array = TypeVar("Array", bound=Any)  # an array or a torch tensor
+if TYPE_CHECKING:
+    from torch import Tensor
+
 FRAMES_PER_BLOCK = 32  # 256 kB of float32 at n_fft 2048: stays in the processor's cache
 # a quarter of the mel bands reaches a fraction of the bins: three quarters of the product are zeros
 BANDS_PER_PRODUCT = 32
@@ -26,22 +28,18 @@ NOISE_FLOOR_MEAN, NOISE_FLOOR_STD = 3.0, 4.5  # [dB] typical of field recordings
 
 
 def log_mel(waveform: np.ndarray, audio: AudioSettings) -> np.ndarray:
-    """LMS (n_mels, T) float32 [dB] of a waveform (samples,) at ``audio.sample_rate``, T = 1 +
-    samples // hop_length.
+    """Compute the LMS (n_mels, T) float32 [dB] of a waveform (samples,) at ``audio.sample_rate``.
 
-    Frames are centred, zeros beyond the ends; reference power 1, floor 1e-10. Equals librosa to
-    0.01 dB.
+    T = 1 + samples // hop_length. Frames are centred, zeros beyond the ends; reference power 1,
+    floor 1e-10. Equals librosa to 0.01 dB.
     """
     return framed_log_mel(np.pad(np.asarray(waveform, np.float32), audio.n_fft // 2), audio)
 
 
 def framed_log_mel(padded: np.ndarray, audio: AudioSettings) -> np.ndarray:
-    """As ``log_mel``, of a waveform that brings the n_fft / 2 samples before its first and after
-    its last frame's centre.
-    """
-    frames = np.lib.stride_tricks.sliding_window_view(padded, audio.n_fft)[
-        :: audio.hop_length
-    ]  # (T, n_fft), a view
+    """Compute the LMS of a waveform that brings n_fft / 2 samples more at either end."""
+    windows = np.lib.stride_tricks.sliding_window_view(padded, audio.n_fft)
+    frames = windows[:: audio.hop_length]  # (T, n_fft), a view
     window, banks = _window(audio.n_fft), _mel_banks(audio.sample_rate, audio.n_fft, audio.n_mels)
     power = np.empty((len(frames), audio.n_mels), np.float32)
     for first in range(0, len(frames), FRAMES_PER_BLOCK):
@@ -50,60 +48,35 @@ def framed_log_mel(padded: np.ndarray, audio: AudioSettings) -> np.ndarray:
         energy = spectrum.real**2 + spectrum.imag**2  # (block, bins)
         for bands, bins, filters in banks:
             power[block, bands] = energy[:, bins] @ filters
-    return 10.0 * np.log10(
-        np.maximum(np.ascontiguousarray(power.T), np.float32(AMIN))
-    )  # (T, n_mels) -> (n_mels, T)
+    by_band = np.ascontiguousarray(power.T)  # (T, n_mels) -> (n_mels, T)
+    return 10.0 * np.log10(np.maximum(by_band, np.float32(AMIN)))
 
 
-def normalise(lms: Array, kind: str) -> Array:
-    """Normalise each spectrogram (..., n_mels, T) [dB] on its own, in numpy or torch.
+def normalise(lms: Tensor, kind: str) -> Tensor:
+    """Normalise each spectrogram (..., n_mels, T) [dB] on its own; same shape and device, float32.
 
-    Same shape, float32, on the same device. ``standard``: zero mean, unit variance.
-    ``noise_floor``: decibels above each band's median over time, cut to 0-40, scaled to about unit
-    variance.
+    ``standard``: zero mean, unit variance. ``noise_floor``: decibels above each band's (lower)
+    median over time, cut to 0-40, scaled to about unit variance.
     """
-    lms = _float32(lms)
+    lms = lms.float()
     if kind == "standard":
-        return _standardise(lms)
+        mean = lms.mean(dim=(-2, -1), keepdim=True)
+        return (lms - mean) / (lms.std(dim=(-2, -1), keepdim=True, correction=0) + 1e-6)
     if kind == "noise_floor":
-        above = (lms - _median_over_time(lms)).clip(0.0, NOISE_FLOOR_RANGE)
-        return (above - NOISE_FLOOR_MEAN) / NOISE_FLOOR_STD
+        median = lms.median(dim=-1, keepdim=True).values  # (..., n_mels, 1)
+        return ((lms - median).clip(0.0, NOISE_FLOOR_RANGE) - NOISE_FLOOR_MEAN) / NOISE_FLOOR_STD
     raise BirdnbError(f"normalisation is {kind!r}: choose one of standard, noise_floor")
 
 
-def mfcc_from_lms(lms: Array, n_mfcc: int = 40) -> Array:
-    """Mel-frequency cepstral coefficients (..., n_mfcc, T) of an LMS (..., n_mels, T): an
-    orthonormal DCT-II over the bands.
-    """
-    lms = _float32(lms)
-    return _like(_dct(lms.shape[-2], n_mfcc), lms) @ lms  # (n_mfcc, n_mels) @ (..., n_mels, T)
-
-
-def _float32(lms: Any) -> Any:
-    return lms.float() if _is_torch(lms) else np.asarray(lms, np.float32)
-
-
-def _standardise(lms: Array) -> Array:
-    if _is_torch(lms):
-        mean, std = (
-            lms.mean(dim=(-2, -1), keepdim=True),
-            lms.std(dim=(-2, -1), keepdim=True, correction=0),
-        )
-    else:
-        mean, std = lms.mean(axis=(-2, -1), keepdims=True), lms.std(axis=(-2, -1), keepdims=True)
-    return (lms - mean) / (std + 1e-6)
-
-
-def _median_over_time(lms: Any) -> Any:
-    """Lower median of each band (..., n_mels, 1)."""
-    if _is_torch(lms):
-        return lms.median(dim=-1, keepdim=True).values
-    middle = (lms.shape[-1] - 1) // 2
-    return np.partition(lms, middle, axis=-1)[..., middle : middle + 1]
+def mfcc_from_lms(lms: Tensor, n_mfcc: int = 40) -> Tensor:
+    """Compute mel-frequency cepstral coefficients (..., n_mfcc, T) of an LMS (..., n_mels, T)."""
+    lms = lms.float()
+    return lms.new_tensor(dct_matrix(lms.shape[-2], n_mfcc)) @ lms  # (n_mfcc, n_mels) @ ...
 
 
 @functools.cache
-def _dct(n_mels: int, n_mfcc: int) -> np.ndarray:
+def dct_matrix(n_mels: int, n_mfcc: int) -> np.ndarray:
+    """Build the orthonormal DCT-II (n_mfcc, n_mels) float32 that turns mel bands into MFCCs."""
     return fft.dct(np.eye(n_mels), type=2, norm="ortho", axis=0)[:n_mfcc].astype(np.float32)
 
 
@@ -123,7 +96,7 @@ def _mel_filters(sample_rate: int, n_fft: int, n_mels: int) -> np.ndarray:
 
 @functools.cache
 def _mel_banks(sample_rate: int, n_fft: int, n_mels: int) -> list[tuple[slice, slice, np.ndarray]]:
-    """The filter bank in parts: some bands, the bins they reach, and their filters (bins, bands)."""
+    """Part the filter bank: some bands, the bins they reach, their filters (bins, bands)."""
     filters, parts = _mel_filters(sample_rate, n_fft, n_mels), []
     for first in range(0, n_mels, BANDS_PER_PRODUCT):
         part = filters[first : first + BANDS_PER_PRODUCT]
@@ -131,15 +104,3 @@ def _mel_banks(sample_rate: int, n_fft: int, n_mels: int) -> list[tuple[slice, s
         bins = slice(used[0], used[-1] + 1) if len(used) else slice(0, 1)
         parts.append((slice(first, first + len(part)), bins, np.ascontiguousarray(part[:, bins].T)))
     return parts
-
-
-def _is_torch(array: Any) -> bool:
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(array, torch.Tensor)
-
-
-def _like(matrix: np.ndarray, array: Any) -> Any:
-    """The matrix as ``array`` is: numpy, or torch on the same device."""
-    return (
-        sys.modules["torch"].as_tensor(matrix, device=array.device) if _is_torch(array) else matrix
-    )

@@ -12,7 +12,7 @@ from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from birdnb.features.lms import mfcc_from_lms
+from birdnb.features.lms import dct_matrix
 from birdnb.files import BirdnbError, atomic_path
 
 N_MFCC = 40
@@ -92,6 +92,7 @@ def mfcc_statistics(lms_db: np.ndarray) -> np.ndarray:
         0, len(lms_db), BATCH
     ):  # all at once would take six times the memory of the spectrograms
         batch = slice(first, first + BATCH)
-        mfcc = mfcc_from_lms(np.asarray(lms_db[batch], dtype=np.float64), N_MFCC)  # (B, 40, T)
+        lms = np.asarray(lms_db[batch], dtype=np.float32)  # (B, 128, T)
+        mfcc = dct_matrix(lms.shape[1], N_MFCC) @ lms  # (B, 40, T)
         statistics[batch] = np.concatenate([mfcc.mean(axis=2), mfcc.std(axis=2)], axis=1)
     return statistics

@@ -1,5 +1,8 @@
 """The LMS and its normalisations, against librosa and formulas."""
 
+import subprocess
+import sys
+
 import librosa
 import numpy as np
 import pytest
@@ -9,7 +12,7 @@ from hypothesis import strategies as st
 from sound_files import noise, recording
 
 from birdnb.config import AudioSettings
-from birdnb.features.lms import log_mel, mfcc_from_lms, normalise
+from birdnb.features.lms import dct_matrix, log_mel, mfcc_from_lms, normalise
 from birdnb.files import BirdnbError
 
 AUDIO = AudioSettings()
@@ -69,51 +72,59 @@ def test_silence_is_minus_100_db_and_a_sine_where_it_belongs():
 
 def lms_batch(batch=3, frames=173, seed=0):
     rng = np.random.default_rng(seed)
-    return (rng.normal(-50, 12, (batch, 128, frames)) + rng.normal(0, 10, (batch, 128, 1))).astype(
-        np.float32
-    )
+    lms = rng.normal(-50, 12, (batch, 128, frames)) + rng.normal(0, 10, (batch, 128, 1))
+    return torch.from_numpy(lms.astype(np.float32))
 
 
 @pytest.mark.parametrize("kind", ["standard", "noise_floor"])
 @pytest.mark.parametrize("frames", [130, 173])
-def test_numpy_and_torch_agree_batched_or_not(kind, frames):
+def test_each_clip_of_a_batch_is_normalised_alone(kind, frames):
     lms = lms_batch(frames=frames)
-    expected = np.stack([normalise(one, kind) for one in lms])
-    np.testing.assert_allclose(normalise(lms, kind), expected, atol=1e-4)
-    ours = normalise(torch.from_numpy(lms), kind)
-    assert ours.dtype == torch.float32
-    np.testing.assert_allclose(ours.numpy(), expected, atol=2e-4)
+    alone = torch.stack([normalise(one, kind) for one in lms])
+    torch.testing.assert_close(normalise(lms, kind), alone, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["standard", "noise_floor"])
-@pytest.mark.parametrize("convert", [np.asarray, torch.from_numpy])
-def test_half_precision_in_single_out_and_input_untouched(kind, convert):
-    lms = convert(lms_batch().astype(np.float16))
-    before = lms.copy() if isinstance(lms, np.ndarray) else lms.clone()
-    assert normalise(lms, kind).dtype in (np.float32, torch.float32)
+def test_half_precision_in_single_out_and_input_untouched(kind):
+    lms = lms_batch().half()
+    before = lms.clone()
+    assert normalise(lms, kind).dtype == torch.float32
     assert (lms == before).all()
 
 
+@pytest.mark.parametrize("frames", [130, 173])
+def test_normalisations_equal_their_formulas_in_numpy(frames):
+    lms = lms_batch(frames=frames).numpy()
+    centred = lms - lms.mean(axis=(1, 2), keepdims=True)
+    wanted = centred / lms.std(axis=(1, 2), keepdims=True)
+    np.testing.assert_allclose(normalise(torch.from_numpy(lms), "standard"), wanted, atol=2e-4)
+    median = np.sort(lms, axis=2)[:, :, [(frames - 1) // 2]]
+    wanted = (np.clip(lms - median, 0, 40) - 3.0) / 4.5
+    np.testing.assert_allclose(normalise(torch.from_numpy(lms), "noise_floor"), wanted, atol=1e-5)
+
+
 def test_standard_has_zero_mean_and_unit_variance():
-    out = normalise(lms_batch(), "standard")
+    out = normalise(lms_batch(), "standard").numpy()
     np.testing.assert_allclose(out.mean(axis=(1, 2)), 0, atol=1e-4)
     np.testing.assert_allclose(out.std(axis=(1, 2)), 1, atol=1e-4)
-    assert np.isfinite(normalise(np.full((1, 128, 173), -100.0), "standard")).all()
+    assert torch.isfinite(normalise(torch.full((1, 128, 173), -100.0), "standard")).all()
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.floats(-30, 30), st.floats(-20, 20))
 def test_noise_floor_forgets_the_level_of_each_band(gain, tilt):
     lms = lms_batch(1)
-    tilted = lms + gain + tilt * np.linspace(0, 1, 128, dtype=np.float32)[:, None]
+    tilted = lms + gain + tilt * torch.linspace(0, 1, 128)[:, None]
     np.testing.assert_allclose(
         normalise(tilted, "noise_floor"), normalise(lms, "noise_floor"), atol=1e-4
     )
 
 
 def test_noise_floor_by_hand():
-    lms = np.full((128, 5), -60.0, np.float32)
-    lms[3] = [-70.0, -60.0, -50.0, -60.0, 90.0]  # median -60: 0, 0, 10, 0, 40 (cut from 150)
+    lms = torch.full((128, 5), -60.0)
+    lms[3] = torch.tensor(
+        [-70.0, -60.0, -50.0, -60.0, 90.0]
+    )  # median -60: 0, 0, 10, 0, 40 (cut from 150)
     out = normalise(lms, "noise_floor")
     steps = (out[3] - out[0]) / (out[3, 4] - out[0, 4])
     np.testing.assert_allclose(steps, [0, 0, 0.25, 0, 1], atol=1e-6)
@@ -121,9 +132,14 @@ def test_noise_floor_by_hand():
 
 def test_mfcc_equals_librosa():
     lms = lms_batch()
-    expected = np.stack([librosa.feature.mfcc(S=one, n_mfcc=40) for one in lms])
-    np.testing.assert_allclose(mfcc_from_lms(lms), expected, atol=1e-3)
-    np.testing.assert_allclose(mfcc_from_lms(torch.from_numpy(lms)).numpy(), expected, atol=2e-3)
+    expected = np.stack([librosa.feature.mfcc(S=one, n_mfcc=40) for one in lms.numpy()])
+    np.testing.assert_allclose(mfcc_from_lms(lms), expected, atol=2e-3)
+    np.testing.assert_allclose(dct_matrix(128, 40) @ lms.numpy(), expected, atol=1e-3)
+
+
+def test_extraction_needs_no_torch():
+    code = "import sys, birdnb.features.extract; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_an_unknown_normalisation_is_named():
