@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from birdnb.corpora.folders import Source
-from birdnb.corpora.table import make_ids, read_manifest, unlisted
+from birdnb.corpora.reading import read_table
+from birdnb.corpora.table import make_ids, unlisted
 from birdnb.files import BirdnbError
 
 TABLES = ["train_metadata.csv", "train.csv"]
@@ -56,7 +57,7 @@ def read_birdclef(root: Path, progress: bool = True) -> Source:
     """
     table_path = next(root / name for name in TABLES if (root / name).is_file())
     audio = next(root / name for name in AUDIO_FOLDERS if (root / name).is_dir())
-    raw = _with_taxonomy(_columns(read_manifest(table_path), table_path), root)
+    raw = _with_taxonomy(_columns(read_table(table_path), table_path), root)
     files = zip(raw["label"], raw["filename"], strict=True)
     paths = [_find(root, audio, label, name) for label, name in files]
     names = _species_names(raw)
@@ -102,7 +103,7 @@ def _columns(raw: pd.DataFrame, path: Path) -> pd.DataFrame:
 def _with_taxonomy(raw: pd.DataFrame, root: Path) -> pd.DataFrame:
     """Fill in scientific and common names from taxonomy.csv, for years whose table has labels only."""
     path = root / "taxonomy.csv"
-    if path.is_file() and "primary_label" in (taxonomy := read_manifest(path)).columns:
+    if path.is_file() and "primary_label" in (taxonomy := read_table(path)).columns:
         taxonomy = taxonomy.drop_duplicates("primary_label").set_index("primary_label")
         for column in {"scientific_name", "common_name"} & set(taxonomy.columns):
             raw[column] = raw[column].mask(

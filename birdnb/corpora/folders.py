@@ -10,13 +10,14 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from birdnb.corpora.reading import read_table
 from birdnb.corpora.table import (
+    REQUIRED,
     is_audio,
     is_utf8,
     left_out_rows,
     make_ids,
     misnamed,
-    read_manifest,
     unlisted,
 )
 
@@ -51,7 +52,7 @@ def read_manifest_folder(root: Path, progress: bool = True) -> Source:
     recording_id, path and species are needed; common_name, recordist, date, locality, license, url,
     quality and background_species are used when there. Audio that no row names is reported.
     """
-    table = read_manifest(root / "manifest.csv")
+    table = read_table(root / "manifest.csv", REQUIRED)
     return Source(root, table, unlisted(table, root, root))
 
 

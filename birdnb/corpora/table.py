@@ -1,6 +1,4 @@
-"""The manifest as a table: its columns, reading it as text, checking every row, and who is to be
-credited.
-"""
+"""The manifest as a table: its columns, checking every row, and who is to be credited."""
 
 from __future__ import annotations
 
@@ -9,7 +7,6 @@ import posixpath
 import re
 import stat
 import unicodedata
-import warnings
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -39,47 +36,6 @@ NO_SPECIES = frozenset(
     ["mystery", "mystery mystery", "identity unknown", "unknown", "unidentified", "sonus naturalis"]
 )
 UNSAFE = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]|^[.\s-]|[.\s]$')
-
-
-def read_manifest(path: Path | str) -> pd.DataFrame:
-    """Read a CSV file in UTF-8 (byte order mark or not) as text: ``NA`` and ``007`` stay what they
-    are, missing = "".
-
-    Raises BirdnbError when the file is missing, not UTF-8, or not a table.
-    """
-    path = Path(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "error", pd.errors.ParserWarning
-            )  # a row longer than the header would lose its end
-            table = pd.read_csv(
-                path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False
-            )
-    except FileNotFoundError as error:
-        raise BirdnbError(f"{path} is missing") from error
-    except OSError as error:
-        raise BirdnbError(f"{path} cannot be read: {error.strerror}") from error
-    except pd.errors.EmptyDataError as error:
-        raise BirdnbError(
-            f"{path} is empty: it needs a header line with at least {', '.join(REQUIRED)}"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise BirdnbError(
-            f"{path} is not UTF-8 (byte {error.start}): save it as CSV, UTF-8"
-        ) from error
-    except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
-        raise BirdnbError(f"{path} is not a CSV table: {error}") from error
-    table.columns = [str(name).strip() for name in table.columns]
-    for mark, name in ((";", "semicolons"), ("\t", "tabs")):
-        if len(table.columns) == 1 and mark in table.columns[0]:
-            raise BirdnbError(f"{path} is separated by {name}: save it with commas")
-    if not table.columns.is_unique:
-        raise BirdnbError(
-            f"{path} has two columns called {table.columns[table.columns.duplicated()][0]!r}: "
-            f"delete one"
-        )
-    return table.fillna("")  # only rows with too few fields have gaps here
 
 
 def check_manifest(table: pd.DataFrame, root: Path | str) -> tuple[pd.DataFrame, pd.DataFrame]:

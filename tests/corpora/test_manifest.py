@@ -1,4 +1,4 @@
-"""The manifest: reading as text, checks of every row, sessions, credits."""
+"""The manifest: checks of every row, sessions, credits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from birdnb.corpora import table
-from birdnb.corpora.table import COLUMNS, attribution, check_manifest, license_counts, read_manifest
+from birdnb.corpora.table import COLUMNS, attribution, check_manifest, license_counts
 from birdnb.files import BirdnbError
 from birdnb.split.sides import groups, sessions
 
@@ -38,43 +38,6 @@ def manifest_of(**columns: list[str]) -> pd.DataFrame:
     table = pd.DataFrame(columns).reindex(columns=COLUMNS, fill_value="")
     table["recording_id"] = [f"r{i}" for i in range(n)]
     return table
-
-
-class TestReading:
-    def test_text_stays_text(self, tmp_path):
-        path = tmp_path / "manifest.csv"
-        path.write_bytes(
-            b"\xef\xbb\xbf" + b"recording_id,path,species,date\n007,1e5,NA,\nnull,b,1234,nan\n"
-        )
-        table = read_manifest(path)
-        assert table.columns.tolist() == ["recording_id", "path", "species", "date"]
-        assert table.to_numpy().tolist() == [["007", "1e5", "NA", ""], ["null", "b", "1234", "nan"]]
-
-    def test_short_rows_are_filled(self, tmp_path):
-        (tmp_path / "m.csv").write_text("recording_id,path,species\na,b\n")
-        assert read_manifest(tmp_path / "m.csv").to_numpy().tolist() == [["a", "b", ""]]
-
-    @pytest.mark.parametrize(
-        ("content", "said"),
-        [
-            (b"", "is empty"),
-            ("recording_id,path,species\na,b,M\u00f6we\n".encode("latin-1"), "not UTF-8"),
-            (b"recording_id;path;species\na;b;c\n", "semicolons"),
-            (b"recording_id\tpath\tspecies\na\tb\tc\n", "tabs"),
-            (b"recording_id,path,species, species\na,b,c,d\n", "two columns called 'species'"),
-            (b'a,b\n"x,y\n', "not a CSV table"),
-            (b"a,b\n1,2,3,4\n1,2\n", "not a CSV table"),
-        ],
-    )
-    def test_what_is_no_table_is_said(self, tmp_path, content, said):
-        (tmp_path / "m.csv").write_bytes(content)
-        with pytest.raises(BirdnbError, match=said) as caught:
-            read_manifest(tmp_path / "m.csv")
-        assert "m.csv" in str(caught.value)
-
-    def test_missing(self, tmp_path):
-        with pytest.raises(BirdnbError, match="is missing"):
-            read_manifest(tmp_path / "m.csv")
 
 
 class TestChecks:

@@ -30,7 +30,8 @@ from tqdm.auto import tqdm
 
 from birdnb.command import command
 from birdnb.config import key_of
-from birdnb.corpora.table import license_counts, read_manifest
+from birdnb.corpora.reading import read_table, read_text
+from birdnb.corpora.table import license_counts
 from birdnb.corpora.xeno_canto.api import API, Refused, Unavailable, XenoCantoApi
 from birdnb.corpora.xeno_canto.choice import Limits, audio_name, audio_url, choose, skip_row
 from birdnb.corpora.xeno_canto.dump import manifest_row, seconds_of, text_of
@@ -187,7 +188,7 @@ def _save(out: Path, outcome: Outcome) -> None:
     """Write manifest.csv, and skipped.csv without what came after all; rows of earlier runs stay."""
     manifest = _merge(out / "manifest.csv", outcome.rows) if outcome.rows else None
     if manifest is None and (out / "manifest.csv").is_file():
-        manifest = read_manifest(out / "manifest.csv")
+        manifest = read_table(out / "manifest.csv")
     here = set(manifest["recording_id"]) if manifest is not None else set()
     _merge(out / "skipped.csv", outcome.skipped, without=here)
 
@@ -197,7 +198,7 @@ def _check_tables(out: Path) -> None:
     rows.
     """
     for path in (out / "manifest.csv", out / "metadata.csv", out / "skipped.csv"):
-        if path.is_file() and "recording_id" not in read_manifest(path).columns:
+        if path.is_file() and "recording_id" not in read_table(path).columns:
             raise BirdnbError(
                 f"{path} was not written by this command: choose another folder for --out"
             )
@@ -208,7 +209,7 @@ def _merge(path: Path, rows: list[dict[str, str]], without: Set[str] = frozenset
     recordings' numbers.
     """
     new = pd.DataFrame(rows, dtype=str)
-    table = pd.concat([read_manifest(path), new]) if path.is_file() else new
+    table = pd.concat([read_table(path), new]) if path.is_file() else new
     if table.empty:
         return table
     table = table.fillna("").drop_duplicates("recording_id", keep="last")
@@ -249,12 +250,7 @@ def _checked_query(query: str) -> str:
 
 def _read_species(path: Path) -> list[str]:
     """Scientific names, one a line; empty lines and lines that begin with # do not count."""
-    try:
-        lines = [
-            " ".join(line.split()) for line in path.read_text(encoding="utf-8-sig").splitlines()
-        ]
-    except (OSError, UnicodeDecodeError) as error:
-        raise BirdnbError(f"the species file {path} cannot be read: {error}") from error
+    lines = [" ".join(line.split()) for line in read_text(path).split("\n")]
     names = [line for line in lines if line and not line.startswith("#")]
     if not names:
         raise BirdnbError(
@@ -288,7 +284,7 @@ def _print_summary(args: argparse.Namespace, outcome: Outcome) -> None:
     if outcome.skipped:
         print(f"what was skipped is listed in {args.out / 'skipped.csv'}")
     if (args.out / "manifest.csv").is_file():
-        manifest = read_manifest(args.out / "manifest.csv")
+        manifest = read_table(args.out / "manifest.csv")
         print(
             f"{args.out} now holds {len(manifest)} recordings of {manifest['species'].nunique()} "
             f"species; licences:"
