@@ -1,9 +1,10 @@
-"""Sounds and sound files for the tests: songs in noise, written in any format, and corpora of them."""
+"""Sound files for the tests: songs in noise, written in any format, and corpora of them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import av
 import numpy as np
 import pandas as pd
 import soundfile
@@ -57,6 +58,26 @@ def write(path: Path, sound: np.ndarray, sample_rate: int = 22050, **kind: str) 
     with soundfile.SoundFile(path, "w", sample_rate, channels, **kind) as file:
         for first in range(0, len(sound), sample_rate):
             file.write(sound[first : first + sample_rate])
+    return path
+
+
+def encode(
+    path: Path, sound: np.ndarray, sample_rate: int, container: str, codec: str, **options: str
+) -> Path:
+    """Write a sound file by ffmpeg's libraries: the formats that libsndfile does not write."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    samples = np.atleast_2d(sound.T).astype(np.float32)  # (channels, samples)
+    layout = "mono" if len(samples) == 1 else f"{len(samples)}c" if len(samples) > 2 else "stereo"
+    with av.open(str(path), "w", format=container, options=options) as out:
+        rate = 48_000 if codec == "libopus" else sample_rate
+        stream = out.add_stream(codec, rate=rate, layout=layout)
+        if codec in ("aac", "libmp3lame", "wmav2", "libopus", "libvorbis", "mp2"):
+            stream.bit_rate = 96_000
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), "fltp", layout)
+        frame.sample_rate = sample_rate
+        resampler = av.AudioResampler(stream.format.name, layout, rate)
+        for ready in [*resampler.resample(frame), *resampler.resample(None), None]:
+            out.mux(stream.encode(ready))
     return path
 
 

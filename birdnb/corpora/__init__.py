@@ -12,7 +12,8 @@ from pathlib import Path
 import pandas as pd
 
 from birdnb.corpora import birdclef, birdset, folders
-from birdnb.corpora.table import check_manifest, is_audio
+from birdnb.corpora.sniff import is_audio
+from birdnb.corpora.table import check_manifest
 from birdnb.corpora.xeno_canto import dump as xeno_canto_dump
 from birdnb.files import BirdnbError, artifacts_dir, safe_name
 
@@ -121,7 +122,7 @@ def _layout_of(root: Path) -> Layout:
         ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
         or "nothing"
     )
-    flat = any(is_audio(name) for name in names)
+    flat = any(is_audio(root / name) for name in names)
     remedy = (
         "\nput the recordings of each species into a folder named after it, such as Turdus merula/"
         if flat

@@ -16,7 +16,8 @@ from tqdm.auto import tqdm
 
 from birdnb.config import key_of
 from birdnb.corpora.folders import Source
-from birdnb.corpora.table import AUDIO_SUFFIXES, audio_files, left_out_rows, make_ids, unlisted
+from birdnb.corpora.sniff import AUDIO_SUFFIXES
+from birdnb.corpora.table import audio_files, left_out_rows, make_ids, unlisted
 from birdnb.files import BirdnbError, artifacts_dir, atomic_path, safe_name
 
 FIELDS = [

@@ -11,15 +11,8 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from birdnb.corpora.reading import read_table
-from birdnb.corpora.table import (
-    REQUIRED,
-    is_audio,
-    is_utf8,
-    left_out_rows,
-    make_ids,
-    misnamed,
-    unlisted,
-)
+from birdnb.corpora.sniff import is_audio
+from birdnb.corpora.table import REQUIRED, is_utf8, left_out_rows, make_ids, misnamed, unlisted
 
 
 @dataclass(frozen=True)
@@ -59,7 +52,7 @@ def read_manifest_folder(root: Path, progress: bool = True) -> Source:
 def is_species_folders(root: Path) -> bool:
     """Tell whether a folder in this one holds audio files."""
     readable = [folder for folder in _visible_folders(root) if os.access(folder, os.R_OK | os.X_OK)]
-    return any(is_audio(file.name) for folder in readable for file in folder.iterdir())
+    return any(is_audio(file) for folder in readable for file in folder.iterdir())
 
 
 def read_species_folders(root: Path, progress: bool = True) -> Source:
@@ -96,7 +89,7 @@ def read_species_folders(root: Path, progress: bool = True) -> Source:
         if not is_utf8(relative):
             left.append(misnamed(relative))
             continue
-        if not is_audio(path.name):
+        if not is_audio(path):
             if len(parts) > 1 and not any(part.startswith(".") for part in parts):
                 left.append(
                     ("", relative, parts[0], f"not an audio file ({path.suffix or 'no suffix'})")

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pandas as pd
 
+from birdnb.corpora.sniff import is_audio
 from birdnb.files import BirdnbError, safe_name
 
 REQUIRED = ["recording_id", "path", "species"]
@@ -28,10 +29,6 @@ COLUMNS = [
     "background_species",
 ]
 LEFT_OUT = ["recording_id", "path", "species", "reason"]
-# fmt: off
-AUDIO_SUFFIXES = frozenset([".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".mp4", ".aac", ".aif", ".aiff", ".au",
-                            ".caf", ".w64", ".wma", ".webm"])
-# fmt: on
 NO_SPECIES = frozenset(
     ["mystery", "mystery mystery", "identity unknown", "unknown", "unidentified", "sonus naturalis"]
 )
@@ -150,12 +147,6 @@ def misnamed(path: str, species: str = "") -> tuple[str, str, str, str]:
     )
 
 
-def is_audio(name: str) -> bool:
-    """Tell by its suffix whether a file is audio; half-written files (``.tmp-``) are not."""
-    dot = name.rfind(".")
-    return dot > 0 and name[dot:].lower() in AUDIO_SUFFIXES and not name.startswith(".tmp-")
-
-
 def left_out_rows(rows: Iterable[tuple[str, str, str, str]]) -> pd.DataFrame:
     """Table of (recording_id, path, species, reason) rows."""
     return pd.DataFrame(list(rows), columns=LEFT_OUT, dtype=str)
@@ -202,7 +193,11 @@ def _audio_files(folder: Path, root: Path) -> list[str]:
     found = []
     for parent, _, names in os.walk(folder):
         inside = Path(parent).relative_to(root).as_posix()
-        found += [name if inside == "." else f"{inside}/{name}" for name in names if is_audio(name)]
+        found += [
+            name if inside == "." else f"{inside}/{name}"
+            for name in names
+            if is_audio(os.path.join(parent, name))
+        ]
     return sorted(found)
 
 

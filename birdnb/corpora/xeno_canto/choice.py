@@ -8,7 +8,8 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from birdnb.corpora.table import AUDIO_SUFFIXES, NO_SPECIES
+from birdnb.corpora.sniff import AUDIO_SUFFIXES
+from birdnb.corpora.table import NO_SPECIES
 from birdnb.corpora.xeno_canto.dump import manifest_row, seconds_of, text_of
 
 QUALITIES = "ABCDE"  # anything else comes last
