@@ -19,7 +19,7 @@ from birdnb.config import load_profile
 from birdnb.corpora import corpus_name
 from birdnb.files import safe_name
 from birdnb.pretraining.card import machine
-from birdnb.report.tables import plain
+from birdnb.report.words import plain
 from birdnb.training.devices import make_accelerator
 from birdnb.training.options import parse_seed
 from birdnb.training.runs import git_commit

@@ -32,8 +32,9 @@ from birdnb.evaluation.ensemble import EnsembleResult, build_ensemble
 from birdnb.evaluation.predictions import Predictions, concatenate
 from birdnb.files import BirdnbError
 from birdnb.plots import sound as plots
-from birdnb.report import tables as report_tables
-from birdnb.report.collect import TITLES, collect, study_metrics
+from birdnb.report import words as report_tables
+from birdnb.report.collect import TITLES, collect
+from birdnb.report.numbers import study_metrics
 from birdnb.report.write import write_report
 from birdnb.study.__main__ import report_folder
 from birdnb.training.runs import METRICS, RunResult, folder_of, load_run, run_folder
