@@ -90,8 +90,7 @@ def page(found: dict[str, list[Row]], about: dict[str, Any]) -> str:
     """The same as Markdown."""
     import pandas as pd
 
-    from birdnb.report.tables import pipe_table
-    from birdnb.report.words import NONE
+    from birdnb.report.tables import NONE, pipe_table
 
     lines = [
         {

@@ -1,6 +1,4 @@
-"""Corpora: ``open_corpus`` turns the demo's name or a folder into a checked manifest, and says what
-it left out and why.
-"""
+"""Corpora: ``open_corpus`` turns a folder into a checked manifest, and says what it left out."""
 
 from __future__ import annotations
 
@@ -20,14 +18,12 @@ from birdnb.files import BirdnbError, artifacts_dir, safe_name
 
 @dataclass(frozen=True)
 class Corpus:
-    """Recordings to learn from; ``left_out`` has the columns recording_id, path, species, reason."""
+    """Recordings to learn from, and what was left out of their table."""
 
     name: str  # safe as a file name
     root: Path  # the manifest's paths are relative to it
-    manifest: (
-        pd.DataFrame
-    )  # checked, one row a recording, text, missing = ""; columns as manifest.COLUMNS
-    left_out: pd.DataFrame  # what was refused already from the table
+    manifest: pd.DataFrame  # checked, a row a recording, text, missing = ""; columns: table.COLUMNS
+    left_out: pd.DataFrame  # refused already from the table: recording_id, path, species, reason
     layout: str  # "manifest.csv", "BirdCLEF", ...
     synthetic: bool = False  # True: invented songs, results say nothing about real birds
 
@@ -42,25 +38,34 @@ class Layout:
     read: Callable[[Path, bool], folders.Source]
 
 
-LAYOUTS = [
+LAYOUTS = [  # the first that recognises a folder reads it
     Layout("manifest.csv", "manifest.csv", folders.is_manifest, folders.read_manifest_folder),
-    Layout("BirdCLEF", "train_metadata.csv or train.csv beside train_audio/ or train_short_audio/",
-    birdclef.is_birdclef,
-           birdclef.read_birdclef),
-    Layout("BirdSet", "*.parquet with the column ebird_code", birdset.is_birdset,
-    birdset.read_birdset),
-    Layout("Xeno-Canto JSON",
-    "*.json pages of the Xeno-Canto API beside audio called XC123.mp3 or 123.mp3",
-           xeno_canto_dump.is_dump, xeno_canto_dump.read_dump),
-    Layout("species folders", "one folder a species with audio files in it",
-    folders.is_species_folders,
-           folders.read_species_folders),
-]  # fmt: skip
+    Layout(
+        "BirdCLEF",
+        "train_metadata.csv or train.csv beside train_audio/ or train_short_audio/",
+        birdclef.is_birdclef,
+        birdclef.read_birdclef,
+    ),
+    Layout(
+        "BirdSet", "*.parquet with the column ebird_code", birdset.is_birdset, birdset.read_birdset
+    ),
+    Layout(
+        "Xeno-Canto JSON",
+        "*.json pages or *.csv tables of Xeno-Canto's records beside XC123.mp3 or 123.mp3",
+        xeno_canto_dump.is_dump,
+        xeno_canto_dump.read_dump,
+    ),
+    Layout(
+        "species folders",
+        "one folder a species with audio files in it",
+        folders.is_species_folders,
+        folders.read_species_folders,
+    ),
+]
 
 
 def open_corpus(spec: str | Path, progress: bool = True) -> Corpus:
-    """Open ``demo`` (synthesised on the spot when it is not there yet) or a folder, whose layout is
-    recognised.
+    """Open a folder, whose layout is recognised, or ``demo``, which is synthesised on the spot.
 
     The corpus is called after its folder. Raises BirdnbError when there is no such folder, when its
     layout is none of the known ones, or when nothing in it can be used.
@@ -83,8 +88,7 @@ def open_corpus(spec: str | Path, progress: bool = True) -> Corpus:
 
 
 def corpus_name(spec: str | Path) -> str:
-    """What the corpus is called, without opening it: ``demo``, or its folder's name made safe as a
-    file name.
+    """Return the name of a corpus: ``demo``, or that of its folder made safe as a file name.
 
     Names that have no letter of ASCII are told apart by digits of their hash.
     """
@@ -117,18 +121,32 @@ def _layout_of(root: Path) -> Layout:
         if layout.recognise(root):
             return layout
     looked = "".join(f"\n  {layout.name}: {layout.looked_for}" for layout in LAYOUTS)
-    names = sorted(path.name + "/" * path.is_dir() for path in root.iterdir())
-    there = (
-        ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-        or "nothing"
-    )
-    flat = any(is_audio(root / name) for name in names)
-    remedy = (
-        "\nput the recordings of each species into a folder named after it, such as Turdus merula/"
-        if flat
-        else ""
-    )
+    try:
+        names = sorted(path.name + "/" * path.is_dir() for path in root.iterdir())
+    except OSError as error:
+        raise BirdnbError(
+            f"{root} may not be read ({error.strerror}): give yourself the right to"
+        ) from error
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    there = ", ".join(names[:8]) + more if names else "nothing"
     raise BirdnbError(
         f"{root} is no corpus of a kind known here. Looked in it for:{looked}\nbut found "
-        f"{there}{remedy}"
+        f"{there}{_advice(root, names)}"
     )
+
+
+def _advice(root: Path, names: list[str]) -> str:
+    """What to do with a folder of no known layout; "" if nobody knows."""
+    inside = [
+        f"{name} ({layout.name})"
+        for name in [name for name in names if name.endswith("/") and name[0] != "."][:20]
+        for layout in [next((one for one in LAYOUTS if one.recognise(root / name)), None)]
+        if layout
+    ]
+    advice = [f"\ngive a folder in it, which is a corpus: {' or '.join(inside)}"] if inside else []
+    if any(is_audio(root / name) for name in names):
+        advice.append(
+            "\nput the recordings of each species into a folder named after it, such as "
+            "Turdus merula/"
+        )
+    return "".join(advice)

@@ -1,13 +1,14 @@
-"""BirdCLEF 2021 to 2026 (Kaggle): a table of recordings beside their audio, one folder per label."""
+"""BirdCLEF 2021 to 2026 (Kaggle): a table of recordings beside folders of audio."""
 
 from __future__ import annotations
 
 import ast
+import os
 from pathlib import Path
 
 import pandas as pd
 
-from birdnb.corpora.folders import Source
+from birdnb.corpora.folders import Source, species_folders
 from birdnb.corpora.reading import read_table
 from birdnb.corpora.table import make_ids, unlisted
 from birdnb.files import BirdnbError
@@ -31,10 +32,33 @@ NAMES = {  # manifest column -> what it was called over the years
 
 
 def is_birdclef(root: Path) -> bool:
-    """Tell whether the folder has one of the tables beside one of the audio folders."""
-    return any((root / name).is_file() for name in TABLES) and any(
-        (root / name).is_dir() for name in AUDIO_FOLDERS
+    """Tell whether one of the tables lies beside one of the audio folders and names audio in it.
+
+    Where nothing else in the folder could be meant, the table need not do so: reading it then says
+    what is wrong.
+    """
+    tables = [root / name for name in TABLES if (root / name).is_file()]
+    folders = [root / name for name in AUDIO_FOLDERS if (root / name).is_dir()]
+    if not tables or not folders:
+        return False
+    return any(_names_audio(table, root) for table in tables) or not (
+        set(species_folders(root)) - set(AUDIO_FOLDERS)
     )
+
+
+def _names_audio(path: Path, root: Path) -> bool:
+    """Tell whether a table can be read and names a file that is there."""
+    try:
+        raw = _columns(read_table(path), path)
+    except BirdnbError:
+        return False
+    audio = _audio_folder(root)
+    files = zip(raw["label"], raw["filename"], strict=True)
+    return any(os.path.isfile(root / _find(audio, label, name)) for label, name in files if name)
+
+
+def _audio_folder(root: Path) -> Path:
+    return next(root / name for name in AUDIO_FOLDERS if (root / name).is_dir())
 
 
 def read_birdclef(root: Path, progress: bool = True) -> Source:
@@ -43,9 +67,10 @@ def read_birdclef(root: Path, progress: bool = True) -> Source:
     ::
 
         birdclef-2023/                     birdclef-2021/
+          train_metadata.csv                 train_metadata.csv
+          train_audio/abethr1/XC128013.ogg   train_short_audio/acafly/XC109605.ogg
         birdclef-2025/
-          train_metadata.csv                 train_metadata.csv                          train.csv,
-          taxonomy.csv train_audio/abethr1/XC128013.ogg   train_short_audio/acafly/XC109605.ogg
+          train.csv, taxonomy.csv
           train_audio/1139490/CSA36385.ogg
 
     ``filename`` is bare (2021: ``XC109605.ogg``) or has the label's folder in front (since 2022).
@@ -55,11 +80,14 @@ def read_birdclef(root: Path, progress: bool = True) -> Source:
     and joined by semicolons. Only 2021 has dates; without one a recordist is one session. The
     locality is "latitude, longitude". Audio that no row names is reported.
     """
-    table_path = next(root / name for name in TABLES if (root / name).is_file())
-    audio = next(root / name for name in AUDIO_FOLDERS if (root / name).is_dir())
+    tables = [root / name for name in TABLES if (root / name).is_file()]
+    table_path = tables[0]
+    if len(tables) > 1:
+        table_path = next((table for table in tables if _names_audio(table, root)), table_path)
+    audio = _audio_folder(root)
     raw = _with_taxonomy(_columns(read_table(table_path), table_path), root)
     files = zip(raw["label"], raw["filename"], strict=True)
-    paths = [_find(root, audio, label, name) for label, name in files]
+    paths = [_find(audio, label, name) for label, name in files]
     names = _species_names(raw)
     table = raw[["common_name", "recordist", "date", "license", "url", "quality"]].assign(
         recording_id=make_ids(paths),
@@ -101,7 +129,7 @@ def _columns(raw: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 
 def _with_taxonomy(raw: pd.DataFrame, root: Path) -> pd.DataFrame:
-    """Fill in scientific and common names from taxonomy.csv, for years whose table has labels only."""
+    """Fill in scientific and common names from taxonomy.csv where the table has labels only."""
     path = root / "taxonomy.csv"
     if path.is_file() and "primary_label" in (taxonomy := read_table(path)).columns:
         taxonomy = taxonomy.drop_duplicates("primary_label").set_index("primary_label")
@@ -121,10 +149,10 @@ def _species_names(raw: pd.DataFrame) -> dict[str, str]:
     return dict(pairs[unique].itertuples(index=False, name=None))
 
 
-def _find(root: Path, audio: Path, label: str, name: str) -> str:
+def _find(audio: Path, label: str, name: str) -> str:
     """Where a row's audio should be: as ``filename`` says, or in the label's folder when the name
     is bare.
     """
-    if name and label and "/" not in name and not (audio / name).is_file():
+    if name and label and "/" not in name and not os.path.isfile(f"{audio}/{name}"):
         name = f"{label}/{name}"
-    return name if name.startswith("/") else f"{audio.relative_to(root).as_posix()}/{name}"
+    return name if name.startswith("/") else f"{audio.name}/{name}"

@@ -1,9 +1,8 @@
-"""BirdSet (Hugging Face, https://doi.org/10.48550/arXiv.2403.10380): parquet tables with the audio
-inside or beside them.
-"""
+"""BirdSet (https://doi.org/10.48550/arXiv.2403.10380): parquet tables, audio inside or beside."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from pathlib import Path, PurePosixPath
@@ -18,6 +17,7 @@ from birdnb.config import key_of
 from birdnb.corpora.folders import Source
 from birdnb.corpora.sniff import AUDIO_SUFFIXES
 from birdnb.corpora.table import audio_files, left_out_rows, make_ids, unlisted
+from birdnb.corpora.walking import files_under
 from birdnb.files import BirdnbError, artifacts_dir, atomic_path, safe_name
 
 FIELDS = [
@@ -36,8 +36,21 @@ DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 def is_birdset(root: Path) -> bool:
-    """Tell whether there is a parquet file with labels as BirdSet calls them."""
-    return any("ebird_code" in _schema(path).names for path in _parquet_files(root))
+    """Tell whether a parquet file has labels as BirdSet calls them, and audio in it or beside it.
+
+    True as well where broken parquet files are all there is: reading them then says so.
+    """
+    files = _parquet_files(root)
+    if not files:
+        return False
+    schemas = [_schema(path) for path in files]
+    audio = {PurePosixPath(path).name for path in audio_files(root, root)}
+    if not audio and None in schemas:
+        return True
+    ours = [path for path, schema in zip(files, schemas, strict=True) if _is_ours(schema)]
+    return any(_holds_audio(path) for path in ours) or any(
+        PurePosixPath(_name(row)).name in audio for path in ours for row in _metadata(path) or ()
+    )
 
 
 def read_birdset(root: Path, progress: bool = True) -> Source:
@@ -46,10 +59,9 @@ def read_birdset(root: Path, progress: bool = True) -> Source:
     ::
 
         HSN/
-          train-00000-of-00012.parquet     audio {bytes, path}, filepath, ebird_code, recordist,
-          license, quality, ... test-00000-of-00001.parquet      soundscapes: not used, and reported
-          XC123.ogg                        only where the audio is not inside the table (audio.path
-          or filepath names it)
+          train-00000-of-00012.parquet     audio {bytes, path}, filepath, ebird_code, recordist, ...
+          test-00000-of-00001.parquet      soundscapes: not used, and reported
+          XC123.ogg                        only where the audio is not inside the table
 
     Audio inside the table is written once to ``artifacts/corpora/<folder>-birdset-<key>/audio``
     (resumable), which then is the corpus's folder. The label is the eBird code: numbers are looked
@@ -57,53 +69,81 @@ def read_birdset(root: Path, progress: bool = True) -> Source:
     The locality is "latitude, longitude"; BirdSet's focal recordings have no date, so a recordist
     is one session. Rows without label or audio are reported.
     """
-    files = [path for path in _parquet_files(root) if "ebird_code" in _schema(path).names]
-    used = [path for path in files if path.name.startswith("train")] or files
-    left = [
-        ("", path.relative_to(root).as_posix(), "", "not BirdSet's training part")
-        for path in files
-        if path not in used
-    ]
-    rows = [row for path in used for row in _metadata(path)]
+    used, left = _usable(root)
+    tables = [_metadata(path) for path in used]
+    rows = [row for table in tables for row in table or []]
+    left += [_damaged(path, root) for path, rows in zip(used, tables, strict=True) if rows is None]
+    used = [path for path, rows in zip(used, tables, strict=True) if rows is not None]
+    if not used:
+        raise BirdnbError(f"{root / left[0][1]}: {left[0][3]}")
     if not any(_holds_audio(path) for path in used):
         table = _table(rows, _beside(rows, root))
-        return Source(
-            root,
-            table,
-            pd.concat([left_out_rows(left), unlisted(table, root, root)], ignore_index=True),
-        )
+        rest = unlisted(table, root, root)
+        return Source(root, table, pd.concat([left_out_rows(left), rest], ignore_index=True))
     names = make_ids([f"{row['parquet']}/{row['row']}/{_name(row)}" for row in rows])
     table = _table(
         rows, [f"audio/{name}{_suffix(row)}" for name, row in zip(names, rows, strict=True)]
     )
     folder = _import_folder(root, used)
-    _export(used, list(table["path"].where(table["species"] != "", "")), folder, progress)
+    wanted = list(table["path"].where(table["species"] != "", ""))
+    damaged = _export(used, wanted, folder, progress)
+    left += [_damaged(path, root) for path in damaged]
     return Source(folder, table, left_out_rows(left))
 
 
+def _usable(root: Path) -> tuple[list[Path], list[tuple[str, str, str, str]]]:
+    """BirdSet's training tables, and a row for every other parquet file."""
+    schemas = {path: _schema(path) for path in _parquet_files(root)}
+    ours = [path for path, schema in schemas.items() if _is_ours(schema)]
+    used = [path for path in ours if path.name.startswith("train")] or ours
+    left = [_damaged(path, root) for path, schema in schemas.items() if schema is None]
+    left += [
+        ("", path.relative_to(root).as_posix(), "", reason)
+        for path, schema in schemas.items()
+        if schema is not None and path not in used
+        for reason in [
+            "not BirdSet's training part"
+            if path in ours
+            else "no table of BirdSet's: no ebird_code"
+        ]
+    ]
+    return used, left
+
+
+def _damaged(path: Path, root: Path) -> tuple[str, str, str, str]:
+    reason = "not a readable parquet file: fetch it again"
+    return ("", path.relative_to(root).as_posix(), "", reason)
+
+
 def _parquet_files(root: Path) -> list[Path]:
-    return sorted(path for path in root.rglob("*.parquet") if not path.name.startswith("."))
+    return [root / path for path in files_under(root, root) if path.endswith(".parquet")]
 
 
-def _schema(path: Path) -> pa.Schema:
+def _schema(path: Path) -> pa.Schema | None:
+    """The columns of a parquet file; None when it cannot be read."""
     try:
         return pq.read_schema(path)
-    except (pa.ArrowException, OSError) as error:
-        raise BirdnbError(
-            f"{path} is not a readable parquet file ({error}): fetch it again"
-        ) from error
+    except (pa.ArrowException, OSError):
+        return None
 
 
-def _metadata(path: Path) -> list[dict[str, Any]]:
-    """Rows of a parquet file without the sound, each with its label as text, the file's name and
-    the row's number.
+def _is_ours(schema: pa.Schema | None) -> bool:
+    return schema is not None and "ebird_code" in schema.names
+
+
+def _metadata(path: Path) -> list[dict[str, Any]] | None:
+    """Rows of a parquet file without the sound, each with its label as text and its number.
+
+    None when the file is damaged.
     """
-    schema = _schema(path)
-    has_audio = "audio" in schema.names and pa.types.is_struct(schema.field("audio").type)
-    columns = [name for name in FIELDS if name in schema.names] + ["audio.path"] * has_audio
-    rows = (
-        pq.ParquetFile(path).read(columns=columns).to_pylist()
-    )  # pq.read_table would flatten audio.path
+    try:
+        schema = pq.read_schema(path)
+        has_audio = "audio" in schema.names and pa.types.is_struct(schema.field("audio").type)
+        columns = [name for name in FIELDS if name in schema.names] + ["audio.path"] * has_audio
+        # pq.read_table would flatten audio.path
+        rows = pq.ParquetFile(path).read(columns=columns).to_pylist()
+    except (pa.ArrowException, OSError):
+        return None
     names = _class_names(schema)
     for number, row in enumerate(rows):
         code = row.get("ebird_code")
@@ -116,9 +156,11 @@ def _metadata(path: Path) -> list[dict[str, Any]]:
 
 def _class_names(schema: pa.Schema) -> list[str]:
     """Names behind the numbers of ebird_code, from the schema's Hugging Face metadata."""
-    info = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    feature = info.get("info", {}).get("features", {}).get("ebird_code", {})
-    return list(feature.get("names") or [])
+    try:
+        info = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        return list(info["info"]["features"]["ebird_code"]["names"])
+    except (ValueError, KeyError, TypeError):  # none, or of another kind
+        return []
 
 
 def _table(rows: list[dict[str, Any]], paths: list[str]) -> pd.DataFrame:
@@ -172,14 +214,16 @@ def _beside(rows: list[dict[str, Any]], root: Path) -> list[str]:
 def _holds_audio(path: Path) -> bool:
     """Tell from the first rows whether the sound is in the table."""
     schema = _schema(path)
-    if "audio" not in schema.names or "bytes" not in {
-        field.name for field in _fields(schema.field("audio").type)
-    }:
+    if schema is None or "audio" not in schema.names:
         return False
-    first = next(pq.ParquetFile(path).iter_batches(batch_size=4, columns=["audio.bytes"]), None)
-    return first is not None and any(
-        (audio or {}).get("bytes") for audio in first.column(0).to_pylist()
-    )
+    if "bytes" not in {field.name for field in _fields(schema.field("audio").type)}:
+        return False
+    try:
+        first = next(pq.ParquetFile(path).iter_batches(batch_size=4, columns=["audio.bytes"]), None)
+    except (pa.ArrowException, OSError):
+        return False
+    sounds = [] if first is None else first.column(0).to_pylist()
+    return any((audio or {}).get("bytes") for audio in sounds)
 
 
 def _fields(kind: pa.DataType) -> list[pa.Field]:
@@ -203,26 +247,27 @@ def _import_folder(root: Path, files: list[Path]) -> Path:
     )
 
 
-def _export(files: list[Path], paths: list[str], folder: Path, progress: bool) -> None:
-    """Write the sound of every row out to its path ("" for none), a row group at a time, leaving
-    alone what is there.
+def _export(files: list[Path], paths: list[str], folder: Path, progress: bool) -> list[Path]:
+    """Write the sound of every row to its path ("" for none), a row group at a time.
+
+    What is there is left alone. Returns the files of which a part is damaged.
     """
     (folder / "audio").mkdir(parents=True, exist_ok=True)
-    start = 0
-    with tqdm(
-        total=len(paths), desc="BirdSet: writing audio", disable=None if progress else True
-    ) as bar:
-        for parquet in map(pq.ParquetFile, files):
+    rest, damaged = iter(paths), []
+    bar = tqdm(total=len(paths), desc="BirdSet: writing audio", disable=None if progress else True)
+    with bar:
+        for path in files:
+            parquet = pq.ParquetFile(path)
             for number in range(parquet.num_row_groups):
-                size = parquet.metadata.row_group(number).num_rows
-                wanted = [
-                    path if path and not (folder / path).is_file() else ""
-                    for path in paths[start : start + size]
-                ]
-                if any(wanted):
-                    _export_group(parquet, number, wanted, folder)
-                start += size
-                bar.update(size)
+                group = list(itertools.islice(rest, parquet.metadata.row_group(number).num_rows))
+                wanted = [name if name and not (folder / name).is_file() else "" for name in group]
+                try:
+                    if any(wanted):
+                        _export_group(parquet, number, wanted, folder)
+                except pa.ArrowException:
+                    damaged.append(path)
+                bar.update(len(group))
+    return sorted(set(damaged))
 
 
 def _export_group(parquet: pq.ParquetFile, number: int, wanted: list[str], folder: Path) -> None:

@@ -1,25 +1,28 @@
-"""Folders that need no importer of their own: ``manifest.csv`` with audio, and one folder per
-species.
-"""
+"""Folders that need no importer of their own: ``manifest.csv`` with audio, and species folders."""
 
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pandas as pd
 
 from birdnb.corpora.reading import read_table
 from birdnb.corpora.sniff import is_audio
 from birdnb.corpora.table import REQUIRED, is_utf8, left_out_rows, make_ids, misnamed, unlisted
+from birdnb.corpora.walking import walk
+from birdnb.files import BirdnbError
+
+TABLES = ["manifest.csv", "train_metadata.csv", "train.csv"]  # a folder with one is a corpus
+OURS = re.compile(rb"recording[-_ ]?id", re.IGNORECASE)
+LABELS = {"label", "labels", "class", "bird", "taxon", "scientific_name", "common_name"}
 
 
 @dataclass(frozen=True)
 class Source:
-    """What a reader found: the folder that paths are relative to, a table not yet checked, and what
-    it left out itself.
-    """
+    """A reader's find: the folder of the paths, a table not yet checked, and what it left out."""
 
     root: Path
     table: pd.DataFrame
@@ -27,20 +30,28 @@ class Source:
 
 
 def is_manifest(root: Path) -> bool:
-    """Tell whether the folder has a manifest.csv."""
-    return (root / "manifest.csv").is_file()
+    """Tell whether the folder has a manifest.csv; one of another tool, without labels, is none."""
+    path = root / "manifest.csv"
+    if not path.is_file():
+        return False
+    try:
+        with open(path, "rb") as file:
+            if OURS.search(file.read(4096).replace(b"\0", b"")):
+                return True
+        return bool({*REQUIRED, *LABELS} & set(read_table(path).columns))
+    except (OSError, BirdnbError):
+        return True  # reading it will say how it is broken
 
 
 def read_manifest_folder(root: Path, progress: bool = True) -> Source:
-    """Read a folder with a ``manifest.csv``; a Xeno-Canto download and the demo corpus are such
-    folders.
+    """Read a folder with a ``manifest.csv``, as the demo and downloads from Xeno-Canto are.
 
     ::
 
         my_birds/
-          manifest.csv            recording_id,path,species,recordist,date,locality
-          audio/2019/robin 1.wav  r1,audio/2019/robin 1.wav,Erithacus rubecula,A.
-          Bird,2019-04-01,Kew
+          manifest.csv             recording_id,path,species,recordist,date,locality
+                                   r1,audio/robin 1.wav,Erithacus rubecula,A. Bird,2019-04-01,Kew
+          audio/robin 1.wav
 
     recording_id, path and species are needed; common_name, recordist, date, locality, license, url,
     quality and background_species are used when there. Audio that no row names is reported.
@@ -50,9 +61,27 @@ def read_manifest_folder(root: Path, progress: bool = True) -> Source:
 
 
 def is_species_folders(root: Path) -> bool:
-    """Tell whether a folder in this one holds audio files."""
-    readable = [folder for folder in _visible_folders(root) if os.access(folder, os.R_OK | os.X_OK)]
-    return any(is_audio(file) for folder in readable for file in folder.iterdir())
+    """Tell whether a folder in this one, which is no corpus of its own, holds audio files."""
+    return bool(species_folders(root))
+
+
+def species_folders(root: Path) -> list[str]:
+    """Return the names of the folders in this one that hold audio and may be those of species."""
+    own, found = corpora_inside(root), []
+    _, folders, _ = next(walk(root), ("", [], []))
+    for name in sorted(folders):
+        _, _, files = next(walk(root / name), ("", [], []))
+        if name[0] != "." and name not in own and any(is_audio(root / name / f) for f in files):
+            found.append(name)
+    return found
+
+
+def corpora_inside(root: Path) -> list[str]:
+    """Return the names of the folders in this one that are corpora of their own, by a table."""
+    _, folders, _ = next(walk(root), ("", [], []))
+    return [
+        name for name in folders if any(os.path.isfile(root / name / table) for table in TABLES)
+    ]
 
 
 def read_species_folders(root: Path, progress: bool = True) -> Source:
@@ -66,55 +95,54 @@ def read_species_folders(root: Path, progress: bool = True) -> Source:
           Turdus merula/XC1234.ogg
 
     The recording id is made of the file's name (with digits of its path's hash when two files share
-    it). Audio beside the species folders or deeper than one folder, files that are no audio, and
-    folders that are links or may not be read are reported.
+    it). Audio beside the species folders or deeper than one folder, files that are no audio,
+    folders that are links, corpora of their own or may not be read, and a manifest.csv without
+    labels are reported.
     """
-    kept, left = [], []
-    for path in sorted(root.rglob("*")):
-        relative = path.relative_to(root).as_posix()
-        parts = PurePosixPath(relative).parts
-        if path.is_symlink() and path.is_dir():
-            left.append(("", relative, "", "a link to a folder: put the folder itself here"))
-        if path.is_dir() and not os.access(path, os.R_OK | os.X_OK):
-            left.append(
-                (
-                    "",
-                    relative,
-                    parts[0],
-                    "a folder that may not be read: give yourself the right to",
-                )
-            )
-        if path.is_dir() or path.name.startswith(".tmp-"):
-            continue
-        if not is_utf8(relative):
-            left.append(misnamed(relative))
-            continue
-        if not is_audio(path):
-            if len(parts) > 1 and not any(part.startswith(".") for part in parts):
-                left.append(
-                    ("", relative, parts[0], f"not an audio file ({path.suffix or 'no suffix'})")
-                )
-        elif len(parts) == 1:
-            left.append(
-                ("", relative, "", "lies beside the species folders: its species is not known")
-            )
-        elif len(parts) > 2:
-            left.append(("", relative, parts[0], "lies deeper than the species folder: move it up"))
-        elif any(part.startswith(".") for part in parts):
-            left.append(("", relative, parts[0], "hidden (its name begins with a dot)"))
-        else:
-            kept.append(relative)
-    table = pd.DataFrame(
-        {
-            "recording_id": make_ids(kept),
-            "path": kept,
-            "species": [PurePosixPath(p).parts[0] for p in kept],
-        }
-    )
-    return Source(root, table, left_out_rows(left))
+    own, kept, left = corpora_inside(root), [], []
+    for parent, folders, names in walk(root):
+        inside = "" if parent == str(root) else f"{Path(parent).relative_to(root).as_posix()}/"
+        for name in folders:
+            if fault := _folder_fault(Path(parent) / name):
+                left.append(("", inside + name, (inside + name).split("/")[0], fault))
+        for name in names:
+            path = inside + name
+            reason = _file_fault(root, path, own)
+            if reason is None or name.startswith(".tmp-"):
+                continue
+            if not is_utf8(path):
+                left.append(misnamed(path))
+            elif reason:
+                left.append(("", path, path.split("/")[0] if inside else "", reason))
+            else:
+                kept.append(path)
+    kept.sort(key=lambda path: path.split("/"))
+    species = [path.split("/")[0] for path in kept]
+    table = pd.DataFrame({"recording_id": make_ids(kept), "path": kept, "species": species})
+    return Source(root, table, left_out_rows(sorted(left, key=lambda row: row[1].split("/"))))
 
 
-def _visible_folders(root: Path) -> list[Path]:
-    return sorted(
-        path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")
-    )
+def _folder_fault(folder: Path) -> str:
+    if folder.is_symlink():
+        return "a link to a folder: put the folder itself here"
+    if not os.access(folder, os.R_OK | os.X_OK):
+        return "a folder that may not be read: give yourself the right to"
+    return ""
+
+
+def _file_fault(root: Path, path: str, own: list[str]) -> str | None:
+    """Why a file is no recording of a species folder; "" when it is, None when nobody asks."""
+    parts = path.split("/")
+    hidden = any(part.startswith(".") for part in parts)
+    if not is_audio(f"{root}/{path}"):
+        if path == "manifest.csv":
+            return "not read: it has no column recording_id, path, species or label"
+        suffix = os.path.splitext(path)[1] or "no suffix"
+        return f"not an audio file ({suffix})" if len(parts) > 1 and not hidden else None
+    if parts[0] in own and len(parts) > 1:
+        return f"lies in a corpus of its own: open the folder {parts[0]} by itself"
+    if len(parts) == 1:
+        return "lies beside the species folders: its species is not known"
+    if len(parts) > 2:
+        return "lies deeper than the species folder: move it up"
+    return "hidden (its name begins with a dot)" if hidden else ""

@@ -10,11 +10,11 @@ import csv
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pandas as pd
 
-from birdnb.corpora.table import is_audio
+from birdnb.corpora.sniff import AUDIO_SUFFIXES
 from birdnb.files import BirdnbError
 
 SEPARATORS = ",;\t|"
@@ -71,7 +71,8 @@ def read_text(path: Path | str) -> str:
     Raises BirdnbError when the file is missing, no text, or in another encoding.
     """
     try:
-        data = Path(path).read_bytes()
+        with open(path, "rb") as file:
+            data = file.read()
     except FileNotFoundError as error:
         raise BirdnbError(f"{path} is missing") from error
     except OSError as error:
@@ -156,7 +157,8 @@ def _rows(
     try:
         for row in reader:
             broken = [field for field in row if "\n" in field] if last > first else []
-            if any(is_audio(part) for field in broken for part in re.split(r"[\n,;\t|]", field)):
+            parts = [part for field in broken for part in re.split(r"[\n,;\t|]", field)]
+            if any(map(_names_audio, parts)):
                 raise csv.Error("whole rows inside a field")
             fields = [" ".join(f.split()) if f in broken else f.strip() for f in row]
             if any(fields):
@@ -171,7 +173,7 @@ def _rows(
 
 def _header(path: Path | str, number: int, header: list[str], needs: Sequence[str]) -> list[str]:
     """The names of the columns; raises BirdnbError when one is missing or stands there twice."""
-    if any(map(is_audio, header)):
+    if any(map(_names_audio, header)):
         raise BirdnbError(
             f"{path} has no header line: line {number} is a row already; put the names of the "
             f"columns above it" + (f", at least {', '.join(needs)}" if needs else "")
@@ -194,6 +196,10 @@ def _plain(name: str) -> str:
     """Name of a column in lower case, its words joined by ``_``: "Recording ID", "recording-id"."""
     text = unicodedata.normalize("NFKC", name).replace("\ufeff", "").strip(" \t\"'#")
     return re.sub(r"[\s.-]+", "_", text).casefold()
+
+
+def _names_audio(text: str) -> bool:
+    return PurePath(text).suffix.lower() in AUDIO_SUFFIXES
 
 
 def _fitted(path: Path | str, rows: list[tuple[int, list[str]]], width: int) -> list[list[str]]:

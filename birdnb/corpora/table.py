@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import pandas as pd
 
 from birdnb.corpora.sniff import is_audio
+from birdnb.corpora.walking import files_under
 from birdnb.files import BirdnbError, safe_name
 
 REQUIRED = ["recording_id", "path", "species"]
@@ -190,15 +191,7 @@ def license_counts(manifest: pd.DataFrame) -> pd.DataFrame:
 
 
 def _audio_files(folder: Path, root: Path) -> list[str]:
-    found = []
-    for parent, _, names in os.walk(folder):
-        inside = Path(parent).relative_to(root).as_posix()
-        found += [
-            name if inside == "." else f"{inside}/{name}"
-            for name in names
-            if is_audio(os.path.join(parent, name))
-        ]
-    return sorted(found)
+    return [path for path in files_under(folder, root) if is_audio(f"{root}/{path}")]
 
 
 def _id_fault(recording_id: str) -> str:

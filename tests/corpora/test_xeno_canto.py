@@ -27,7 +27,7 @@ from birdnb.corpora import open_corpus
 from birdnb.corpora.xeno_canto import __main__ as xeno_canto
 from birdnb.corpora.xeno_canto.api import XenoCantoApi, retry_after
 from birdnb.corpora.xeno_canto.choice import Limits, choose, take_turns
-from birdnb.corpora.xeno_canto.dump import seconds_of
+from birdnb.corpora.xeno_canto.record import seconds_of
 from birdnb.files import BirdnbError
 
 KEY = "s3cr3t+key/0123456789"

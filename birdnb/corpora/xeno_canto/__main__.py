@@ -34,7 +34,7 @@ from birdnb.corpora.reading import read_table, read_text
 from birdnb.corpora.table import license_counts
 from birdnb.corpora.xeno_canto.api import API, Refused, Unavailable, XenoCantoApi
 from birdnb.corpora.xeno_canto.choice import Limits, audio_name, audio_url, choose, skip_row
-from birdnb.corpora.xeno_canto.dump import manifest_row, seconds_of, text_of
+from birdnb.corpora.xeno_canto.record import manifest_row, seconds_of, text_of
 from birdnb.files import BirdnbError, sweep, write_text
 
 KEEP_PAGES = 24 * 3600  # [s] a run repeated within a day does not ask again

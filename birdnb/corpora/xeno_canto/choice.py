@@ -10,7 +10,7 @@ from urllib.parse import urljoin, urlsplit
 
 from birdnb.corpora.sniff import AUDIO_SUFFIXES
 from birdnb.corpora.table import NO_SPECIES
-from birdnb.corpora.xeno_canto.dump import manifest_row, seconds_of, text_of
+from birdnb.corpora.xeno_canto.record import manifest_row, seconds_of, text_of
 
 QUALITIES = "ABCDE"  # anything else comes last
 
