@@ -36,6 +36,11 @@ def reports_dir() -> Path:
     return Path(os.environ.get("BIRDNB_REPORTS") or ROOT / "reports")
 
 
+def report_folder(corpus: str, profile: str) -> Path:
+    """Return the folder of a study's results, ``reports/<corpus>-<profile>``, by the two names."""
+    return reports_dir() / f"{safe_name(corpus)}-{safe_name(profile)}"
+
+
 @contextlib.contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
     """Give a temporary path beside ``path``; it takes the real name only when the block ends

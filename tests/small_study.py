@@ -112,18 +112,16 @@ def main() -> None:
     """Train the run; with several processes also write the validation predictions that they made
     together.
     """
-    from birdnb.training import __main__ as training
-    from birdnb.training import devices as acceleration
-    from birdnb.training import runs
+    from birdnb.training.devices import leave, make_accelerator, predict_shared
+    from birdnb.training.runs import load_model
+    from birdnb.training.train import train_run
 
     torch.set_num_threads(1)
-    data, accelerator = small_study(), acceleration.make_accelerator()
+    data, accelerator = small_study(), make_accelerator()
     print("ready", flush=True)
-    result = training.train_run(
-        data, "run", settings(epochs=int(sys.argv[1])), accelerator=accelerator
-    )
-    model = runs.load_model(result.folder)
-    found = acceleration.predict_shared(model, data.clips("validation"), settings(), accelerator)
+    result = train_run(data, "run", settings(epochs=int(sys.argv[1])), accelerator=accelerator)
+    model = load_model(result.folder)
+    found = predict_shared(model, data.clips("validation"), settings(), accelerator)
     if accelerator.is_main_process:
         answer = {
             "processes": accelerator.num_processes,
@@ -131,7 +129,7 @@ def main() -> None:
             "p": found.probabilities.tolist(),
         }
         (Path(os.environ["BIRDNB_ARTIFACTS"]) / "shared.json").write_text(json.dumps(answer))
-    acceleration.leave(accelerator)
+    leave(accelerator)
 
 
 if __name__ == "__main__":

@@ -90,7 +90,8 @@ def page(found: dict[str, list[Row]], about: dict[str, Any]) -> str:
     """The same as Markdown."""
     import pandas as pd
 
-    from birdnb.report.tables import NONE, pipe_table
+    from birdnb.report.tables import pipe_table
+    from birdnb.report.words import NONE
 
     lines = [
         {

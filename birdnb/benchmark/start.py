@@ -33,7 +33,7 @@ IMPORT = (
 START = """
 import json, sys, time
 begin = time.perf_counter()
-import birdnb.training.__main__, birdnb.data
+import birdnb.training.train, birdnb.data
 imported = time.perf_counter()
 study = birdnb.data.open_study(sys.argv[1], "laptop", progress=False)
 opened = time.perf_counter()

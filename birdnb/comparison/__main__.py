@@ -1,190 +1,34 @@
-"""Compare variants of a run over grouped folds: ``python -m birdnb.comparison CORPUS --folds 4
---variants pretraining``.
-
-Every variant is trained like any other run (``compare_ast_scratch``), so that finished ones are not
-repeated. The predictions of all folds and seeds are pooled; intervals and differences are over
-recording sessions.
-"""
+"""The command ``python -m birdnb.comparison CORPUS --folds 4 --variants pretraining``."""
 
 from __future__ import annotations
 
 import argparse
-import ast
 import shlex
 import sys
-import time
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from birdnb import __version__
 from birdnb.command import command
+from birdnb.comparison.compare import PRESETS, choose, compare, parse_settings, parse_variant
 from birdnb.comparison.page import Comparison, Pooled, write_comparison
-from birdnb.config import AudioSettings, Profile, RunSettings, load_profile, override
+from birdnb.config import load_profile
 from birdnb.corpora import corpus_name
-from birdnb.data import StudyData, open_study
-from birdnb.evaluation.predictions import concatenate
-from birdnb.files import BirdnbError, safe_name
+from birdnb.files import safe_name
 from birdnb.pretraining.card import machine
-from birdnb.report.tables import plain
-from birdnb.training.__main__ import train_run
+from birdnb.report.words import plain
 from birdnb.training.devices import make_accelerator
 from birdnb.training.options import parse_seed
-from birdnb.training.runs import CLASSICAL, RunResult, git_commit
+from birdnb.training.runs import git_commit
 
-PRESETS = Path(__file__).with_name("variants.yaml")
 KINSHIP = (
     "**Synthesised songs: the figures say nothing about real birds.** Weights pretrained on "
     "invented song profit here from "
     "kinship: the demo corpus' species are others, but the same synthesiser made them."
 )
-
-
-def load_comparison(name: str, path: Path = PRESETS) -> Comparison:
-    """A preset of ``variants.yaml``. Raises BirdnbError for one that is not there."""
-    presets = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if name not in presets:
-        raise BirdnbError(
-            f"no comparison {name!r} in {path.name}: choose one of {', '.join(presets)}, or give "
-            f"--variant"
-        )
-    preset = presets[name]
-    return Comparison(name, **{**preset, "runs": tuple(preset["runs"])})
-
-
-def parse_variant(text: str) -> tuple[str, dict[str, Any]]:
-    """Read ``name: setting=value setting=value``, values being numbers, true, false or text.
-
-    Raises BirdnbError when it is written otherwise.
-    """
-    name, colon, words = text.partition(":")
-    if not (name.strip() and colon):
-        raise BirdnbError(
-            f'--variant {text!r}: write "name: setting=value setting=value", or "name:" for the '
-            f"profile's own"
-        )
-    return name.strip(), _parse_settings(words)
-
-
-def _parse_settings(words: str) -> dict[str, Any]:
-    pairs = [word.partition("=") for word in words.split()]
-    if not all(key and equals for key, equals, _ in pairs):
-        raise BirdnbError(f'the settings {words.strip()!r}: write "setting=value setting=value"')
-    return {key: _literal(value) for key, _, value in pairs}
-
-
-def settings_of(
-    comparison: Comparison, profile: Profile
-) -> dict[tuple[str, str], tuple[AudioSettings, RunSettings]]:
-    """The settings of every run and variant: those of its spectrograms, where a variant changes
-    them, and its own.
-
-    Raises BirdnbError for a run or setting that is not there.
-    """
-    for run in comparison.runs:
-        if run not in profile.runs:
-            raise BirdnbError(
-                f"profile {profile.name} has no run {run!r}: choose from {', '.join(profile.runs)} "
-                f"by --runs"
-            )
-    names = [
-        run_name(run, variant, 7) for run in comparison.runs for variant in comparison.variants
-    ]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise BirdnbError(
-            f"two variants would both be called {twice}: name them apart, with letters of the "
-            f"Latin alphabet"
-        )
-    return {
-        (run, variant): _changed(profile.audio, profile.runs[run], changes)
-        for run in comparison.runs
-        for variant, changes in comparison.variants.items()
-    }
-
-
-def _changed(
-    audio: AudioSettings, run: RunSettings, changes: dict[str, Any]
-) -> tuple[AudioSettings, RunSettings]:
-    of_audio = {field.name for field in fields(AudioSettings)}
-    return (
-        override(audio, **{key: value for key, value in changes.items() if key in of_audio}),
-        override(run, **{key: value for key, value in changes.items() if key not in of_audio}),
-    )
-
-
-def compare(
-    comparison: Comparison,
-    corpus: str,
-    profile: Profile,
-    folds: int,
-    seeds: Sequence[int] = (7,),
-    progress: bool = True,
-) -> list[Pooled]:
-    """Train every variant of every run on every fold and seed, and pool what they say; logistic
-    regression comes first.
-
-    Finished trainings are loaded. Raises BirdnbError when settings do not exist, folds cannot be
-    made or a training diverges.
-    """
-    jobs = {(CLASSICAL, CLASSICAL): (profile.audio, None), **settings_of(comparison, profile)}
-    turns = [(seed, (fold, folds)) for seed in seeds for fold in range(1, folds + 1)]
-    results: dict[tuple[str, str], list[tuple[RunResult, StudyData]]] = {job: [] for job in jobs}
-    began, total = time.perf_counter(), len(turns) * len(jobs)
-    for number, (seed, fold) in enumerate(turns):
-        audios = {audio for audio, _ in jobs.values()}
-        studies = {
-            audio: open_study(corpus, replace(profile, audio=audio), seed, fold, progress)
-            for audio in audios
-        }
-        for place, (job, (audio, settings)) in enumerate(jobs.items(), 1):
-            name = run_name(*job, seed)
-            results[job].append(
-                (train_run(studies[audio], name, settings, progress), studies[audio])
-            )
-            if progress:
-                done = number * len(jobs) + place
-                left = (time.perf_counter() - began) / done * (total - done) / 60
-                print(
-                    f"{done} of {total}: {name}, fold {fold[0]} of {folds}; about {left:.0f} "
-                    f"minutes left"
-                )
-    return [_pool(job, found, comparison.side) for job, found in results.items()]
-
-
-def run_name(run: str, variant: str, seed: int) -> str:
-    """Name of a compared training: ``compare_ast_scratch`` of ``phase3_ast_full``, with the seed
-    unless it is 7.
-    """
-    name = (
-        run
-        if run == CLASSICAL
-        else f"{run.removeprefix('phase3_').removesuffix('_full')}_{variant}"
-    )
-    return safe_name(f"compare_{name}" + (f"_seed{seed}" if seed != 7 else "")).lower()
-
-
-def _pool(
-    job: tuple[str, str], results: Sequence[tuple[RunResult, StudyData]], side: str
-) -> Pooled:
-    parts, sessions, folds = [], [], []
-    for result, data in results:
-        found = result.test if side == "test" else result.val
-        sessions += data.sessions(found.recording_ids)
-        folds.append(float((found.predicted == found.targets).mean()))
-        # a recording may be on the validation side of several folds, and is on the test side once a
-        # seed
-        parts.append(
-            replace(
-                found,
-                recording_ids=[f"{name} {data.fold} {data.seed}" for name in found.recording_ids],
-            )
-        )
-    minutes = sum(result.metrics["seconds"] for result, _ in results) / 60
-    return Pooled(*job, concatenate(parts), sessions, folds, results[0][0].labels, minutes)
 
 
 @command("interrupted: the same command goes on from the last saved epoch")
@@ -209,41 +53,13 @@ def _folds(text: str) -> int:
     return int(text)
 
 
-def _literal(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return {"true": True, "false": False}.get(text.lower(), text)
-
-
 def _chosen(args: argparse.Namespace) -> Comparison:
     """The comparison that the options ask for."""
     given = dict(parse_variant(text) for text in args.variant)
-    if args.variants:
-        comparison = load_comparison(args.variants)
-    elif given:
-        comparison = replace(load_comparison("ablation"), variants={"recipe": {}})
-    else:
-        raise BirdnbError(
-            "nothing to compare: give --variants pretraining, --variants ablation or --variant "
-            '"name: setting=value"'
-        )
-    variants = comparison.variants
-    unknown = sorted(set(args.only or ()) - {*variants, *given})
-    if unknown:
-        raise BirdnbError(f"--only: no variant {unknown[0]!r}; there are {', '.join(variants)}")
-    if args.only:
-        variants = {
-            name: changes
-            for name, changes in variants.items()
-            if name in (comparison.reference, *args.only)
-        }
-    variants = variants | given
-    everywhere = _parse_settings(args.everywhere)
-    variants = {name: everywhere | changes for name, changes in variants.items()}
-    name = safe_name(args.name or f"{comparison.name}_{corpus_name(args.corpus)}")
-    runs, side = tuple(args.runs or comparison.runs), args.side or comparison.side
-    return replace(comparison, name=name, variants=variants, runs=runs, side=side)
+    chosen = choose(args.variants, given, args.only or (), parse_settings(args.everywhere))
+    name = safe_name(args.name or f"{chosen.name}_{corpus_name(args.corpus)}")
+    runs, side = tuple(args.runs or chosen.runs), args.side or chosen.side
+    return replace(chosen, name=name, runs=runs, side=side)
 
 
 def _about(any_of_them: Pooled, args: argparse.Namespace, words: str) -> str:

@@ -145,7 +145,16 @@ def predict(
             x = normalise(lms.to(device).float(), normalisation)  # (B, 128, T)
             clip_probabilities.append(model(x).float().softmax(dim=-1).cpu())  # (B, C)
     model.train(was_training)
-    probabilities = torch.cat(clip_probabilities).double()  # (N, C)
+    return by_recording(clips, torch.cat(clip_probabilities))
+
+
+def by_recording(clips: Clips, probabilities: torch.Tensor) -> Predictions:
+    """Average the probabilities (N, C) of clips over the segments of each recording.
+
+    Raises BirdnbError when a recording has no segment.
+    """
+    import torch
+
     n = len(clips.recording_ids)
     counts = torch.bincount(clips.recording, minlength=n)
     if (counts == 0).any():
@@ -153,9 +162,8 @@ def predict(
             f"recording {clips.recording_ids[int(counts.argmin())]!r} has no segments: build the "
             f"cache again"
         )
-    mean = (
-        torch.zeros(n, probabilities.shape[1]).double().index_add(0, clips.recording, probabilities)
-        / counts[:, None]
-    )
+    total = torch.zeros(n, probabilities.shape[1], dtype=torch.float64)
+    total.index_add_(0, clips.recording, probabilities.double())
+    mean = (total / counts[:, None]).float()  # (R, C)
     targets = torch.zeros(n, dtype=torch.int64).index_copy(0, clips.recording, clips.target)
-    return Predictions(list(clips.recording_ids), mean.float().numpy(), targets.numpy())
+    return Predictions(list(clips.recording_ids), mean.numpy(), targets.numpy())

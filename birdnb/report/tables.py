@@ -1,89 +1,30 @@
-"""Numbers into words and tables: what the report's template puts on the page. Nothing is computed
-here but layout.
-"""
+"""Lay numbers out as Markdown tables; nothing is computed here but layout."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from birdnb.evaluation.gates import NOT_MEASURED, in_unit
-from birdnb.report.collect import CLASSICAL, TITLES
-
-NONE = "–"
-SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~!&])")
-
-
-def plain(text: Any) -> str:
-    """Text that Markdown shows as it is: special characters escaped, line breaks as spaces."""
-    return SPECIAL.sub(r"\\\1", re.sub(r"\s+", " ", str(text)).strip())
-
-
-def percent(value: float | None, interval: Sequence[float] | None = None) -> str:
-    """``54.5 % (48.1–60.2)``; a dash when there is no value."""
-    if value is None:
-        return NONE
-    return f"{100 * value:.1f} %" + (
-        f" ({100 * interval[0]:.1f}–{100 * interval[1]:.1f})" if interval else ""
-    )
-
-
-def score(value: float | None, interval: Sequence[float] | None = None) -> str:
-    """``0.36 (0.31–0.42)``; a dash when there is no value."""
-    if value is None:
-        return NONE
-    return f"{value:.2f}" + (f" ({interval[0]:.2f}–{interval[1]:.2f})" if interval else "")
-
-
-def points(value: float | None, interval: Sequence[float] | None = None) -> str:
-    """``+2.8 points (−1.0 to +6.4)``; a dash when there is no value."""
-    if value is None:
-        return NONE
-    text = f"{100 * value:+.1f} points" + (
-        f" ({100 * interval[0]:+.1f} to {100 * interval[1]:+.1f})" if interval else ""
-    )
-    return text.replace("-", "−")
-
-
-def duration(seconds: float | None) -> str:
-    """``45 s``, ``3 min 20 s`` or ``2 h 05 min``."""
-    if seconds is None:
-        return NONE
-    whole = round(seconds)
-    if whole < 60:
-        return f"{max(whole, 1)} s"
-    return (
-        f"{whole // 60} min {whole % 60:02d} s"
-        if whole < 3600
-        else f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    )
-
-
-def amount(number: float | None) -> str:
-    """``7.9 M``, ``310 k`` or ``90``."""
-    if number is None:
-        return NONE
-    return (
-        f"{number / 1e6:.1f} M"
-        if number >= 1e6
-        else f"{number / 1e3:.0f} k"
-        if number >= 1e4
-        else f"{number:,.0f}"
-    )
-
-
-def title(run: str | None) -> str:
-    """A run's name for people."""
-    return TITLES.get(run or "", run or NONE)
+from birdnb.evaluation.gates import NOT_MEASURED
+from birdnb.report.collect import CLASSICAL
+from birdnb.report.words import (
+    NONE,
+    amount,
+    duration,
+    gate_value,
+    percent,
+    plain,
+    points,
+    score,
+    title,
+    verdict,
+)
 
 
 def pipe_table(frame: pd.DataFrame, left: int = 1) -> str:
-    """A Markdown table; the first ``left`` columns are aligned to the left, the rest to the right.
-    Cells are Markdown.
-    """
+    """Lay out a Markdown table of Markdown cells, its first ``left`` columns left-aligned."""
     head = ["| " + " | ".join(map(str, frame.columns)) + " |"]
     rule = ["| " + " | ".join([":---"] * left + ["---:"] * (len(frame.columns) - left)) + " |"]
     body = [
@@ -93,7 +34,7 @@ def pipe_table(frame: pd.DataFrame, left: int = 1) -> str:
 
 
 def measured_table(metrics: Mapping[str, Any]) -> str:
-    """Every run with its test scores and intervals; with folds the spread of accuracy over them."""
+    """List every run with its test scores and intervals, with folds the spread over them, too."""
     rows = []
     for name, run in metrics["runs"].items():
         test, mark = run["test"], "**" if name == metrics["final_run"] else ""
@@ -109,16 +50,16 @@ def measured_table(metrics: Mapping[str, Any]) -> str:
             for key, k in (("F1-macro", "f1_macro"), ("mAP", "map_macro"))
         }
         row |= {"balanced accuracy": percent(test["balanced_accuracy"])}
-        row |= (
-            {"top-5": percent(test["top5_accuracy"])} if test["species"] > 5 else {}
-        )  # five guesses at five: always right
+        if test["species"] > 5:  # five guesses at five are always right
+            row["top-5"] = percent(test["top5_accuracy"])
         rows.append(row | {"AUROC": score(test["auroc_macro"])})
     return pipe_table(pd.DataFrame(rows))
 
 
-def cost_table(metrics: Mapping[str, Any], kept: Mapping[str, str]) -> str:
-    """What every run took: epochs and which was ``kept``, time, parameters, weights it started
-    from, train-validation gap.
+def cost_table(metrics: Mapping[str, Any], configs: Mapping[str, Mapping[str, Any]]) -> str:
+    """List what every run took: epochs, time, parameters, first weights, train-validation gap.
+
+    ``configs`` are those of the runs, and say which epoch's weights were kept.
     """
     rows = []
     for name, run in metrics["runs"].items():
@@ -128,15 +69,15 @@ def cost_table(metrics: Mapping[str, Any], kept: Mapping[str, str]) -> str:
             if run.get("epochs") and name != CLASSICAL
             else NONE
         )
-        epochs += f", {kept[name]} kept" if name in kept else ""
-        weights = run.get("pretrained")
+        kept = configs[name].get("settings", {}).get("train", {}).get("keep")
+        epochs += f", {kept} kept" if kept else ""
+        weights = run.get("pretrained") or False
         rows.append({
             "model": plain(title(name)),
             "epochs": epochs,
             "training time": duration(run.get("seconds")),
             "parameters": amount(run.get("parameters")),
-            "pretrained weights": plain(weights) if isinstance(weights,
-            str) else "yes" if weights else "no",
+            "pretrained weights": plain({True: "yes", False: "no"}.get(weights, weights)),
             "validation accuracy": percent(val, run["val"].get("accuracy_ci95")),
             "train − validation": NONE if train is None else points(train - val),
         })  # fmt: skip
@@ -144,7 +85,7 @@ def cost_table(metrics: Mapping[str, Any], kept: Mapping[str, str]) -> str:
 
 
 def reported_table(reported: Mapping[str, Any]) -> str:
-    """The figures of the study that is repeated."""
+    """List the figures of the study that is repeated."""
     rows = []
     for run in reported["runs"]:
         best = f" (best {run['best_epoch']})" if run["best_epoch"] else ""
@@ -162,7 +103,7 @@ def reported_table(reported: Mapping[str, Any]) -> str:
 
 
 def steps_table(metrics: Mapping[str, Any]) -> str:
-    """What each step brought, on the same recordings."""
+    """List what each step brought, on the same recordings."""
     rows = [{
         "step": plain(step["what"]),
         "accuracy": points(step["difference"], step["ci95"]),
@@ -175,54 +116,26 @@ def steps_table(metrics: Mapping[str, Any]) -> str:
     return pipe_table(pd.DataFrame(rows))
 
 
-def verdict(step: Mapping[str, Any]) -> str:
-    """``better``, ``worse``, ``not settled`` when the interval holds zero or p is above 0.05 (too
-    few sessions in which the two differ), or ``no difference`` when the interval holds nothing but
-    zero.
-    """
-    low, high = step["ci95"]
-    if low == high == 0:
-        return "no difference"
-    if step["p"] > 0.05:
-        return "not settled"
-    return "better" if low > 0 else "worse" if high < 0 else "not settled"
-
-
 def gates_table(gates: Mapping[str, Mapping[str, Any]]) -> str:
-    """Every gate: question, value, rule, decision, and whether the interval leaves room for another
-    decision.
-    """
-    sure = {True: "yes", False: "no: within uncertainty", None: NONE}
-
-    def certain(gate: Mapping[str, Any]) -> str:
-        return (
-            "no: the two never differ"
-            if gate["unit"] == "points" and gate["ci95"] == [0, 0]
-            else sure[gate["certain"]]
-        )
-
+    """List every gate: question, value, decision, whether that is certain, and the rule."""
     rows = [{
         "gate": plain(gate["question"]),
         "value": gate_value(gate),
         "decision": f"**{gate['decision']}**" if gate["decision"] != NOT_MEASURED else NOT_MEASURED,
-        "certain": certain(gate),
+        "certain": _certain(gate),
         "rule": plain(gate["rule"]),
     } for gate in gates.values()]  # fmt: skip
     return pipe_table(pd.DataFrame(rows), left=5)
 
 
-def gate_value(gate: Mapping[str, Any]) -> str:
-    """A gate's value with its unit; ``never`` for a mark that was not reached."""
-    if gate["decision"] == NOT_MEASURED:
-        return NONE
-    if gate["value"] is None:
-        return "never"
-    also = f", F1 {gate['f1_macro']:.2f}" if "f1_macro" in gate else ""
-    return in_unit(gate["value"], gate["unit"]).replace("-", "−") + also
+def _certain(gate: Mapping[str, Any]) -> str:
+    if gate["unit"] == "points" and gate["ci95"] == [0, 0]:
+        return "no: the two never differ"
+    return {True: "yes", False: "no: within uncertainty", None: NONE}[gate["certain"]]
 
 
 def species_table(per_class: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> str:
-    """F1, precision, recall and support of some species."""
+    """List F1, precision, recall and support of some species."""
     rows = [{
         "species": plain(name),
         "F1": score(per_class[name]["f1"], per_class[name].get("f1_ci95")),
@@ -234,27 +147,21 @@ def species_table(per_class: Mapping[str, Mapping[str, Any]], names: Sequence[st
 
 
 def calibration_table(metrics: Mapping[str, Any]) -> str:
-    """Expected calibration error of every run on test; the ensemble before and after temperature
-    scaling.
-    """
+    """List every run's calibration error on test; the ensemble's before and after scaling."""
     rows = []
     for name, run in metrics["runs"].items():
-        if "calibration" in run:
-            change = run["calibration"]["test"]
-            rows += [(f"{plain(title(name))}, {when} temperature scaling",
-                      score(change[f"ece_{when}"]),
-                      score(change[f"log_loss_{when}"])) for when in ("before", "after")]  # fmt: skip
-        else:
-            rows.append(
-                (plain(title(name)), score(run["test"]["ece"]), score(run["test"]["log_loss"]))
-            )
+        model, change = plain(title(name)), run.get("calibration", {}).get("test")
+        if change is None:
+            rows.append((model, score(run["test"]["ece"]), score(run["test"]["log_loss"])))
+            continue
+        for when in ("before", "after"):
+            errors = score(change[f"ece_{when}"]), score(change[f"log_loss_{when}"])
+            rows.append((f"{model}, {when} temperature scaling", *errors))
     return pipe_table(pd.DataFrame(rows, columns=["model", "calibration error", "log loss"]))
 
 
 def ensemble_table(run: Mapping[str, Any]) -> str:
-    """Weights found on validation against equal weights, and what each gains over the best single
-    model.
-    """
+    """Compare weights found on validation with equal ones, and both with the best single model."""
     rows = []
     for name, test, gain in (
         ("found on validation", run["test"], run["gain"]),
@@ -273,7 +180,7 @@ def ensemble_table(run: Mapping[str, Any]) -> str:
 
 
 def split_table(split: Mapping[str, Any]) -> str:
-    """Recordings, sessions, recordists and species of each side."""
+    """List recordings, sessions, recordists and species of each side."""
     rows = [
         {"side": side, **counts} for side, counts in split.items() if isinstance(counts, Mapping)
     ]
@@ -281,12 +188,8 @@ def split_table(split: Mapping[str, Any]) -> str:
 
 
 def settings_table(configs: Mapping[str, Mapping[str, Any]]) -> str:
-    """The settings in which the runs differ, a column a run; the rest is in each run's config.json."""
-    flat = {
-        name: _flat(config["settings"])
-        for name, config in configs.items()
-        if "train" in config.get("settings", {})
-    }
+    """List the settings in which the networks differ, a column a run."""
+    flat = _of_networks(configs)
     keys = list(dict.fromkeys(key for settings in flat.values() for key in settings))
     differing = [
         key for key in keys if len({str(settings.get(key)) for settings in flat.values()}) > 1
@@ -300,20 +203,20 @@ def settings_table(configs: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def shared_settings(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The settings that all networks have in common, by dotted name."""
-    flat = [
-        _flat(config["settings"])
-        for config in configs.values()
+    """Return the settings that all networks have in common, by dotted name."""
+    flat = list(_of_networks(configs).values())
+    first = flat[0] if flat else {}
+    return {k: value for k, value in first.items() if all(s.get(k) == value for s in flat)}
+
+
+def _of_networks(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Flatten the settings of the networks among the runs: run -> dotted name -> value."""
+    return {
+        name: {
+            f"{part}.{key}": value
+            for part, values in config["settings"].items()
+            for key, value in values.items()
+        }
+        for name, config in configs.items()
         if "train" in config.get("settings", {})
-    ]
-    return {
-        key: value
-        for key, value in (flat[0] if flat else {}).items()
-        if all(s.get(key) == value for s in flat)
-    }
-
-
-def _flat(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    return {
-        f"{part}.{key}": value for part, values in settings.items() for key, value in values.items()
     }

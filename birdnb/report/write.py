@@ -1,14 +1,10 @@
-"""The report from finished runs: PHASE3_RESULTS.md and .html, metrics.json, confusion, per-species
-and attribution tables.
+"""Write the report of finished runs: pages, metrics.json, and tables of species and recordings.
 
-One Markdown template says everything; the HTML page is that Markdown with the figures inside, so
-that it stands alone.
+One Markdown template says everything; the HTML page is that Markdown with the figures inside.
 """
 
 from __future__ import annotations
 
-import base64
-import html
 import re
 import shlex
 import shutil
@@ -16,24 +12,26 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
-import mistune
 import pandas as pd
 
 from birdnb.config import PROFILES
 from birdnb.corpora.table import attribution, license_counts
-from birdnb.evaluation.gates import BASELINE, ENSEMBLE, FEW_SESSIONS, FULL, in_unit, reported
+from birdnb.evaluation.gates import BASELINE, ENSEMBLE, FEW_SESSIONS, FULL, reported
 from birdnb.evaluation.metrics import confusion, top_confusions
-from birdnb.files import BirdnbError, atomic_path, reports_dir, safe_name, write_json, write_text
-from birdnb.report import tables
-from birdnb.report.collect import ReportInput, f1_of_rare_and_common, pooled_test, study_metrics
+from birdnb.files import BirdnbError, atomic_path, report_folder, safe_name, write_json, write_text
+from birdnb.report import tables, words
+from birdnb.report.collect import ReportInput
+from birdnb.report.numbers import f1_of_rare_and_common, study_metrics
+from birdnb.report.page import page
 
 HERE = Path(__file__).parent
 NAME = "PHASE3_RESULTS"
 # figures with a place of their own; any other comes before the settings under its own name
 CAPTIONS = {
-    "progression": "From chance to the ensemble: test accuracy with 95 % intervals; hollow marks are reported, not measured.",
-    "learning_curves": "How the networks learned: validation solid, training dashed, that on altered clips where augmented.",
+    "progression": "From chance to the ensemble: test accuracy with 95 % intervals; hollow marks "
+    "are reported, not measured.",
+    "learning_curves": "How the networks learned: validation solid, training dashed, that on "
+    "altered clips where augmented.",
     "paired_differences": "What each step adds, in points of accuracy, with 95 % intervals.",
     "per_species_f1": "F1 of each species with its 95 % interval.",
     "rare_vs_common": "F1 of each species against the training recordings it has.",
@@ -47,8 +45,7 @@ CAPTIONS = {
 }
 LISTENS = (
     "What AST listens to in a recording that it gets {}: without an orange part the probability "
-    "falls, without a purple one it "
-    "rises. Each picture has its own scale."
+    "falls, without a purple one it rises. Each picture has its own scale."
 )
 SHORT = {
     "gate_2": "Gate 2", "gate_3": "Gate 3", "train_validation_gap": "train-validation gap",
@@ -60,15 +57,12 @@ SHORT = {
 def write_report(
     report: ReportInput, figures: Mapping[str, Path], folder: Path | None = None
 ) -> Path:
-    """Write the report into ``folder`` (``reports/<corpus>-<profile>`` unless given) and return the
-    folder.
+    """Write the report into ``folder`` (``report_folder`` unless given) and return the folder.
 
     ``figures`` maps names (``CAPTIONS`` has those with a place of their own) to PNG files; files
     elsewhere are copied to ``figures/``. Raises BirdnbError when a figure is missing.
     """
-    folder = Path(
-        folder or reports_dir() / f"{safe_name(report.corpus)}-{safe_name(report.profile)}"
-    )
+    folder = Path(folder or report_folder(report.corpus, report.profile))
     metrics = study_metrics(report)
     placed = {name: _place(Path(path), folder) for name, path in figures.items()}
     text = render(report, metrics, placed)
@@ -80,87 +74,30 @@ def write_report(
 
 
 def render(report: ReportInput, metrics: dict[str, Any], figures: Mapping[str, str]) -> str:
-    """The report as Markdown; ``figures`` maps names to paths relative to the page."""
-    loader = jinja2.FileSystemLoader(HERE)
-    environment = jinja2.Environment(
-        loader=loader,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=False,
+    """Render the report as Markdown; ``figures`` maps names to paths relative to the page."""
+    text = words.template("report.md.j2").render(
+        m=metrics,
+        figures={name: (_caption(name), path) for name, path in figures.items()},
+        others=[name for name in figures if name not in CAPTIONS],
+        labels=report.labels,
+        layout=report.layout,
+        split=metrics["split"],
+        reported=reported(),
+        short=SHORT,
+        full=FULL,
+        ensemble=ENSEMBLE,
+        **_comparison(report, metrics),
+        **_species(report, metrics),
+        **_corpus(report),
+        **_settings(report),
     )
-    environment.filters |= {"plain": tables.plain, "percent": tables.percent}
-
-    def figure(name: str) -> str:
-        """A figure with its caption as Markdown; empty when there is none of that name."""
-        if name not in figures:
-            return ""
-        listens = re.fullmatch(r"listens_(right|wrong)_\d+", name)
-        usual = LISTENS.format(listens[1]) if listens else name.replace("_", " ").capitalize() + "."
-        caption = CAPTIONS.get(name, usual)
-        return f"{tables.plain(caption)}\n\n![{tables.plain(caption)}]({figures[name]})\n\n"
-
-    words = {name: getattr(tables, name) for name in ("title", "score", "points", "verdict")}
-    words |= {
-        "in_unit": in_unit,
-        "figure": figure,
-        "interval": lambda ci: f"{100 * ci[0]:.1f}–{100 * ci[1]:.1f} %",
-    }
-    facts = {
-        "labels": report.labels,
-        "layout": report.layout,
-        "split": metrics["split"],
-        "reported": reported(),
-    }
-    facts |= {
-        "short": SHORT,
-        "full": FULL,
-        "ensemble": ENSEMBLE,
-        "others": [name for name in figures if name not in CAPTIONS],
-    }
-    parts = (
-        _comparison(report, metrics)
-        | _species(report, metrics)
-        | _corpus(report)
-        | _settings(report)
-    )
-    text = environment.get_template("report.md.j2").render(m=metrics, **words, **facts, **parts)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
-def page(text: str, folder: Path, synthetic: bool = False) -> str:
-    """The Markdown as an HTML page that stands alone: style and figures (read from ``folder``)
-    inside, wide tables scroll.
-    """
-    body = str(mistune.create_markdown(escape=True, plugins=["table"])(text))
-    links: list[str] = []
-
-    def heading(found: re.Match[str]) -> str:
-        links.append(f'<a href="#s{len(links)}">{found[1]}</a>')
-        return f'<h2 id="s{len(links) - 1}">{found[1]}</h2>'
-
-    def picture(found: re.Match[str]) -> str:
-        data = base64.b64encode((folder / html.unescape(found[1])).read_bytes()).decode()
-        return f'<figure><img src="data:image/png;base64,{data}"{found[2]}</figure>'
-
-    body = re.sub(r"<h2>(.*?)</h2>", heading, body)
-    body = re.sub(r'<p><img src="([^"]+)"(.*?/>)</p>', picture, body)
-    body = re.sub(r"(\d) (%|points\b|epochs\b)", r"\1&nbsp;\2", body)
-    body = body.replace("<table>", '<div class="table"><table>').replace(
-        "</table>", "</table></div>"
-    )
-    if synthetic:
-        body = body.replace("<p><strong>The songs", '<p class="synthetic"><strong>The songs', 1)
-    first, rest = body.split("</h1>", 1)
-    name = html.unescape(re.sub(r"<[^>]+>", "", first))
-    style = (HERE / "report.css").read_text(encoding="utf-8")
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta '
-        f'charset="utf-8">\n<title>{html.escape(name)}</title>\n'
-        f'<meta name="viewport" content="width=device-width, '
-        f'initial-scale=1">\n<style>\n{style}</style>\n</head>\n<body>\n'
-        f"{first}</h1>\n<nav>{' '.join(links)}</nav>\n{rest}\n</body>\n</html>\n"
-    )
+def _caption(figure: str) -> str:
+    listens = re.fullmatch(r"listens_(right|wrong)_\d+", figure)
+    usual = LISTENS.format(listens[1]) if listens else figure.replace("_", " ").capitalize() + "."
+    return CAPTIONS.get(figure, usual)
 
 
 def _comparison(report: ReportInput, metrics: dict[str, Any]) -> dict[str, Any]:
@@ -175,10 +112,6 @@ def _comparison(report: ReportInput, metrics: dict[str, Any]) -> dict[str, Any]:
         }
         augmentation = {"gap_without": without, "gap_with": with_, **best}
     test, gate = runs[final]["test"] if final else {}, metrics["gates"]["final"]
-    settings = {
-        name: results[0].config.get("settings", {}).get("train", {})
-        for name, results in report.runs.items()
-    }
     return {
         "final": final is not None,
         "test": test,
@@ -187,16 +120,14 @@ def _comparison(report: ReportInput, metrics: dict[str, Any]) -> dict[str, Any]:
         "certain": bool(gate["certain"]),
         "split_counts": tables.split_table(metrics["split"]),
         "measured": tables.measured_table(metrics) if runs else "",
-        "cost": tables.cost_table(
-            metrics, {name: train["keep"] for name, train in settings.items() if "keep" in train}
-        ),
+        "cost": tables.cost_table(metrics, report.configs),
         "steps": tables.steps_table(metrics) if metrics["steps"] else "No two runs to compare yet.",
         "reported_table": tables.reported_table(reported()),
         "gates": tables.gates_table(metrics["gates"]),
         "augmentation": augmentation,
         "caveat": report.caveat,
         "kin": [
-            tables.title(name) for name, run in runs.items() if run.get("pretrained") == "synthetic"
+            words.title(name) for name, run in runs.items() if run.get("pretrained") == "synthetic"
         ],
     }
 
@@ -208,8 +139,8 @@ def _species(report: ReportInput, metrics: dict[str, Any]) -> dict[str, Any]:
     per_class = run["test"]["per_class"]
     ranked = sorted(per_class, key=lambda name: (-per_class[name]["f1"], name))
     few = len(ranked) <= 12
-    wrong = top_confusions(pooled_test(report, metrics["final_run"]), report.labels)
-    wrong = wrong.map(tables.plain).rename(
+    wrong = top_confusions(report.test(metrics["final_run"]), report.labels)
+    wrong = wrong.map(words.plain).rename(
         columns={"taken_for": "taken for", "of": "of its test recordings"}
     )
     weights = run.get("weights", {})
@@ -223,8 +154,8 @@ def _species(report: ReportInput, metrics: dict[str, Any]) -> dict[str, Any]:
         "ensemble_run": run,
         "ensemble_table": tables.ensemble_table(run) if weights else "",
         "weights": ", ".join(
-            f"{tables.plain(tables.title(name))} "
-            f"{tables.score(weight, [min(each), max(each)] if each else None)}"
+            f"{words.plain(words.title(name))} "
+            f"{words.score(weight, [min(each), max(each)] if each else None)}"
             for name, weight in weights.items()
             for each in [run.get("weights_of_folds", {}).get(name)]
         ),
@@ -238,7 +169,7 @@ def _corpus(report: ReportInput) -> dict[str, Any]:
         .rename_axis("reason")
         .reset_index(name="recordings")
     )
-    shown = reasons.assign(reason=reasons["reason"].map(tables.plain))
+    shown = reasons.assign(reason=reasons["reason"].map(words.plain))
     if len(shown) > 15:
         rest = pd.DataFrame(
             [
@@ -250,13 +181,11 @@ def _corpus(report: ReportInput) -> dict[str, Any]:
         )
         shown = pd.concat([shown[:14], rest.set_axis(shown.columns, axis=1)])
     rare = report.species_left_out[["species", "recordings", "groups", "decision", "reason"]].map(
-        tables.plain
+        words.plain
     )
     used = report.tables[0]
     licences = license_counts(used)
-    named = licences[["license", "recordings"]].assign(
-        license=licences["license"].map(tables.plain)
-    )
+    named = licences[["license", "recordings"]].assign(license=licences["license"].map(words.plain))
     return {
         "quarantine": reasons,
         "quarantine_table": tables.pipe_table(shown),
@@ -272,7 +201,7 @@ def _corpus(report: ReportInput) -> dict[str, Any]:
 
 
 def _settings(report: ReportInput) -> dict[str, Any]:
-    configs = {name: results[0].config for name, results in report.runs.items()}
+    configs = report.configs
     trained = next((config for config in configs.values() if "versions" in config), {})
     corpus = report.corpus if report.synthetic else f"path/to/{report.corpus}"
     profile = (
@@ -295,7 +224,7 @@ def _settings(report: ReportInput) -> dict[str, Any]:
         "about": {{"git_commit": "commit"}.get(key, key): value for key, value in about.items()},
         "settings": tables.settings_table(configs),
         "shared": {
-            key: tables.NONE if value == "" else value
+            key: words.NONE if value == "" else value
             for key, value in tables.shared_settings(configs).items()
         },
     }
@@ -307,7 +236,7 @@ def _write_tables(report: ReportInput, metrics: dict[str, Any], folder: Path) ->
         "quarantine": pd.concat([report.quarantine, report.dropped]),
     }
     if metrics["final_run"]:
-        matrix = confusion(pooled_test(report, metrics["final_run"]), len(report.labels))
+        matrix = confusion(report.test(metrics["final_run"]), len(report.labels))
         frames["confusion"] = (
             pd.DataFrame(matrix, report.labels, report.labels).rename_axis("species").reset_index()
         )

@@ -32,12 +32,13 @@ from birdnb.evaluation.ensemble import EnsembleResult, build_ensemble
 from birdnb.evaluation.predictions import Predictions, concatenate
 from birdnb.files import BirdnbError
 from birdnb.plots import sound as plots
-from birdnb.report import tables as report_tables
-from birdnb.report.collect import TITLES, collect, study_metrics
+from birdnb.report import words as report_tables
+from birdnb.report.collect import TITLES, collect
+from birdnb.report.numbers import study_metrics
 from birdnb.report.write import write_report
 from birdnb.study.__main__ import report_folder
-from birdnb.training import __main__ as training
-from birdnb.training.runs import METRICS, folder_of
+from birdnb.training.runs import METRICS, RunResult, folder_of, load_run, run_folder
+from birdnb.training.train import train_run
 
 FULL = "phase3_ast_full"
 FIRST = {"06": "notebooks 04 and 05", "07": "notebooks 04 to 06"}  # what has to run before
@@ -103,10 +104,10 @@ class Chapter:
             )
         return override(self.profile.runs[run], **changes)
 
-    def train(self, run: str, **changes: Any) -> list[training.RunResult]:
+    def train(self, run: str, **changes: Any) -> list[RunResult]:
         """Train a run on the split or on each fold; what is finished and unchanged is loaded."""
         settings = None if run == "classical_mfcc" else self.settings(run, **changes)
-        return [training.train_run(data, run, settings) for data in self.datasets]
+        return [train_run(data, run, settings) for data in self.datasets]
 
     def ensemble(self, members: list[str]) -> list[EnsembleResult]:
         """Weigh finished runs by validation and write the run ``phase3_ensemble``, on the split or
@@ -114,27 +115,22 @@ class Chapter:
         """
         ensembles = []
         for data in self.datasets:
-            runs = {name: training.load_run(training.run_folder(data, name)) for name in members}
+            runs = {name: load_run(run_folder(data, name)) for name in members}
             sessions = data.table.set_index("recording_id")["session"]
             ensembles.append(
-                build_ensemble(
-                    runs, sessions, training.run_folder(data, "phase3_ensemble"), seed=self.seed
-                )
+                build_ensemble(runs, sessions, run_folder(data, "phase3_ensemble"), seed=self.seed)
             )
         return ensembles
 
-    def results(self, *runs: str) -> dict[str, list[training.RunResult]]:
+    def results(self, *runs: str) -> dict[str, list[RunResult]]:
         """Finished runs by name (all of the study unless named), a list over the folds each; those
         not there are left out.
 
         Raises BirdnbError when all of the study is asked for and nothing is finished.
         """
-        folders = {
-            run: [training.run_folder(data, run) for data in self.datasets]
-            for run in runs or TITLES
-        }
+        folders = {run: [run_folder(data, run) for data in self.datasets] for run in runs or TITLES}
         found = {
-            run: [training.load_run(folder) for folder in those]
+            run: [load_run(folder) for folder in those]
             for run, those in folders.items()
             if all((folder / METRICS).exists() for folder in those)
         }
@@ -144,19 +140,19 @@ class Chapter:
             )
         return found
 
-    def metrics(self, results: dict[str, list[training.RunResult]]) -> dict[str, Any]:
+    def metrics(self, results: dict[str, list[RunResult]]) -> dict[str, Any]:
         """Everything that can be said about these runs in numbers: what the report's metrics.json
         holds.
         """
         return study_metrics(collect(self.datasets, results))
 
     @staticmethod
-    def test(results: list[training.RunResult]) -> Predictions:
+    def test(results: list[RunResult]) -> Predictions:
         """The test predictions of a run; with folds those of all folds, each recording once."""
         parts = [result.test for result in results]
         return concatenate(parts) if len(parts) > 1 else parts[0]
 
-    def write_report(self, results: dict[str, list[training.RunResult]]) -> Path:
+    def write_report(self, results: dict[str, list[RunResult]]) -> Path:
         """Write the report with the figures saved by this notebook; returns its folder."""
         return write_report(collect(self.datasets, results), self.figures, self.report)
 

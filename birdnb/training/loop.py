@@ -23,8 +23,7 @@ from tqdm.auto import tqdm
 
 from birdnb.config import AugmentSettings, RunSettings
 from birdnb.data import Clips
-from birdnb.evaluation.metrics import confusion
-from birdnb.evaluation.predictions import Predictions
+from birdnb.evaluation.metrics import accuracy, f1_macro
 from birdnb.features.lms import normalise
 from birdnb.files import BirdnbError, write_text
 from birdnb.models import parameter_groups
@@ -326,7 +325,7 @@ class _Loop:
             torch.from_numpy(found.probabilities).clamp_min(1e-12).log().to(self.device)
         )  # (R, C)
         loss = self.loss(log_p, torch.from_numpy(found.targets).to(self.device)).item()
-        return loss, float((found.predicted == found.targets).mean()), f1_macro(found)
+        return loss, accuracy(found), f1_macro(found)
 
     def _save(self) -> None:
         write_text(
@@ -354,13 +353,6 @@ class _Loop:
         self.history, self.kept = state["history"], state["kept"]
         self.plain.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-
-
-def f1_macro(found: Predictions) -> float:
-    """F1 averaged over the species that have recordings among the targets."""
-    matrix = confusion(found, found.probabilities.shape[1])  # (C, C)
-    support, called = matrix.sum(axis=1), matrix.sum(axis=0)
-    return float(np.mean((2 * np.diag(matrix) / np.maximum(support + called, 1))[support > 0]))
 
 
 def _generator(*seeds: int) -> Generator:

@@ -9,11 +9,13 @@ import pytest
 import torch
 from small_study import settings, small_study
 
-from birdnb.comparison import __main__ as comparison
+from birdnb.comparison import __main__ as command
+from birdnb.comparison import compare as comparison
 from birdnb.comparison.page import Comparison, comparison_rows
 from birdnb.config import Profile, load_profile
 from birdnb.files import BirdnbError
-from birdnb.training import __main__ as training
+from birdnb.training import train
+from birdnb.training.runs import load_run
 
 FOLDS = 3
 PLAN = Comparison(
@@ -61,7 +63,7 @@ def test_folds_and_seeds_are_pooled_and_compared_in_pairs(tmp_path, monkeypatch)
     right = []
     for name in ("compare_run_as_it_is", "compare_run_no_mixup"):
         runs = [
-            training.load_run(
+            load_run(
                 tmp_path
                 / "artifacts"
                 / "runs"
@@ -88,7 +90,7 @@ def test_folds_and_seeds_are_pooled_and_compared_in_pairs(tmp_path, monkeypatch)
     assert (
         of_study / "compare_classical_mfcc_seed8" / f"fold-1-of-{FOLDS}" / "metrics.json"
     ).exists()
-    monkeypatch.setattr(training, "fit", None)  # finished trainings are loaded
+    monkeypatch.setattr(train, "fit", None)  # finished trainings are loaded
     again = compared()
     np.testing.assert_array_equal(
         again[1].predictions.probabilities, pooled[1].predictions.probabilities[:39]
@@ -108,7 +110,7 @@ def test_a_variant_may_change_the_spectrograms(tmp_path) -> None:
     assert [p.variant for p in pooled] == ["classical_mfcc", "as it is", "hop 256"]
     own = tiny_profile().audio
     for name, audio in (("as_it_is", own), ("hop_256", replace(own, hop_length=256))):
-        config = training.load_run(
+        config = load_run(
             tmp_path / f"artifacts/runs/small-tiny/compare_run_{name}/fold-1-of-{FOLDS}"
         ).config
         assert config["audio"] == asdict(audio) and config["settings"]["augment"]["mixup"] is (
@@ -120,18 +122,16 @@ def test_a_variant_may_change_the_spectrograms(tmp_path) -> None:
 def test_the_demo_corpus_is_compared_with_the_settings_of_its_study(monkeypatch) -> None:
     asked = []
     monkeypatch.setattr(
-        comparison,
-        "load_profile",
-        lambda name, demo: asked.append(demo) or load_profile(name, demo),
+        command, "load_profile", lambda name, demo: asked.append(demo) or load_profile(name, demo)
     )
     for corpus in ("demo", "some/birds"):
-        assert comparison.main([corpus, "--variant", "x: mixpu=true"]) == 2
+        assert command.main([corpus, "--variant", "x: mixpu=true"]) == 2
     assert asked == [True, False]
 
 
 def test_the_command_writes_a_report(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(
-        comparison,
+        command,
         "load_profile",
         lambda name, demo: replace(small_study().profile, runs={"run": settings(epochs=1)}),
     )
@@ -144,7 +144,7 @@ def test_the_command_writes_a_report(tmp_path, monkeypatch) -> None:
         "--variant",
         "fast: lr_head=1e-2 mixup=false",
     ]
-    assert comparison.main([*options, "--everywhere", "label_smoothing=0.1"]) == 0
+    assert command.main([*options, "--everywhere", "label_smoothing=0.1"]) == 0
     text = (tmp_path / "reports" / "ablation_birds.md").read_text()
     assert "| recipe | `label_smoothing: 0.1` |" in text
     assert "| fast | `label_smoothing: 0.1`, `lr_head: 0.01`, `mixup: False` |" in text
@@ -156,9 +156,7 @@ def test_the_command_writes_a_report(tmp_path, monkeypatch) -> None:
     )
     assert "some/where" not in text and "Corpus birds" in text
     assert (tmp_path / "reports" / "figures" / "ablation_birds_run.png").stat().st_size > 5000
-    assert (
-        comparison.main([*options, "--everywhere", "label_smoothing=0.1", "--name", "../mine"]) == 0
-    )
+    assert command.main([*options, "--everywhere", "label_smoothing=0.1", "--name", "../mine"]) == 0
     assert (tmp_path / "reports" / "mine.md").exists()
 
 
@@ -208,11 +206,14 @@ def test_mistakes_are_told_before_anything_is_trained(
     options, message, monkeypatch, capsys
 ) -> None:
     monkeypatch.setattr(comparison, "open_study", None)
-    assert comparison.main(["demo", *options]) == 2
+    assert command.main(["demo", *options]) == 2
     assert message in capsys.readouterr().err
 
 
 def test_only_chooses_among_the_variants_of_the_comparison_and_keeps_those_given() -> None:
-    words = ["demo", "--variants", "ablation", "--only", "no MixUp", "--variant", "mine: epochs=3"]
-    chosen = comparison._chosen(comparison._parser().parse_args(words))
-    assert list(chosen.variants) == ["recipe", "no MixUp", "mine"]
+    chosen = comparison.choose("ablation", {"mine": {"epochs": 3}}, ["no MixUp"], {"seed": 1})
+    assert chosen.variants == {
+        "recipe": {"seed": 1},
+        "no MixUp": {"seed": 1, "mixup": False},
+        "mine": {"seed": 1, "epochs": 3},
+    }

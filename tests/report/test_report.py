@@ -25,17 +25,11 @@ from birdnb.evaluation.gates import gates, reported
 from birdnb.evaluation.metrics import paired_bootstrap, summarise
 from birdnb.evaluation.predictions import Predictions
 from birdnb.files import BirdnbError
-from birdnb.report import tables
-from birdnb.report.collect import (
-    CLASSICAL,
-    TITLES,
-    collect,
-    f1_of_rare_and_common,
-    progression_rows,
-    step_rows,
-    study_metrics,
-)
-from birdnb.report.write import page, render, write_report
+from birdnb.report import tables, words
+from birdnb.report.collect import CLASSICAL, TITLES, collect
+from birdnb.report.numbers import f1_of_rare_and_common, progression_rows, step_rows, study_metrics
+from birdnb.report.page import page
+from birdnb.report.write import render, write_report
 
 SPECIES = ["Turdus <merula>", "Parus | major", "Pica *pica*", "1234", "Strix_aluco_x"]
 MARKDOWN = mistune.create_markdown(escape=True, plugins=["table"])
@@ -274,12 +268,17 @@ def test_steps_are_paired_on_the_same_recordings(written):
 
 @pytest.mark.parametrize(
     ("interval", "word"),
-    [((0.01, 0.1), "better"), ((-0.1, -0.01), "worse"), ((-0.1, 0.1), "not settled"), ((0.0, 0.1), "not settled"),
-     ((0.0, 0.0), "no difference")],
-)  # fmt: skip
+    [
+        ((0.01, 0.1), "better"),
+        ((-0.1, -0.01), "worse"),
+        ((-0.1, 0.1), "not settled"),
+        ((0.0, 0.1), "not settled"),
+        ((0.0, 0.0), "no difference"),
+    ],
+)
 def test_an_interval_is_put_into_a_word(interval, word):
-    assert tables.verdict({"ci95": interval, "p": 0.01}) == word
-    assert tables.verdict({"ci95": interval, "p": 0.06}) == (
+    assert words.verdict({"ci95": interval, "p": 0.01}) == word
+    assert words.verdict({"ci95": interval, "p": 0.06}) == (
         "no difference" if word == "no difference" else "not settled"
     )
 
@@ -532,24 +531,24 @@ def test_rare_and_common_by_hand():
     st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1, max_size=30)
 )
 def test_any_name_survives_markdown(text):
-    words = " ".join(text.split())
-    table = tables.pipe_table(pd.DataFrame({"species": [tables.plain(text)], "n": [1]}))
+    shown = " ".join(text.split())
+    table = tables.pipe_table(pd.DataFrame({"species": [words.plain(text)], "n": [1]}))
     seen = Seen()
     seen.feed(str(MARKDOWN(table)))
-    assert seen.cells == [words, "1"] if words else seen.cells[-1] == "1"
+    assert seen.cells == [shown, "1"] if shown else seen.cells[-1] == "1"
 
 
 def test_numbers_in_words():
-    assert tables.percent(0.5451, [0.481, 0.602]) == "54.5 % (48.1–60.2)"
-    assert tables.points(-0.021, [-0.05, 0.011]) == "−2.1 points (−5.0 to +1.1)"
-    assert [tables.duration(s) for s in (None, 0.2, 59.6, 200, 7500)] == [
+    assert words.percent(0.5451, [0.481, 0.602]) == "54.5 % (48.1–60.2)"
+    assert words.points(-0.021, [-0.05, 0.011]) == "−2.1 points (−5.0 to +1.1)"
+    assert [words.duration(s) for s in (None, 0.2, 59.6, 200, 7500)] == [
         "–",
         "1 s",
         "1 min 00 s",
         "3 min 20 s",
         "2 h 05 min",
     ]
-    assert [tables.amount(n) for n in (90, 12_300, 5_288_548)] == ["90", "12 k", "5.3 M"]
+    assert [words.amount(n) for n in (90, 12_300, 5_288_548)] == ["90", "12 k", "5.3 M"]
 
 
 def test_page_shows_a_heading_as_title(tmp_path):

@@ -7,17 +7,15 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 import safetensors.torch
 import torch
-from sklearn.metrics import f1_score
 from torch import nn
 
 from birdnb.config import AugmentSettings, RunSettings, TrainSettings
 from birdnb.data import Clips
-from birdnb.evaluation.predictions import Predictions, predict
+from birdnb.evaluation.predictions import predict
 from birdnb.features.lms import normalise
 from birdnb.files import BirdnbError
 from birdnb.training import checkpoint
@@ -185,18 +183,6 @@ def test_early_stopping_counts_epochs_without_a_better_score(tmp_path):
     assert (
         len(run_fit(Plain(), last, tmp_path / "last")) == 8
     )  # the last weights are those of the whole schedule
-
-
-def test_f1_is_scikit_learns():
-    rng = np.random.default_rng(0)
-    p = rng.dirichlet(np.ones(5), 40).astype(np.float32)
-    targets = rng.integers(0, 4, 40)  # the fifth species has no recording
-    reference = f1_score(
-        targets, p.argmax(1), labels=np.unique(targets), average="macro", zero_division=0
-    )
-    assert fitting.f1_macro(Predictions([str(i) for i in range(40)], p, targets)) == pytest.approx(
-        reference
-    )
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "focal"])

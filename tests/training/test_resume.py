@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from birdnb.training import __main__ as training
+from birdnb.training.runs import load_run
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLS = int(os.environ.get("BIRDNB_TEST_KILLS", "3"))
@@ -43,7 +43,7 @@ def start(artifacts: Path) -> subprocess.Popen:
 
 def results(folder: Path) -> tuple:
     """All that must not differ: weights, history, metrics, predictions."""
-    run = training.load_run(folder)
+    run = load_run(folder)
     metrics = {key: value for key, value in run.metrics.items() if key != "seconds"}
     history = run.history.drop(columns=TIMES).to_csv()
     parts = [
@@ -62,7 +62,7 @@ def epochs_done(artifacts: Path) -> int:
 def test_a_training_killed_at_random_moments_ends_as_if_it_were_not(tmp_path):
     assert start(tmp_path / "whole").wait() == 0
     folder = next((tmp_path / "whole").glob("runs/*/run"))
-    seconds = training.load_run(folder).history["seconds"].sum()
+    seconds = load_run(folder).history["seconds"].sum()
     rng, disturbed, reached = random.Random(), tmp_path / "killed", []
     for kill in range(KILLS):
         before = epochs_done(disturbed)

@@ -14,10 +14,11 @@ from small_study import settings, small_study
 
 from birdnb.config import ModelSettings
 from birdnb.data import Clips
-from birdnb.evaluation.predictions import predict
+from birdnb.evaluation.predictions import by_recording, predict
 from birdnb.files import BirdnbError
-from birdnb.training import __main__ as training
-from birdnb.training import runs
+from birdnb.training import runs, train
+from birdnb.training.__main__ import main
+from birdnb.training.train import train_run
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +38,7 @@ def finished(tmp_path_factory):
         folder = tmp_path_factory.mktemp("finished")
         patch.setenv("BIRDNB_ARTIFACTS", str(folder))
         data = small_study()
-        training.train_run(data, "run", progress=False)
+        train_run(data, "run", progress=False)
         return data, folder
 
 
@@ -102,7 +103,7 @@ def test_the_model_of_a_run_that_began_with_a_checkpoint_of_another_size(tmp_pat
     )
     model = ModelSettings(name="ast", pretrained=str(tmp_path / "checkpoint"))
     data, run = small_study(), replace(settings(epochs=1), model=model)
-    result = training.train_run(data, "run", run, progress=False)
+    result = train_run(data, "run", run, progress=False)
     found = predict(runs.load_model(result.folder), data.clips("test"), "standard")
     np.testing.assert_allclose(found.probabilities, result.test.probabilities, atol=1e-6)
 
@@ -112,13 +113,11 @@ def test_a_finished_run_is_loaded_and_a_changed_one_is_trained_from_the_start(
 ):
     data, folder = done
     with monkeypatch.context() as patch:
-        patch.setattr(training, "fit", None)
-        assert training.train_run(data, "run").metrics == json.loads(
-            (folder / "metrics.json").read_text()
-        )
+        patch.setattr(train, "fit", None)
+        assert train_run(data, "run").metrics == json.loads((folder / "metrics.json").read_text())
     assert capsys.readouterr().out == ""
     old = (folder / "best.safetensors").read_bytes()
-    result = training.train_run(data, "run", settings(epochs=1), progress=False)
+    result = train_run(data, "run", settings(epochs=1), progress=False)
     assert result.metrics["epochs"] == 1
     said = capsys.readouterr().out
     assert (
@@ -126,7 +125,7 @@ def test_a_finished_run_is_loaded_and_a_changed_one_is_trained_from_the_start(
     )
     assert (folder / "replaced" / "best.safetensors").read_bytes() == old
     assert runs.load_run(folder / "replaced").metrics["epochs"] == 3
-    again = training.train_run(data, "run", settings(epochs=1), progress=False, again=True)
+    again = train_run(data, "run", settings(epochs=1), progress=False, again=True)
     assert (
         again.config["key"] == result.config["key"]
         and runs.load_run(folder / "replaced").metrics["epochs"] == 1
@@ -138,7 +137,7 @@ def test_an_unfinished_run_with_changed_settings_starts_over(done, capsys):
     (folder / "metrics.json").unlink()
     (folder / "last.pt").write_bytes(b"state of the old settings")
     (folder / ".tmp-killed.pt").write_bytes(b"half a state")
-    result = training.train_run(data, "run", settings(epochs=1, lr_head=1e-4), progress=False)
+    result = train_run(data, "run", settings(epochs=1, lr_head=1e-4), progress=False)
     assert result.metrics["epochs"] == 1 and not (folder / "replaced").exists()
     assert (
         "train.epochs 3 is now 1, train.lr_head 0.003 is now 0.0001: trained from the start"
@@ -199,11 +198,11 @@ def test_damaged_run_folders_are_refused_with_the_file(done):
         good = (folder / name).read_bytes()
         (folder / name).write_bytes(damage)
         with pytest.raises(BirdnbError, match=f"{name}|{folder.name}"):
-            training.train_run(data, "run")
+            train_run(data, "run")
         (folder / name).write_bytes(good)
     (folder / "config.json").write_bytes(b"{")
     with pytest.raises(BirdnbError, match=r"config\.json is missing or damaged.*--again"):
-        training.train_run(data, "run")
+        train_run(data, "run")
     with pytest.raises(BirdnbError, match="holds no finished run"):
         runs.load_run(folder / "nothing")
 
@@ -216,7 +215,7 @@ def test_training_does_not_see_the_test_labels(done, tmp_path, monkeypatch):
         lied.table.loc[test, "species"]
     )
     monkeypatch.setenv("BIRDNB_ARTIFACTS", str(tmp_path / "lied"))
-    result = training.train_run(lied, "run", progress=False)
+    result = train_run(lied, "run", progress=False)
     assert (result.folder / "best.safetensors").read_bytes() == (
         folder / "best.safetensors"
     ).read_bytes()
@@ -225,7 +224,7 @@ def test_training_does_not_see_the_test_labels(done, tmp_path, monkeypatch):
 
 def test_the_classical_reference_is_a_run_like_any_other(tmp_path):
     data = small_study()
-    result = training.train_run(data, "classical_mfcc")
+    result = train_run(data, "classical_mfcc")
     assert result.metrics["test"]["accuracy"] > 0.5 and result.metrics["epochs"] == 1
     assert result.test.recording_ids == data.side("test") and (result.folder / "model.npz").exists()
     with pytest.raises(BirdnbError, match="holds no network"):
@@ -233,17 +232,16 @@ def test_the_classical_reference_is_a_run_like_any_other(tmp_path):
 
 
 def test_recording_probabilities_are_the_mean_over_their_clips():
-    clips = Clips(
-        torch.zeros(6, 1, 1),
-        torch.tensor([0, 0, 1, 1, 2, 2]),
-        torch.tensor([0, 0, 1, 1, 2, 2]),
-        ["a", "b", "c"],
-    )
+    owner = torch.tensor([0, 0, 1, 2, 2, 2])
+    clips = Clips(torch.zeros(6, 1, 1), torch.tensor([2, 2, 0, 1, 1, 1]), owner, ["a", "b", "c"])
     p = np.random.default_rng(0).dirichlet(np.ones(3), 6)
-    found = training._by_recording(clips, p)
-    np.testing.assert_allclose(
-        found.probabilities, [(p[0] + p[1]) / 2, (p[2] + p[3]) / 2, (p[4] + p[5]) / 2], rtol=1e-6
-    )
+    found = by_recording(clips, torch.from_numpy(p))
+    expected = [(p[0] + p[1]) / 2, p[2], (p[3] + p[4] + p[5]) / 3]
+    np.testing.assert_allclose(found.probabilities, expected, rtol=1e-6)
+    assert found.targets.tolist() == [2, 0, 1]
+    none = Clips(clips.lms, clips.target, owner, ["a", "b", "c", "d"])
+    with pytest.raises(BirdnbError, match="'d' has no segments"):
+        by_recording(none, torch.from_numpy(p))
 
 
 def test_folds_have_folders_of_their_own():
@@ -252,13 +250,13 @@ def test_folds_have_folders_of_their_own():
 
 
 def test_logistic_regression_takes_no_settings(capsys):
-    assert training.main(["--run", "classical_mfcc", "--epochs", "9"]) == 2
+    assert main(["--run", "classical_mfcc", "--epochs", "9"]) == 2
     assert "classical_mfcc takes no --epochs" in capsys.readouterr().err
 
 
 def test_an_unknown_run_is_named():
     with pytest.raises(BirdnbError, match=r"no run 'nonsense': choose run, classical_mfcc"):
-        training.train_run(small_study(), "nonsense")
+        train_run(small_study(), "nonsense")
     with pytest.raises(BirdnbError, match=r"'\.\./x' cannot be a folder"):
         runs.run_folder(small_study(), "../x")
 

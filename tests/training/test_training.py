@@ -18,7 +18,7 @@ from small_study import small_study
 from birdnb.config import load_profile
 from birdnb.evaluation.predictions import predict
 from birdnb.files import BirdnbError
-from birdnb.training import __main__ as training
+from birdnb.training import __main__ as command
 from birdnb.training import options, runs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,7 +82,7 @@ def test_every_setting_has_an_option():
 def test_options_override_the_profile_and_nothing_else():
     profile = load_profile("gpu")
     args = vars(
-        training._parser().parse_args(
+        command._parser().parse_args(
             ["--mixup-prob", "0.7", "--no-noise", "--pretrained", "False", "--epochs", "3"]
         )
     )
@@ -94,7 +94,7 @@ def test_options_override_the_profile_and_nothing_else():
         train=replace(base.train, epochs=3),
         augment=replace(base.augment, mixup_prob=0.7, noise=False),
     )
-    none = vars(training._parser().parse_args([]))
+    none = vars(command._parser().parse_args([]))
     assert options.settings_of(profile, "mine", "efficientnet_b2", none) == (
         "mine",
         profile.runs["phase3_efficientnet_full"],
@@ -119,8 +119,8 @@ def test_the_command_trains_prints_and_complains_in_one_line(monkeypatch, capsys
         asked.update(corpus=corpus, profile=profile.name, seed=seed, fold=fold)
         return small_study()
 
-    monkeypatch.setattr(training, "open_study", open_study)
-    command = [
+    monkeypatch.setattr(command, "open_study", open_study)
+    words = [
         "--corpus",
         "x",
         "--seed",
@@ -132,7 +132,7 @@ def test_the_command_trains_prints_and_complains_in_one_line(monkeypatch, capsys
         "--epochs",
         "1",
     ]
-    assert training.main(command) == 0
+    assert command.main(words) == 0
     assert asked == {"corpus": "x", "profile": "laptop", "seed": 9, "fold": (2, 4)}
     out = capsys.readouterr().out
     assert (
@@ -142,19 +142,19 @@ def test_the_command_trains_prints_and_complains_in_one_line(monkeypatch, capsys
     )
     for bad in (["--run", "nonsense"], ["--profile", "nonsense", "--run", "x"], ["--model", "resnet", "--run", "x"],
                 ["--run", "phase2_mfcc", "--loss", "hinge"], ["--run", "phase2_mfcc", "--epochs", "-1"]):  # fmt: skip
-        assert training.main(bad) == 2
+        assert command.main(bad) == 2
         error = capsys.readouterr().err
         assert error.startswith("error: ") and error.count("\n") == 1
     for bad in (["--fold", "5/4"], ["--fold", "one"], ["--epochs", "many"], ["--nonsense"]):
         with pytest.raises(SystemExit) as caught:
-            training.main(bad)
+            command.main(bad)
         assert caught.value.code == 2
 
 
 def test_ctrl_c_says_that_the_run_goes_on(monkeypatch, capsys):
-    monkeypatch.setattr(training, "open_study", lambda *args, **kwargs: small_study())
+    monkeypatch.setattr(command, "open_study", lambda *args, **kwargs: small_study())
     monkeypatch.setattr(
-        training, "train_run", lambda *args, **kwargs: (_ for _ in ()).throw(KeyboardInterrupt)
+        command, "train_run", lambda *args, **kwargs: (_ for _ in ()).throw(KeyboardInterrupt)
     )
-    assert training.main(["--run", "phase2_mfcc"]) == 130
+    assert command.main(["--run", "phase2_mfcc"]) == 130
     assert "goes on" in capsys.readouterr().err
