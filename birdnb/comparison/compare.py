@@ -7,7 +7,6 @@ recording sessions.
 
 from __future__ import annotations
 
-import ast
 import time
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -22,6 +21,7 @@ from birdnb.data import StudyData, open_study
 from birdnb.evaluation.metrics import accuracy
 from birdnb.evaluation.predictions import concatenate
 from birdnb.files import BirdnbError, safe_name
+from birdnb.settings import literal
 from birdnb.training.runs import CLASSICAL, RunResult
 from birdnb.training.train import train_run
 
@@ -91,7 +91,7 @@ def parse_settings(words: str) -> dict[str, Any]:
     pairs = [word.partition("=") for word in words.split()]
     if not all(key and equals for key, equals, _ in pairs):
         raise BirdnbError(f'the settings {words.strip()!r}: write "setting=value setting=value"')
-    return {key: _literal(value) for key, _, value in pairs}
+    return {key: literal(value) for key, _, value in pairs}
 
 
 def settings_of(
@@ -203,10 +203,3 @@ def _pool(
         )
     minutes = sum(result.metrics["seconds"] for result, _ in results) / 60
     return Pooled(*job, concatenate(parts), sessions, folds, results[0][0].labels, minutes)
-
-
-def _literal(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return {"true": True, "false": False}.get(text.lower(), text)

@@ -8,7 +8,6 @@ once.
 from __future__ import annotations
 
 import argparse
-import ast
 import difflib
 import functools
 import hashlib
@@ -224,11 +223,13 @@ def profile_argument(text: str) -> str:
 
 def papermill_parameters(words: list[str]) -> dict[str, Any]:
     """Read ``-p NAME VALUE`` pairs; values are Python literals where they can be, text elsewhere."""
+    from birdnb.settings import literal
+
     if len(words) % 3 or any(word not in ("-p", "--parameters") for word in words[::3]):
         raise BirdnbError(
             f"after -- only papermill's -p NAME VALUE is understood, not {' '.join(words)!r}"
         )
-    return {name: _literal(value) for name, value in zip(words[1::3], words[2::3], strict=True)}
+    return {name: literal(value) for name, value in zip(words[1::3], words[2::3], strict=True)}
 
 
 def run(
@@ -473,13 +474,6 @@ def _hash(*parts: str | bytes) -> str:
     for part in parts:
         digest.update(hashlib.sha256(part if isinstance(part, bytes) else part.encode()).digest())
     return digest.hexdigest()[:16]
-
-
-def _literal(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return {"true": True, "false": False, "null": None}.get(text, text)
 
 
 def _short(path: Path) -> str:

@@ -1,12 +1,11 @@
-"""The options of ``python -m birdnb.training``, one for each setting, and the settings they make of
-a profile's run.
-"""
+"""Make the options of ``python -m birdnb.training`` from the fields of the settings."""
 
 from __future__ import annotations
 
 import argparse
-import typing
 from typing import Any
+
+from pydantic.fields import FieldInfo
 
 from birdnb.config import (
     AugmentSettings,
@@ -18,92 +17,38 @@ from birdnb.config import (
 )
 from birdnb.files import BirdnbError
 from birdnb.models.weights import check_source
+from birdnb.settings import bounds, choices, fields_of, plain
 
-MODEL = {
-    "pretrained": "start from: false, synthetic (shipped), true (the model's hub weights), a hub id, a file or folder",
-    "size": "size of AST: tiny or base",
-    "normalisation": "of a spectrogram: standard or noise_floor",
-    "drop_path": "rate of stochastic depth",
-}
-TRAIN = {
-    "epochs": "epochs at most",
-    "batch_size": "clips in a batch, over all processes together",
-    "accumulation": "batches in a step of the optimiser",
-    "lr_backbone": "learning rate below the head",
-    "lr_head": "learning rate of the head",
-    "layer_decay": "learning rate of a layer relative to the one above it",
-    "weight_decay": "weight decay of AdamW",
-    "warmup": "share of all steps in which the learning rates rise",
-    "loss": "cross_entropy or focal",
-    "focal_gamma": "gamma of the focal loss",
-    "class_balance": "weigh species by inverse frequency",
-    "label_smoothing": "share of each label spread over all species (cross_entropy only)",
-    "clip_norm": "gradients are clipped to this norm",
-    "patience": "epochs without a better validation score before stopping (with --keep best)",
-    "keep": "weights to keep: best (validation macro F1, then loss) or last",
-    "segments": "training clips of each recording, the most active first",
-    "precision": "auto (bf16 where the GPU has it), fp32 or bf16",
-}
-AUGMENT = {
-    "specaugment": "mask a block of mel bands and one of frames",
-    "specaugment_prob": "share of the clips masked",
-    "freq_mask": "widest frequency mask [mel bands]",
-    "freq_mask_min": "narrowest frequency mask [mel bands]",
-    "time_mask": "widest time mask [frames of a 4 s clip]",
-    "time_mask_min": "narrowest time mask [frames of a 4 s clip]",
-    "mixup": "blend pairs of clips and their labels",
-    "mixup_alpha": "lambda ~ Beta(alpha, alpha)",
-    "mixup_prob": "share of the batches blended",
-    "noise": "add silent stretches of training recordings",
-    "noise_prob": "share of the clips that get noise",
-    "snr_db_min": "loudest noise, signal-to-noise ratio [dB]",
-    "snr_db_max": "faintest noise [dB]",
-    "time_shift": "turn clips round in time by a random amount",
-    "extra": "augmentations of your own, by name, with spaces between",
-}
-GROUPS = (
-    ("model", ModelSettings, MODEL),
-    ("training", TrainSettings, TRAIN),
-    ("augmentation", AugmentSettings, AUGMENT),
-)
+GROUPS = {"model": ModelSettings, "training": TrainSettings, "augmentation": AugmentSettings}
+# name of a network: the option for it is --model
+OPTIONS = [name for kind in GROUPS.values() for name in fields_of(kind) if name != "name"]
+USUAL = "not given: as the profile's run has it, or the default for a model that no run of it has"
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """Add an option for every setting, in groups; those not given stay None."""
-    for title, kind, texts in GROUPS:
-        group = parser.add_argument_group(title, "not given: as the profile's run has it")
-        hints = typing.get_type_hints(kind)
-        for name, text in texts.items():
-            flag, hint = "--" + name.replace("_", "-"), hints[name]
-            if hint is bool:
-                group.add_argument(
-                    flag, action=argparse.BooleanOptionalAction, default=None, help=text
-                )
-            else:
-                read = hint if hint in (int, float, str) else bool_or_text
-                group.add_argument(
-                    flag, type=read, metavar={int: "N", float: "X"}.get(hint, "VALUE"), help=text
-                )
+    for title, kind in GROUPS.items():
+        group = parser.add_argument_group(title, USUAL)
+        for name, field in fields_of(kind).items():
+            if name in OPTIONS:
+                group.add_argument("--" + name.replace("_", "-"), help=_help(field), **_how(field))
 
 
 def settings_of(
     profile: Profile, run: str | None, model: str | None, options: dict[str, Any]
 ) -> tuple[str, RunSettings]:
-    """The run's name and settings: the profile's run of that name, else its first run with that
-    model; options given go on top.
+    """Return a run's name and settings: the profile's, and the options given on top.
 
-    Raises BirdnbError when neither is there, or for a value that no setting takes.
+    The profile's run of that name, else its first run with that model. Raises BirdnbError when
+    neither is there, or for a value that no setting takes.
     """
     of_model = next(
         (name for name, settings in profile.runs.items() if settings.model.name == model), None
     )
     base = run if run in profile.runs else of_model
     if base is None and model is None:
-        what = (
-            f"has no run {run!r}: choose {', '.join(profile.runs)}"
-            if run
-            else f"has the runs {', '.join(profile.runs)}: choose one"
-        )
+        runs = ", ".join(profile.runs)
+        what = f"has no run {run!r}: choose {runs}" if run else f"has the runs {runs}: choose one"
         raise BirdnbError(
             f"profile {profile.name} {what} by --run, or give --model for a run of your own"
         )
@@ -113,32 +58,22 @@ def settings_of(
             f"--run"
         )
     start = profile.runs[base] if base else RunSettings()
-    known = {name: options.get(name) for _, _, texts in GROUPS for name in texts}
+    known = {name: options.get(name) for name in OPTIONS}
     check_values(known)
     return run or str(base), override(start, name=model, **known)
 
 
 def given_settings(options: dict[str, Any]) -> list[str]:
-    """Names of the settings that were given, ``model`` among them."""
-    return [
-        name
-        for name in ("model", *(name for _, _, texts in GROUPS for name in texts))
-        if options.get(name) is not None
-    ]
+    """Return the names of the settings that were given, ``model`` among them."""
+    return [name for name in ("model", *OPTIONS) if options.get(name) is not None]
 
 
 def check_values(values: dict[str, Any]) -> None:
-    """Refuse values that no setting takes before anything is computed. Raises BirdnbError; other
-    names do not count.
+    """Refuse values that no setting takes, before anything is computed.
+
+    Names that are no settings do not count. Raises BirdnbError.
     """
-    override(
-        RunSettings(),
-        **{
-            name: value
-            for name, value in values.items()
-            if any(name in texts for *_, texts in GROUPS)
-        },
-    )
+    override(RunSettings(), **{name: values[name] for name in OPTIONS if name in values})
     check_source(values.get("pretrained"))
 
 
@@ -165,3 +100,21 @@ def parse_fold(text: str) -> tuple[int, int]:
 def bool_or_text(text: str) -> bool | str:
     """Read true, false and none (the same as false) as such, anything else as it is."""
     return {"true": True, "false": False, "none": False}.get(text.lower(), text)
+
+
+def _how(field: FieldInfo) -> dict[str, Any]:
+    """Return how argparse reads a setting, and what it is called in the help."""
+    kind = field.annotation
+    if kind is bool:
+        return {"action": argparse.BooleanOptionalAction, "default": None}
+    if choices(field):  # the settings refuse other words, in one line
+        return {"metavar": "|".join(choices(field))}
+    if kind is int or kind is float:
+        return {"type": kind, "metavar": "N" if kind is int else "X"}
+    return {"type": str if kind is str else bool_or_text, "metavar": "VALUE"}
+
+
+def _help(field: FieldInfo) -> str:
+    """Return what a setting means, its range and its default."""
+    default = f"default {plain(field.default)}"
+    return f"{field.description} ({', '.join(filter(None, [bounds(field), default]))})"

@@ -192,7 +192,7 @@ def test_variants_are_read_from_words() -> None:
     [
         ([], "nothing to compare"),
         (["--variant", "x: mixpu=true"], "no setting is called 'mixpu'"),
-        (["--variant", "x: epochs=many"], "'many' is not an integer"),
+        (["--variant", "x: epochs=many"], "epochs is 'many': give an integer, 1 or more"),
         (["--variants", "pretraining", "--everywhere", "epochs"], "'epochs': write"),
         (["--variants", "pretraining", "--runs", "phase4"], "has no run 'phase4'"),
         (["--variants", "ablation", "--only", "no nothing"], "no variant 'no nothing'"),

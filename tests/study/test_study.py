@@ -189,8 +189,8 @@ def test_the_notebook_in_progress_is_called_running(books, monkeypatch, capsys):
             "epohcs 3",
             r"has a parameter 'epohcs' \(did you mean epochs\?\); known are corpus, epochs",
         ),
-        ("epochs abc", "epochs: 'abc' is not"),
-        ("noise 3", "noise: 3 is not"),
+        ("epochs abc", "epochs is 'abc': give an integer"),
+        ("noise 3", "noise is 3: give true or false"),
         (
             "pretrained my.safetensors",
             r"no weights at my\.safetensors: give a file or a local folder",
