@@ -19,20 +19,16 @@ STALE_SECONDS = 3600  # a temporary file as old as this belongs to no running pr
 
 
 class BirdnbError(Exception):
-    """An error for the person at the keyboard: names the file or value and the remedy; commands
-    print it as one line.
-    """
+    """An error for the person at the keyboard: it names the file or value, and the remedy."""
 
 
 def artifacts_dir() -> Path:
-    """Folder for everything that can be made again; the environment variable ``BIRDNB_ARTIFACTS``
-    moves it.
-    """
+    """Return the folder for what can be made again; the variable ``BIRDNB_ARTIFACTS`` moves it."""
     return Path(os.environ.get("BIRDNB_ARTIFACTS") or ROOT / "artifacts")
 
 
 def reports_dir() -> Path:
-    """Folder for results worth keeping; the environment variable ``BIRDNB_REPORTS`` moves it."""
+    """Return the folder for results worth keeping; the variable ``BIRDNB_REPORTS`` moves it."""
     return Path(os.environ.get("BIRDNB_REPORTS") or ROOT / "reports")
 
 
@@ -43,8 +39,7 @@ def report_folder(corpus: str, profile: str) -> Path:
 
 @contextlib.contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; it takes the real name only when the block ends
-    without an error.
+    """Give a temporary path that takes the name ``path`` when the block ends without an error.
 
     The temporary name starts with ``.tmp-`` and keeps the suffix, so that a killed process leaves
     nothing that could be taken for a finished file. Raises BirdnbError on a full disk or a folder
@@ -52,40 +47,64 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     temporary = None
+    with writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix=".tmp-", suffix=path.suffix, dir=path.parent)
+            os.close(handle)
+            temporary = Path(name)
+            yield temporary
+            with open(temporary, "rb") as written:
+                os.fsync(written.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        finally:
+            if temporary is not None:
+                temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raise BirdnbError in place of an OSError which says that ``path`` cannot be written."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".tmp-", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        with open(temporary, "rb") as written:
-            os.fsync(written.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise BirdnbError(
-                f"no space left on the disk while writing {path}: free some space and run again"
-            ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise BirdnbError(
-                f"may not write {path}: make the folder writable, or set BIRDNB_ARTIFACTS or "
-                f"BIRDNB_REPORTS to another one"
-            ) from error
-        if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG):
-            raise BirdnbError(
-                f"cannot write {path} ({error.strerror}): move away what is there, or choose "
-                f"another name"
-            ) from error
+        if wrong := write_error(error, path):
+            raise wrong from error
         raise
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+
+
+def write_error(error: OSError, path: Path) -> BirdnbError | None:
+    """Return what to tell a person when ``error`` says that ``path`` cannot be written, else None.
+
+    An error that names another file (one that was read, a program that is not there) is none.
+    """
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return BirdnbError(
+            f"no space left on the disk while writing {path}: free some space and run again"
+        )
+    named = error.filename if isinstance(error.filename, str | bytes | os.PathLike) else path
+    place = Path(os.fsdecode(named)).absolute()
+    beside = place.parent == path.absolute().parent and place.name.startswith(".tmp-")
+    if not beside and not path.absolute().is_relative_to(place):
+        return None
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return BirdnbError(
+            f"may not write {path}: make the folder writable, or set BIRDNB_ARTIFACTS or "
+            f"BIRDNB_REPORTS to another one"
+        )
+    if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG):
+        return BirdnbError(
+            f"cannot write {path} ({error.strerror}): move away what is there, or choose another "
+            f"name"
+        )
+    return None
 
 
 def sweep(folder: Path | str) -> None:
-    """Delete what killed processes left half written in a folder and those below it; a running
-    one's files are younger.
+    """Delete what killed processes left half written in a folder and those below it.
+
+    The files of a running process are younger.
     """
     for path in Path(folder).rglob(".tmp-*"):
         with contextlib.suppress(FileNotFoundError):  # another process was quicker
@@ -106,8 +125,9 @@ def write_json(path: Path | str, value: Any) -> Path:
 
 
 def safe_name(text: str) -> str:
-    """Turn any text into a file name of letters, digits, ``.``, ``_`` and ``-`` (at most 120
-    characters, never hidden).
+    """Turn any text into a file name of letters, digits, ``.``, ``_`` and ``-``.
+
+    It has 120 characters at most and is never hidden.
     """
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", plain).strip("._-")

@@ -29,8 +29,6 @@ NEVER_IMPORTED = {  # declared all the same, and why
     "uv": "a command: .ci/renew",
     "types-pyyaml": "read by mypy",
     "av": "to come",
-    "jupyter-client": "to come",
-    "pydantic": "to come",
     "python-dateutil": "to come",
 }
 
@@ -59,8 +57,11 @@ def imported(source: str) -> set[str]:
 
 
 def used() -> set[str]:
-    """The packages that the sources import, by the names under which they are installed."""
-    ours = {"birdnb", *(path.stem for path in (ROOT / "tests").rglob("*.py"))}
+    """The packages that the sources import, by the names under which they are installed.
+
+    ``_typeshed`` is known to type checkers alone.
+    """
+    ours = {"birdnb", "_typeshed", *(path.stem for path in (ROOT / "tests").rglob("*.py"))}
     modules = set().union(*map(imported, sources())) - ours - set(sys.stdlib_module_names)
     owners = packages_distributions()
     return {canonicalize_name(owners.get(module, [module])[0]) for module in modules}

@@ -36,7 +36,7 @@ from birdnb.report import words as report_tables
 from birdnb.report.collect import TITLES, collect
 from birdnb.report.numbers import study_metrics
 from birdnb.report.write import write_report
-from birdnb.study.__main__ import report_folder
+from birdnb.study.run import report_folder
 from birdnb.training.runs import METRICS, RunResult, folder_of, load_run, run_folder
 from birdnb.training.train import train_run
 
@@ -162,7 +162,7 @@ class Chapter:
         return report_folder(self.corpus, self.profile.name)
 
     def save(self, figure: Figure, name: str) -> Figure:
-        """Save a figure as ``figures/<name>.png`` of the report and give it back to be shown once."""
+        """Save a figure as ``figures/<name>.png`` of the report; return it to be shown once."""
         self.figures[name] = plots.save(figure, self.report / "figures" / f"{name}.png")
         return figure
 

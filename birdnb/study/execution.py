@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import logging
 import re
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from birdnb.files import BirdnbError
+from birdnb.files import writing
 
 
 def execute(book: Path, target: Path, parameters: dict[str, Any], log: Path) -> str | None:
@@ -18,31 +19,35 @@ def execute(book: Path, target: Path, parameters: dict[str, Any], log: Path) -> 
 
     ``log`` gets what the notebook and its kernel print and, at its end, the traceback of what went
     wrong; progress bars go to the terminal, too, where there is one. Raises BirdnbError when
-    neither can be written.
+    either cannot be written.
     """
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        log.parent.mkdir(parents=True, exist_ok=True)
-        return _execute(book, target, parameters, log)
+        with writing(target), writing(log):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            log.parent.mkdir(parents=True, exist_ok=True)
+            log.write_text("", encoding="utf-8")
+            return _execute(book, target, parameters, log)
     except OSError as error:
-        remedy = "free some space, or set BIRDNB_REPORTS to a folder that can be written"
-        raise BirdnbError(
-            f"cannot write {error.filename or target.parent} ({error.strerror}): {remedy}"
-        ) from error
+        _append(log, traceback.format_exc())
+        return f"{type(error).__name__}: {error}"
 
 
 def _execute(book: Path, target: Path, parameters: dict[str, Any], log: Path) -> str | None:
     import nbclient.exceptions
+    import nbformat
     import papermill
+    from traitlets.config import Config
 
-    os.environ |= {"BIRDNB_HEADLESS": "1", "TQDM_MININTERVAL": "1"}
+    from birdnb.study.kernel import StudyKernel
+
     bar = {"desc": book.stem, "leave": False, "disable": not sys.stderr.isatty()}
     try:
-        with open(log, "w", encoding="utf-8") as lines, _stderr_into(lines) as terminal:
+        with _open(log) as lines, _logging_into(lines):
             papermill.execute_notebook(
-                book, target, parameters, kernel_name="python3", cwd=str(book.parent),
-                progress_bar=bar | {"file": terminal},
-                stdout_file=lines, stderr_file=_Tee(lines, terminal),
+                nbformat.read(book, as_version=4), as_template(target), parameters,
+                kernel_name="python3", cwd=str(book.parent), progress_bar=bar,
+                stdout_file=lines, stderr_file=_Tee(lines, sys.stderr),
+                kernel_manager_class=StudyKernel, config=Config(StudyKernel={"log_file": str(log)}),
             )  # fmt: skip
     except papermill.PapermillExecutionError as error:
         _append(log, "\n".join(error.traceback))
@@ -50,28 +55,40 @@ def _execute(book: Path, target: Path, parameters: dict[str, Any], log: Path) ->
         return f"cell {error.exec_count}: {what}"
     except nbclient.exceptions.DeadKernelError as error:
         _append(log, str(error))
-        return "the kernel died, most often for want of memory: close other programs, or lower batch_size"
+        return (
+            "the kernel died, most often for want of memory: close other programs, or lower "
+            "batch_size"
+        )
     return None
+
+
+def as_template(path: Path) -> str:
+    """Return a path as papermill wants it, which fills in parameters between braces."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
+def _open(log: Path) -> TextIO:
+    """Open the log to write at its end, as the kernel does, too."""
+    return open(log, "a", encoding="utf-8", errors="backslashreplace")
 
 
 def _append(log: Path, text: str) -> None:
     """Write at the end of the log, without the colours of a terminal."""
-    with open(log, "a", encoding="utf-8") as lines:
+    with _open(log) as lines:
         lines.write("\n" + re.sub(r"\x1b\[[0-9;]*m", "", text).strip() + "\n")
 
 
 @contextlib.contextmanager
-def _stderr_into(log: TextIO) -> Iterator[TextIO]:
-    """Send what libraries and kernels write to file descriptor 2 into the log; gives the real
-    stderr.
-    """
-    sys.stderr.flush()
-    with os.fdopen(os.dup(2), "w") as terminal:
-        os.dup2(log.fileno(), 2)
-        try:
-            yield terminal
-        finally:
-            os.dup2(terminal.fileno(), 2)
+def _logging_into(lines: TextIO) -> Iterator[None]:
+    """Send what libraries of this process log or warn of into the log meanwhile."""
+    handler = logging.StreamHandler(lines)
+    logging.getLogger().addHandler(handler)
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        logging.getLogger().removeHandler(handler)
 
 
 class _Tee:
@@ -90,9 +107,7 @@ class _Tee:
 
 
 def tidy(book: dict[str, Any]) -> dict[str, Any]:
-    """Drop what makes an executed notebook noisy: progress bars on stderr and papermill's own
-    metadata.
-    """
+    """Drop what makes an executed notebook noisy: progress bars and papermill's own metadata."""
     book["metadata"].pop("papermill", None)
     book["metadata"].pop("widgets", None)
     for cell in book["cells"]:

@@ -594,7 +594,7 @@ class Seen(HTMLParser):
             self.cell += data
 
 
-COMMITTED = Path(__file__).resolve().parents[2] / "reports" / "demo-laptop"
+COMMITTED = Path(__file__).resolve().parents[2] / "reports" / "example"
 NAMED_BY_DATA = {
     "per_class",
     "quarantine",

@@ -1,0 +1,130 @@
+"""The results lane: one notebook after the other, executed into the report folder."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from birdnb.files import reports_dir, safe_name, write_text, writing
+from birdnb.study.books import check_parameters, known_parameters, title
+from birdnb.study.execution import execute, tidy
+from birdnb.study.state import code_key, files_key, key, runs_key, stamp_of
+
+TRAINED = {  # the runs that a notebook writes
+    "04": ("classical_mfcc", "phase2_mfcc", "phase3_ast_baseline"),
+    "05": ("phase3_ast_full",),
+    "06": ("phase3_efficientnet_full", "phase3_ensemble"),
+}
+PAGE = "PHASE3_RESULTS.html"
+
+
+def run(
+    books: list[Path], parameters: dict[str, Any], extra: dict[str, Any], again: bool = False
+) -> int:
+    """Execute the notebooks one by one into the report folder; stop at the first that fails."""
+    from birdnb.config import load_profile
+
+    known = {book: known_parameters(book) for book in books}
+    check_parameters(extra, sorted(set().union(*known.values())))
+    extra = _with_whole_path(extra)
+    profile = load_profile(parameters["profile"], demo=parameters["corpus"] == "demo")
+    report = report_folder(parameters["corpus"], parameters["profile"])
+    print(f"corpus {parameters['corpus']}, profile {parameters['profile']}, results in "
+          f"{_short(report)}", flush=True)  # fmt: skip
+    weights = {extra.get("pretrained"), *(run.model.pretrained for run in profile.runs.values())}
+    sources = [parameters["corpus"], *sorted(name for name in weights if isinstance(name, str))]
+    stamp = key(code_key(), repr(profile), *map(files_key, sources))
+    began = time.monotonic()
+    for book in books:
+        given = {name: v for name, v in {**parameters, **extra}.items() if name in known[book]}
+        told = json.dumps(given, sort_keys=True, default=str)
+        number = book.stem[:2]
+        read = [run for other, runs in TRAINED.items() if other < number for run in runs]
+        state = functools.partial(runs_key, parameters=parameters, profile=profile.name)
+        stamp = key(stamp, book.read_text(encoding="utf-8"), told, state(read))
+        own = functools.partial(state, TRAINED.get(number, ()))
+        if not _execute(book, given, report, stamp, again, own):
+            return 1
+    places = f"the notebooks: {_short(report / 'notebooks')}"
+    if (report / PAGE).exists():
+        places += f"; the report: {_short(report / PAGE)}"
+    print(f"done in {(time.monotonic() - began) / 60:.1f} minutes; {places}")
+    return 0
+
+
+def report_folder(corpus: str, profile: str) -> Path:
+    """Return ``reports/<corpus>-<profile>``, both as safe file names.
+
+    ``profile`` is a name or the path of a YAML file.
+    """
+    from birdnb.corpora import corpus_name
+
+    name = Path(profile).name.removesuffix(".yaml").removesuffix(".yml")
+    return reports_dir() / f"{corpus_name(corpus)}-{safe_name(name)}"
+
+
+def _with_whole_path(extra: dict[str, Any]) -> dict[str, Any]:
+    """Make the path of weights absolute: notebooks run in their own folder."""
+    weights = extra.get("pretrained")
+    if isinstance(weights, str) and Path(weights).expanduser().exists():
+        return extra | {"pretrained": str(Path(weights).expanduser().resolve())}
+    return extra
+
+
+def _execute(
+    book: Path,
+    parameters: dict[str, Any],
+    report: Path,
+    stamp: str,
+    again: bool,
+    runs: Callable[[], str],
+) -> bool:
+    """Execute one notebook; print one line, its beginning at once; return whether it went well.
+
+    ``runs`` tells the state of the runs that the notebook writes: one whose runs are gone or others
+    is executed again.
+    """
+    target = report / "notebooks" / book.name
+    running, failed = (target.with_suffix(f".{state}.ipynb") for state in ("running", "failed"))
+    for old in (running, failed):
+        with writing(old):
+            old.unlink(missing_ok=True)
+    name = f"{book.stem:<22}"
+    missing_report = book.stem.startswith("07") and not (report / PAGE).exists()
+    if not again and not missing_report and stamp_of(target) == {"stamp": stamp, "runs": runs()}:
+        print(f"{name} up to date", flush=True)
+        return True
+    began = time.monotonic()
+    log = report / "logs" / f"{book.stem}.log"
+    terminal = sys.stdout.isatty()  # there a progress bar takes the line meanwhile
+    print(f"{name} running ...\r" if terminal else f"{name} ", end="", flush=True)
+    error = execute(book, running, parameters, log)
+    prefix = f"{name} " if terminal else ""
+    line = f"{prefix}{(time.monotonic() - began) / 60:4.1f} min"
+    if error:
+        print(f"{line}  FAILED: {error}")
+        if running.exists():
+            print(f"  the notebook as far as it got: {_short(running.replace(failed))}")
+        print(f"  its log: {_short(log)}")
+        return False
+    finished = json.loads(running.read_text(encoding="utf-8"))
+    finished["metadata"]["birdnb"] = {"stamp": stamp, "runs": runs()}
+    write_book(target, finished)
+    running.unlink()
+    print(f"{line}  {title(book)}", flush=True)
+    return True
+
+
+def write_book(path: Path, book: dict[str, Any]) -> None:
+    """Write an executed notebook without what makes it noisy."""
+    write_text(path, json.dumps(tidy(book), indent=1, ensure_ascii=False) + "\n")
+
+
+def _short(path: Path) -> str:
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,0 +1,94 @@
+"""The regression lane, and what a study leaves in the checkout: nothing that git would see."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from birdnb.study import __main__ as study
+from birdnb.study import regression
+
+ROOT = Path(__file__).resolve().parents[2]
+WRITES = """
+from dataclasses import replace
+from matplotlib.figure import Figure
+from small_study import small_study, settings
+from birdnb.files import write_json, write_text
+from birdnb.study.chapter import start
+from birdnb.training.train import train_run
+chapter, data = start("05"), small_study()
+data.corpus, data.profile = replace(data.corpus, name="demo"), chapter.profile
+train_run(data, "phase3_ast_full", settings(epochs=1))
+chapter.save(Figure(), "progression")
+write_json(chapter.report / "metrics.json", {})
+for name in ("PHASE3_RESULTS.md", "logs/01.log", "notebooks/01_lms_pipeline.ipynb"):
+    write_text(chapter.report / name, "")
+print(chapter.report)
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "units"), [(["--test"], True), (["--test", "--only", "01"], False)]
+)
+def test_some_notebooks_are_compared_without_the_unit_tests(words, units, monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        regression.subprocess, "call", lambda command, **_: calls.append(command) or 0
+    )
+    assert study.main(words) == 0
+    assert len(calls) == 1 + units and ("tests" in calls[0]) == units and "--nbval" in calls[-1]
+
+
+def test_blessing_rewrites_the_notebooks_and_the_committed_example(place, monkeypatch):
+    """What the notebooks write into the demo's report is copied, but for what is not committed."""
+    write = """from pathlib import Path
+import os
+report = Path(os.environ["BIRDNB_REPORTS"]) / "demo-laptop"
+for name in ("metrics.json", "PHASE3_RESULTS.html", "figures/a.png", "notebooks/b.ipynb"):
+    (report / name).parent.mkdir(parents=True, exist_ok=True)
+    _ = (report / name).write_text("new")
+print("written")"""
+    book = place / "notebooks" / "01_works.ipynb"
+    cells = nbformat.read(book, 4)
+    cells.cells[-1].source = write
+    nbformat.write(cells, book)
+    monkeypatch.setattr(regression, "EXAMPLE", place / "example")
+    own = place / "reports" / "demo-laptop" / "metrics.json"
+    own.parent.mkdir(parents=True)
+    own.write_text("one's own")
+    assert study.main(["--bless", "--only", "01"]) == 0
+    example = place / "example"
+    found = {path.relative_to(example).as_posix() for path in example.rglob("*") if path.is_file()}
+    assert found == {"metrics.json", "figures/a.png"}
+    assert own.read_text() == "one's own"
+    assert json.loads(book.read_text())["cells"][-1]["outputs"][0]["text"] == ["written\n"]
+
+
+def git(*words: str, cwd: Path) -> str:
+    done = subprocess.run(["git", *words], cwd=cwd, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="this copy is no checkout of git")
+def test_a_study_leaves_the_checkout_clean(tmp_path):
+    """A run and a report as the demo's, at their usual places, in a clone of the last commit."""
+    clone = tmp_path / "clone"
+    git("clone", "-q", "--shared", str(ROOT), str(clone), cwd=tmp_path)
+    house = {key: v for key, v in os.environ.items() if not key.startswith("BIRDNB_")}
+    env = house | {"PYTHONPATH": f"{clone}{os.pathsep}{ROOT / 'tests'}"}
+    done = subprocess.run(
+        [sys.executable, "-c", WRITES], cwd=clone, env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    report = clone / "reports" / "demo-laptop"
+    assert done.stdout.splitlines()[-1] == str(report)
+    assert (report / "figures" / "progression.png").exists()
+    assert (clone / "artifacts/runs/demo-laptop/phase3_ast_full/metrics.json").exists()
+    assert git("status", "--porcelain", cwd=clone) == ""
+    assert git("ls-files", "reports/example/metrics.json", cwd=clone)  # the example is committed

@@ -1,0 +1,250 @@
+"""The results lane: what a notebook leaves behind that ran, failed or was stopped, and when it is
+executed again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import shutil
+import sys
+import warnings
+from pathlib import Path
+
+import nbformat
+import pytest
+from conftest import write_book
+
+from birdnb.files import BirdnbError
+from birdnb.study import __main__ as study
+from birdnb.study import books, run
+from birdnb.study.execution import execute
+from birdnb.study.kernel import StudyKernel
+
+ODD = "my {birds} {0} {prefix} [x] #1 50% it's ö"
+
+
+def output(path: Path) -> str:
+    """What the last cell of an executed notebook printed."""
+    return "".join(out["text"] for out in nbformat.read(path, 4).cells[-1].outputs)
+
+
+def test_a_notebook_that_works_and_one_that_fails(place, report, capsys):
+    stale = report / "notebooks" / "01_works.failed.ipynb"
+    stale.parent.mkdir(parents=True)
+    stale.write_text("{}")
+    assert study.main([]) == 1
+    out = capsys.readouterr().out
+    assert re.search(r"^01_works {15,}\d+\.\d min  A question\?$", out, re.M)
+    assert "FAILED: cell 3: KeyError: 'magpie'" in out and "02_fails.failed.ipynb" in out
+    names = {path.name for path in (report / "notebooks").iterdir()}
+    assert names == {"01_works.ipynb", "02_fails.failed.ipynb"}
+    log = (report / "logs" / "02_fails.log").read_text(encoding="utf-8")
+    assert (
+        log.endswith("KeyError: 'magpie'\n") and "return {}['magpie']" in log and "\x1b" not in log
+    )
+    assert study.main(["--only", "01"]) == 0
+    out = capsys.readouterr().out
+    assert "up to date" in out and f"the notebooks: {report / 'notebooks'}\n" in out
+
+
+def test_a_notebook_is_out_of_date_when_what_it_reads_has_changed(place, report, monkeypatch):
+    ran = []
+
+    def quick(book, target, parameters, log):
+        ran.append(parameters["profile"])
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(book.read_bytes())
+
+    def times(*words):
+        ran.clear()
+        assert study.main(["--profile", "mine.yaml", "--only", *words]) == 0
+        return len(ran)
+
+    monkeypatch.setattr(run, "execute", quick)
+    monkeypatch.chdir(place)
+    (place / "notebooks" / "02_fails.ipynb").rename(place / "notebooks" / "07_reports.ipynb")
+    profile, weights = place / "mine.yaml", place / "my.safetensors"
+    profile.write_text("base: laptop\n")
+    weights.write_bytes(b"one")
+    given = ["01", "--", "-p", "pretrained", "my.safetensors"]
+    assert [times(*given), times(*given)] == [1, 0]
+    assert (report.parent / "demo-mine" / "notebooks" / "01_works.ipynb").exists()
+    weights.write_bytes(b"another")
+    assert [times(*given), times(*given)] == [1, 0]
+    profile.write_text("base: laptop\nruns: {phase3_ast_full: {train: {weight_decay: 0.1}}}\n")
+    assert [times(*given), times(*given)] == [1, 0]
+    (report.parent / "demo-mine" / "PHASE3_RESULTS.html").touch()
+    assert [times("07"), times("07")] == [1, 0]
+    assert (
+        ran == [] and times("01") == 1 and ran == [str(profile)]
+    )  # an absolute path: notebooks run in their own folder
+    trained = place / "artifacts" / "runs" / "demo-mine" / "phase3_ast_full"
+    trained.mkdir(parents=True)
+    (trained / "config.json").write_text("{}")
+    assert [times("07"), times("07"), times("01")] == [0, 0, 0]  # not finished
+    (trained / "metrics.json").write_text("{}")
+    assert [times("07"), times("07"), times("01")] == [1, 0, 0]
+
+
+def test_a_notebook_is_out_of_date_when_its_own_runs_are_gone_or_others(place, monkeypatch):
+    folder, ran = place / "artifacts" / "runs" / "demo-laptop" / "phase3_ast_full", []
+
+    def trains(book, target, parameters, log):
+        ran.append(book.stem)
+        for path, text in (
+            (target, book.read_text()),
+            (folder / "config.json", "{}"),
+            (folder / "metrics.json", "{}"),
+        ):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+
+    def times():
+        ran.clear()
+        assert study.main(["--only", "05"]) == 0
+        return len(ran)
+
+    monkeypatch.setattr(run, "execute", trains)
+    (place / "notebooks" / "01_works.ipynb").rename(place / "notebooks" / "05_trains.ipynb")
+    assert [times(), times()] == [1, 0]
+    (folder / "config.json").write_text(
+        '{"epochs": 2}'
+    )  # trained from the shell with other settings
+    assert [times(), times()] == [1, 0]
+    shutil.rmtree(folder)
+    assert [times(), times()] == [1, 0]
+
+
+def test_the_notebook_in_progress_is_called_running(place, report, monkeypatch, capsys):
+    seen = {}
+
+    def stopped(book, target, parameters, log):
+        seen.update(target=target.name, said=capsys.readouterr().out)
+        target.parent.mkdir(parents=True)
+        target.write_text("{}")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "execute", stopped)
+    assert study.main(["--only", "01"]) == 130
+    assert seen["target"] == "01_works.running.ipynb" and seen["said"].endswith(
+        "\n01_works               "
+    )
+    monkeypatch.setattr(run, "execute", execute)
+    assert study.main(["--only", "01"]) == 0
+    assert [path.name for path in (report / "notebooks").iterdir()] == ["01_works.ipynb"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            "epohcs 3",
+            r"has a parameter 'epohcs' \(did you mean epochs\?\); known are corpus, epochs",
+        ),
+        ("epochs abc", "epochs is 'abc': give an integer"),
+        ("noise 3", "noise is 3: give true or false"),
+        (
+            "pretrained my.safetensors",
+            r"no weights at my\.safetensors: give a file or a local folder",
+        ),
+        (
+            "pretrained falsch",
+            "'falsch'.*give false, synthetic, true, a hub id such as owner/name, or the path of a "
+            "file or",
+        ),
+    ],
+)
+def test_wrong_parameters_are_refused_before_anything_starts(words, message, place, monkeypatch):
+    monkeypatch.setattr(run, "execute", lambda *args: pytest.fail("it started"))
+    parameters = {"corpus": "demo", "profile": "laptop", "seed": 7, "folds": 0}
+    with pytest.raises(BirdnbError, match=message):
+        run.run(books.select(None), parameters, study.papermill_parameters(["-p", *words.split()]))
+
+
+def test_profiles_with_a_dot_have_a_folder_of_their_own():
+    assert run.report_folder("demo", "some/laptop.mine.yaml").name == "demo-laptop.mine"
+    assert run.report_folder("demo", "laptop.mine").name == "demo-laptop.mine"
+
+
+@pytest.mark.parametrize("place", [ODD], indirect=True)
+def test_parameters_reach_the_notebook_and_no_path_is_a_template(place, report, monkeypatch):
+    monkeypatch.chdir(place)
+    (place / "my {weights}.safetensors").touch()
+    words = ["-p", "epochs", "3", "-p", "noise", "false", "-p", "pretrained"]
+    for given, found in (
+        ("owner/name", "owner/name"),
+        ("my {weights}.safetensors", str(place / "my {weights}.safetensors")),
+        ("null", "None"),
+    ):
+        assert study.main(["--only", "01", "--", *words, given]) == 0
+        assert output(report / "notebooks" / "01_works.ipynb") == f"3 False {found}\n"
+
+
+def test_the_kernel_is_started_by_a_path_that_is_no_template():
+    kernel = StudyKernel(connection_file="/x/{prefix}/{0}.json")
+    command = kernel.format_kernel_cmd(["{connection_file}"])
+    assert command[0] == sys.executable and command[-2:] == ["/x/{prefix}/{0}.json",
+                                                             "{connection_file}"]  # fmt: skip
+
+
+@pytest.mark.parametrize("python", ["/opt/old/envs/py38/bin/python", "/bin/false"])
+def test_another_kernel_of_that_name_is_not_taken(python, place, report, monkeypatch):
+    spec = {"argv": [python, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+            "display_name": "Python 3", "language": "python", "env": {"SPEC": "another"},
+            "interrupt_mode": "message"}  # fmt: skip
+    folder = place / "jupyter" / "kernels" / "python3"
+    folder.mkdir(parents=True)
+    (folder / "kernel.json").write_text(json.dumps(spec))
+    monkeypatch.setenv("JUPYTER_PATH", str(place / "jupyter"))
+    monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
+    code = "import os, sys; print(sys.executable, os.environ.get('SPEC'))"
+    write_book(place / "notebooks" / "01_works.ipynb", code)
+    assert study.main(["--only", "01"]) == 0
+    assert output(report / "notebooks" / "01_works.ipynb") == f"{sys.executable} None\n"
+
+
+def test_an_error_that_is_no_write_error_is_told_as_it_is(place, report, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "executable", str(place / "gone" / "python"))
+    assert study.main(["--only", "01"]) == 1
+    said = capsys.readouterr()
+    assert "FAILED: FileNotFoundError" in said.out and "gone/python" in said.out
+    assert "cannot write" not in said.out + said.err and "Traceback" not in said.out + said.err
+    assert "gone/python" in (report / "logs" / "01_works.log").read_text(encoding="utf-8")
+
+
+def test_an_error_in_writing_is_told_as_one(place, report, capsys):
+    report.parent.mkdir()
+    report.write_text("a file where the folder has to be")
+    assert study.main(["--only", "01"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: cannot write {report}/") and error.count("\n") == 1
+
+
+def test_what_a_notebook_and_its_libraries_say_is_in_its_log(place, capfd):
+    code = """import os, sys, subprocess
+print("from print", flush=True)
+print("from stderr", file=sys.stderr, flush=True)
+_ = subprocess.run([sys.executable, "-c", "import os; os.write(2, b'from a child')"])"""
+    write_book(place / "notebooks" / "01_works.ipynb", code)
+    book, log = place / "notebooks" / "01_works.ipynb", place / "log"
+    assert execute(book, place / "done.ipynb", {}, log) is None
+    text = log.read_text(encoding="utf-8")
+    assert all(word in text for word in ("from print", "from stderr", "from a child"))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_warnings_of_this_process_go_to_the_log_while_a_notebook_runs(place, monkeypatch, capfd):
+    import papermill
+
+    def talks(*args, **options):
+        logging.getLogger("papermill").warning("from a logger")
+        warnings.warn("from a warning", stacklevel=1)
+
+    monkeypatch.setattr(papermill, "execute_notebook", talks)
+    before = logging.getLogger().handlers[:]
+    execute(place / "notebooks" / "01_works.ipynb", place / "done.ipynb", {}, place / "log")
+    text = (place / "log").read_text(encoding="utf-8")
+    assert "from a logger" in text and "from a warning" in text
+    assert capfd.readouterr() == ("", "") and logging.getLogger().handlers == before

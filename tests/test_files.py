@@ -1,0 +1,53 @@
+"""Which errors are errors in writing: those of the path that is written, and a full disk."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from birdnb.files import BirdnbError, atomic_path, write_error, write_text
+
+
+def test_a_file_that_is_read_meanwhile_is_not_blamed_on_the_written_one(tmp_path):
+    (tmp_path / "folder").mkdir()
+    for source in (tmp_path / "gone", tmp_path / "folder"):  # FileNotFoundError, IsADirectoryError
+        with pytest.raises(OSError) as caught, atomic_path(tmp_path / "out" / "a.txt") as temporary:
+            temporary.write_bytes(source.read_bytes())
+        assert caught.value.filename == str(source)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "file" / "a.txt", tmp_path / "file" / "b" / "a.txt",
+                 tmp_path / "folder", tmp_path / ("n" * 300)):  # fmt: skip
+        with pytest.raises(BirdnbError, match=f"cannot write .*{path.name[:9]}.*: move away"):
+            write_text(path, "text")
+
+
+@pytest.mark.parametrize(
+    ("number", "named", "said"),
+    [
+        (errno.ENOSPC, None, "no space left on the disk while writing"),
+        (errno.EDQUOT, "/elsewhere", "no space left on the disk while writing"),
+        (errno.EACCES, None, "may not write"),
+        (errno.EACCES, "here", "may not write"),
+        (errno.EROFS, "here/.tmp-1.txt", "may not write"),
+        (errno.EACCES, "here/another.txt", None),
+        (errno.EACCES, "/usr/bin/python", None),
+        (errno.EACCES, 3, None),
+        (errno.ENOENT, "here/a.txt", None),
+        (errno.EMFILE, None, None),
+    ],
+)
+def test_what_is_said_of_an_error(number, named, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    error = OSError(number, os.strerror(number), named)
+    if named == 3:
+        error.filename = 3  # a file descriptor: it is not known whose
+        said = "may not write"
+    told = write_error(error, tmp_path / "here" / "a.txt")
+    assert told is None if said is None else str(told).startswith(f"{said} {tmp_path}")
