@@ -1,5 +1,4 @@
-"""The web side of Xeno-Canto: pages of API version 3 and audio files, politely and without ever
-showing the key.
+"""The web side of Xeno-Canto: pages of API version 3 and audio files, the key never shown.
 
 https://xeno-canto.org/explore/api. Every request, redirects included, waits its turn; 429, 5xx,
 broken connections and answers that are not JSON are tried again, after ``Retry-After`` where the
@@ -53,8 +52,9 @@ class _TryLater(Exception):
 class XenoCantoApi:
     """Xeno-Canto's API and files; use it as a context manager.
 
-    base : address of the recordings endpoint; key : API key (never shown, logged or written); pause
-    : number >= 0 [s] between the starts of two requests
+    base : address of the recordings endpoint
+    key : API key, never shown, logged or written
+    pause : number >= 0 [s] between the starts of two requests
     """
 
     def __init__(self, base: str, key: str, pause: float = 1.0) -> None:
@@ -80,7 +80,7 @@ class XenoCantoApi:
             logging.getLogger(name).removeFilter(self._redact_record)
 
     def redact(self, text: str) -> str:
-        """Text without the key, in whatever way it is quoted."""
+        """Return a text without the key, in whatever way it is quoted."""
         for secret in self._secrets:
             text = text.replace(f"key={secret}", "key=[redacted]")
             if len(secret) > 4:  # a shorter one would tear words apart
@@ -88,8 +88,9 @@ class XenoCantoApi:
         return text
 
     def page(self, query: str, number: int, per_page: int) -> dict[str, Any]:
-        """One page of a query's recordings, as the API sends it. Raises BirdnbError when the API
-        refuses or does not answer.
+        """Return one page of a query's recordings, as the API sends it.
+
+        Raises BirdnbError when the API refuses or does not answer.
         """
         params: dict[str, str | int] = {
             "query": query,
@@ -111,9 +112,8 @@ class XenoCantoApi:
         try:
             response = self._http.get(self.base, params=params)
         except httpx.HTTPError as error:
-            raise _TryLater(
-                self._describe(error)
-            ) from None  # the error itself holds the address, and that the key
+            # the error itself holds the address, and that the key
+            raise _TryLater(self._describe(error)) from None
         self._raise_if_busy(response)
         try:
             body = response.json()
@@ -194,9 +194,7 @@ class XenoCantoApi:
 
 
 def retry_after(header: str) -> float | None:
-    """Seconds to wait of a ``Retry-After`` header (a number, or a date); None when there is none or
-    it makes no sense.
-    """
+    """Return the seconds of a ``Retry-After`` header, a number or a date; None when it has none."""
     if header.strip().isdigit():
         return float(header)
     try:

@@ -28,8 +28,7 @@ class Limits:
 def choose(
     records: list[dict[str, Any]], limits: Limits
 ) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
-    """Split the API's records into those to download and rows for the others (recording_id,
-    species, reason, url).
+    """Split the API's records into those to download and rows of skipped.csv for the others.
 
     Where ``per_species`` limits, recordists take turns, each with their best recordings first: many
     voices, places and microphones instead of one. A larger limit only adds to the choice.
@@ -60,9 +59,7 @@ def choose(
 
 
 def take_turns(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Order recordings so that every beginning of the list is balanced across recordists, best
-    quality first.
-    """
+    """Order recordings so that recordists take turns, each with their best recordings first."""
     ranked = sorted(records, key=_rank)
     turn: Counter[str] = Counter()
     turns = []
@@ -79,7 +76,7 @@ def take_turns(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def skip_row(record: dict[str, Any], reason: str) -> dict[str, str]:
-    """Row of skipped.csv."""
+    """Return a row of skipped.csv: recording_id, species, reason, url."""
     row = manifest_row(record)
     number = text_of(record, "id", "nr")
     return {
@@ -91,8 +88,9 @@ def skip_row(record: dict[str, Any], reason: str) -> dict[str, str]:
 
 
 def audio_name(record: dict[str, Any]) -> str:
-    """File name of a recording: ``XC`` + number + the suffix it was uploaded with (``.mp3`` when
-    that says nothing).
+    """Return the file name of a recording: ``XC``, its number and the suffix of its upload.
+
+    ``.mp3`` when that says nothing.
     """
     for name in (text_of(record, "file-name"), urlsplit(text_of(record, "file")).path):
         suffix = PurePosixPath(name).suffix.lower()
@@ -102,7 +100,7 @@ def audio_name(record: dict[str, Any]) -> str:
 
 
 def audio_url(record: dict[str, Any], base: str) -> str:
-    """Address of the audio; one that begins with ``//`` gets the scheme of ``base``."""
+    """Return the address of the audio; one that begins with ``//`` gets the scheme of ``base``."""
     return urljoin(base, text_of(record, "file"))
 
 

@@ -7,8 +7,7 @@ from typing import Any
 
 
 def manifest_row(record: dict[str, Any]) -> dict[str, str]:
-    """Manifest columns of one record (path left empty); missing and null fields become "", numbers
-    text.
+    """Return the manifest's columns of one record, path left empty, missing and null as "".
 
     ``species`` is genus and epithet, ``locality`` the named one or else the coordinates,
     ``background_species`` is joined by semicolons.
@@ -36,7 +35,7 @@ def manifest_row(record: dict[str, Any]) -> dict[str, str]:
 
 
 def text_of(record: dict[str, Any], *names: str) -> str:
-    """First field of these names that holds text or a number, as text; "" when none does."""
+    """Return the first field of these names that holds text or a number, as text; or ""."""
     for name in names:
         value = record.get(name)
         if isinstance(value, str | int | float) and not isinstance(value, bool):
@@ -47,7 +46,7 @@ def text_of(record: dict[str, Any], *names: str) -> str:
 
 
 def seconds_of(length: str) -> float | None:
-    """Length in seconds of "1:02:03", "0:45" or "45"; None when it is not known."""
+    """Return the length in seconds of "1:02:03", "0:45" or "45"; None when it is not known."""
     if not re.fullmatch(r"\d+(:\d+){0,2}(\.\d+)?", length):
         return None
     total = 0.0
@@ -57,5 +56,5 @@ def seconds_of(length: str) -> float | None:
 
 
 def with_scheme(address: str) -> str:
-    """Web address with https in front where it began with ``//``."""
+    """Return a web address with https in front where it began with ``//``."""
     return "https:" + address if address.startswith("//") else address
