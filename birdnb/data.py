@@ -21,9 +21,7 @@ from birdnb.features.cache import build_cache
 from birdnb.features.lms import normalise
 from birdnb.features.store import LmsCache
 from birdnb.files import BirdnbError, artifacts_dir, write_text
-from birdnb.split.sides import audit_split, check_species, make_folds, make_split, sessions
-
-SIDES = ("train", "validation", "test")
+from birdnb.split.sides import SIDES, audit_split, check_species, make_folds, make_split, sessions
 
 
 @dataclass
@@ -252,7 +250,7 @@ def _sides(
     """The side of each recording, from ``folder`` when this split was made before; else it is made
     and written there.
     """
-    columns = ["recording_id", "species", "recordist", "date", "locality"]
+    columns = ["recording_id", "species", "recordist", "session"]
     rows = pd.util.hash_pandas_object(table[columns], index=False).to_numpy().tobytes()
     key = key_of(
         hashlib.sha256(rows).hexdigest(), rules, seed, fold[1] if fold else None, __version__

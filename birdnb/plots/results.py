@@ -16,8 +16,9 @@ from matplotlib.ticker import MaxNLocator
 from birdnb.evaluation.gates import RULES
 from birdnb.evaluation.metrics import rare_and_common
 from birdnb.plots.sound import COLOURS, GREY, new_axes, wrap
+from birdnb.split.sides import SIDES
 
-SIDES = {"train": COLOURS[0], "validation": COLOURS[4], "test": COLOURS[2]}
+SIDE_COLOURS = dict(zip(SIDES, (COLOURS[0], COLOURS[4], COLOURS[2]), strict=True))
 GAP_LIMIT = 100 * RULES["train_validation_gap"].target  # [points]
 LABEL = {
     "facecolor": "white",
@@ -35,7 +36,7 @@ def class_counts(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     counts = counts.loc[counts.sum(axis=1).sort_values(kind="stable").index]
     ax = ax or species_axes(len(counts))
     left = np.zeros(len(counts))
-    for side, colour in SIDES.items():
+    for side, colour in SIDE_COLOURS.items():
         ax.barh(
             np.arange(len(counts)), counts[side], left=left, color=colour, label=side, height=0.8
         )
@@ -66,7 +67,7 @@ def split_overview(table: pd.DataFrame) -> Figure:
             .nunique()
             .reindex(list(SIDES), fill_value=0)
         )
-        bars = ax.bar(list(SIDES), counts, color=list(SIDES.values()))
+        bars = ax.bar(list(SIDES), counts, color=list(SIDE_COLOURS.values()))
         ax.bar_label(bars, fmt="{:,.0f}", padding=2)
         ax.set(title=name, yticks=[])
         ax.spines["left"].set_visible(False)

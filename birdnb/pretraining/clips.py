@@ -17,11 +17,11 @@ from torch.utils.data import DataLoader, Dataset
 from birdnb.config import AudioSettings
 from birdnb.features.audio import high_pass
 from birdnb.features.lms import framed_log_mel
+from birdnb.split.sides import SIDES
 from birdnb.synthetic.soundscape import invent_clip
 from birdnb.synthetic.species import Species, species_for
 
 NAMESPACE = "pretraining"  # of the species; the demo corpus uses another one
-SIDES = ("train", "validation")
 STRANGERS = 10**6  # other singers are drawn from this many species
 
 

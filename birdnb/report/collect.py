@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from birdnb.data import StudyData
     from birdnb.training.runs import RunResult
 
-SIDES = ("train", "validation", "test")
 CLASSICAL, MFCC, EFFICIENTNET = "classical_mfcc", "phase2_mfcc", "phase3_efficientnet_full"
 TITLES = {
     CLASSICAL: "MFCC statistics + logistic regression",

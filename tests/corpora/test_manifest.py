@@ -1,4 +1,4 @@
-"""The manifest: checks of every row, sessions, credits."""
+"""The manifest: checks of every row, credits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import pytest
 from birdnb.corpora import table
 from birdnb.corpora.table import COLUMNS, attribution, check_manifest, license_counts
 from birdnb.files import BirdnbError
-from birdnb.split.sides import groups, sessions
 
 
 def make_table(root: Path, *rows: tuple[str, str, str]) -> pd.DataFrame:
@@ -134,77 +133,6 @@ class TestChecks:
         )
         manifest, _ = check_manifest(table, root)
         assert manifest.loc[0, ["recordist", "quality"]].tolist() == ["", ""]
-
-
-class TestSessions:
-    def test_recordist_date_and_place(self):
-        manifest = manifest_of(
-            recordist=["Ann", "Ann", "Ann", "ann ", "Bo"],
-            date=["2020-05-01", "2020-05-01", "2020-05-02", "2020-05-01", "2020-05-01"],
-            locality=["Kew", "Hyde", "Kew", "KEW", "Kew"],
-        )
-        session = sessions(manifest).tolist()
-        assert session[0] == session[3]
-        assert len(set(session)) == 4
-        assert session[0] == "ann | 2020-05-01 | kew"
-
-    @pytest.mark.parametrize(
-        "date", ["", "0000-00-00", "2020-00-00", "2020-05-00", "2020", "2020-05"]
-    )
-    def test_one_undated_recording_makes_one_session_of_its_recordist(self, date):
-        manifest = manifest_of(
-            recordist=["Ann", "Ann", "Ann", "Bo", "Bo"],
-            date=["2020-05-01", date, "2020-05-02", "2020-05-01", "2020-05-02"],
-            locality=["Kew", "Kew", "Hyde", "Kew", "Kew"],
-        )
-        session = sessions(manifest).tolist()
-        assert len(set(session[:3])) == 1
-        assert len(set(session)) == 3
-
-    def test_one_unplaced_recording_makes_one_session_of_its_day(self):
-        manifest = manifest_of(
-            recordist=["Ann"] * 4,
-            date=["2020-05-01", "2020-05-01", "2020-05-01", "2020-05-02"],
-            locality=["Kew", "", "Hyde", "Kew"],
-        )
-        session = sessions(manifest).tolist()
-        assert len(set(session[:3])) == 1
-        assert session[3] != session[0]
-
-    @pytest.mark.parametrize("behind", [" 06:03", "T06:03:00Z", "t0603", " 6h05"])
-    def test_a_time_of_day_makes_no_session(self, behind):
-        manifest = manifest_of(
-            recordist=["Ann"] * 3,
-            date=["2020-05-01", f"2020-05-01{behind}", "2020-05-02"],
-            locality=["Kew"] * 3,
-        )
-        session = sessions(manifest).tolist()
-        assert session[0] == session[1] == "ann | 2020-05-01 | kew" != session[2]
-
-    def test_unknown_recordist(self):
-        manifest = manifest_of(
-            recordist=[""] * 6,
-            date=["", "", "2020-05-01", "2020-05-01", "", ""],
-            locality=["", "", "Kew", "Kew", "Kew", "Kew"],
-        )
-        session = sessions(manifest).tolist()
-        assert session[0] != session[1]
-        assert session[2] == session[3] != session[4] == session[5]
-        assert len(set(session)) == 4
-
-    def test_groups(self):
-        manifest = manifest_of(
-            recordist=["Ann", "ANN", "", ""],
-            date=["2020-05-01", "2020-05-02"] * 2,
-            locality=["Kew"] * 4,
-        )
-        assert groups(manifest, "recording").tolist() == ["r0", "r1", "r2", "r3"]
-        assert groups(manifest, "session").nunique() == 4
-        by_recordist = groups(manifest, "recordist")
-        assert by_recordist[0] == by_recordist[1]
-        assert by_recordist.nunique() == 3
-        with pytest.raises(BirdnbError, match="group_by"):
-            groups(manifest, "moon")
 
 
 class TestCredits:

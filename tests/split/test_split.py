@@ -20,15 +20,18 @@ def random_manifest(
     """Recordings by busy and less busy recordists over a few days and places."""
     rng = np.random.default_rng(seed)
     busy = rng.dirichlet(np.full(n_recordists, even))
-    table = pd.DataFrame({
-        "recording_id": [f"XC{1000 + i}" for i in range(n)],
-        "path": [f"audio/XC{1000 + i}.mp3" for i in range(n)],
-        "species": [f"species {i}" for i in rng.integers(n_species, size=n)],
-        "recordist": [f"recordist {i}" for i in rng.choice(n_recordists, size=n, p=busy)],
-        "date": np.where(rng.random(n) < dated, [f"2020-05-{i:02d}" for i in rng.integers(1, 9, n)],
-        ""),
-        "locality": [f"place {i}" for i in rng.integers(3, size=n)],
-    })  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "recording_id": [f"XC{1000 + i}" for i in range(n)],
+            "path": [f"audio/XC{1000 + i}.mp3" for i in range(n)],
+            "species": [f"species {i}" for i in rng.integers(n_species, size=n)],
+            "recordist": [f"recordist {i}" for i in rng.choice(n_recordists, size=n, p=busy)],
+            "date": np.where(
+                rng.random(n) < dated, [f"2020-05-{i:02d}" for i in rng.integers(1, 9, n)], ""
+            ),
+            "locality": [f"place {i}" for i in rng.integers(3, size=n)],
+        }
+    )
     return table.reindex(columns=COLUMNS, fill_value="")
 
 
@@ -123,9 +126,15 @@ def test_audit_counts():
     )
 
 
-@pytest.mark.parametrize(("n", "n_species", "n_recordists", "group_by"), [
-    (145, 6, 35, "recordist"), (30, 3, 12, "recordist"), (30, 3, 30, "session"), (360, 12, 24, "session"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("n", "n_species", "n_recordists", "group_by"),
+    [
+        (145, 6, 35, "recordist"),
+        (30, 3, 12, "recordist"),
+        (30, 3, 30, "session"),
+        (360, 12, 24, "session"),
+    ],
+)
 def test_shares_and_species_of_small_corpora(n, n_species, n_recordists, group_by):
     for seed in range(3):
         manifest = random_manifest(n, n_species, n_recordists, seed, even=5.0)
@@ -210,11 +219,13 @@ def test_too_many_folds():
 def with_rare_species(manifest: pd.DataFrame) -> pd.DataFrame:
     """Two recordings of ``rare``; four of ``lonely`` by one recordist on one day."""
     extra = random_manifest(6, 1, 1, seed=9).assign(
-        recording_id=[f"X{i}" for i in range(6)], path=[f"x{i}.wav" for i in range(6)],
+        recording_id=[f"X{i}" for i in range(6)],
+        path=[f"x{i}.wav" for i in range(6)],
         species=["rare", "rare", "lonely", "lonely", "lonely", "lonely"],
-        recordist=["recordist 0", "new", "hermit", "hermit", "hermit", "hermit"], date="2020-05-01",
+        recordist=["recordist 0", "new", "hermit", "hermit", "hermit", "hermit"],
+        date="2020-05-01",
         locality="place 0",
-    )  # fmt: skip
+    )
     return pd.concat([manifest, extra], ignore_index=True)
 
 

@@ -1,0 +1,166 @@
+"""Read texts that people and tools write in many ways: what is not stated, what names a species,
+which labels are one species in two spellings.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+
+import pandas as pd
+
+# fmt: off
+NOT_STATED = frozenset([
+    "nan", "none", "null", "nil", "na", "n/a", "n.a", "n.a.", "nat", "nd", "n.d.", "n.d", "n.n.",
+    "#n/a", "tbd", "missing", "undefined", "unnamed", "no name", "no data", "nodata", "anonymous",
+    "anonym", "anon", "unk", "unbekannt", "keine angabe", "k.a.", "inconnu", "inconnue",
+    "desconocido", "desconhecido", "sconosciuto", "onbekend", "неизвестно", "不明", "未知",
+])
+THINGS = (r"recordist|recorder|author|observer|user|person|name|date|time|day|year|place|location|"
+          r"locality|site|licen[cs]e|birds?|species|sp|call|song|label|class")
+UN = (r"un(?:known|specified|disclosed|stated|identified|available|recorded)|not (?:known|specified|"
+      r"stated|available|applicable|given|recorded|provided|disclosed|set)|no")
+UNSTATED = re.compile(rf"(?:{UN})(?: (?:{THINGS})\.?)?|(?:{THINGS}) (?:{UN})")
+NO_SPECIES = frozenset([
+    "mystery", "mystery mystery", "identity unknown", "sonus naturalis", "bird", "birds", "aves",
+    "other", "others", "other bird", "other birds", "other species", "misc", "miscellaneous",
+    "various", "mixed", "unsorted", "unlabeled", "unlabelled", "unclassified", "undetermined",
+    "unsure", "uncertain", "negative", "negatives", "false positive", "false positives",
+])
+SOUNDS = frozenset([
+    "noise", "noises", "background", "background noise", "background sound", "background sounds",
+    "silence", "silent", "nocall", "no call", "no calls", "nobird", "no bird", "no birds",
+    "non bird", "nonbird", "nothing", "empty", "ambient", "ambience", "ambient noise",
+    "ambient sound", "environment", "environmental", "environmental noise", "environmental sound",
+    "wind", "rain", "wind noise", "rain noise", "traffic", "traffic noise", "engine", "siren",
+    "gun", "fireworks", "power tools", "human", "human vocal", "human non vocal", "human whistle",
+    "human voice", "speech", "voice", "voices", "static", "no event", "non event", "no sound",
+    "no signal", "noise only",
+])
+# fmt: on
+UNSURE = re.compile(r".* (?:spp?|ssp|spec|indet)\.?(?: \w{1,2})?|spp?\.?|.*\?|.* (?:cf|aff)\. .*")
+INVERTED = re.compile(r"[^\W\d_]+, [^,]+")  # Thrush, Song
+NEAR = 8  # letters a label needs before one letter more or less is taken for a slip
+
+
+def is_stated(text: str) -> bool:
+    """Tell whether a text states something: not empty, no dashes, no ``nan``, no ``unknown``."""
+    plain = label_key(text).strip("()[]<>{}\"' ")
+    return (
+        re.search(r"[^\s?.,;:*_/\\|~#-]", plain) is not None
+        and plain not in NOT_STATED
+        and not UNSTATED.fullmatch(plain)
+    )
+
+
+def label_key(label: str) -> str:
+    """Return a label without what makes no other species.
+
+    That is capitals, ways of writing one letter, invisible characters, kinds and number of blanks
+    (an underscore is one) and of dashes.
+    """
+    plain = unicodedata.normalize("NFKC", _visible(label)).casefold()
+    plain = re.sub(r"[\u2010-\u2015\u2212]", "-", unicodedata.normalize("NFKC", plain))
+    return re.sub(r"[\s_]+", " ", plain).strip()
+
+
+def label_fault(label: str, known: frozenset[str] | set[str] = frozenset()) -> str:
+    """Say why a label names no species; "" when it may. ``known`` are the keys of all labels."""
+    key = label_key(label)
+    if not key:
+        return "the species is empty"
+    if re.match(r"\s*[-\u2010-\u2015\u2212]\s*\w", label):
+        return f"the label {label!r} begins with a dash: an example of what is not this species"
+    # BirdNET writes Noise_Noise; Noise 2 is noise, too
+    halves = {label_key(half) for half in label.strip(" _").split("_")} if "_" in label else set()
+    words = halves.pop() if len(halves) == 1 else key
+    words = re.sub(r"-", " ", words)
+    bare = re.sub(r"[\W\d]+$", "", words) or words
+    if not SOUNDS.isdisjoint((words, bare)):
+        return f"background sound, no species: the label {label!r}"
+    nothing = not is_stated(bare) and key != "na"  # NA is text, as 007 is
+    if nothing or not NO_SPECIES.isdisjoint((words, bare)) or UNSURE.fullmatch(key):
+        return f"the label {label!r} names no species"
+    return f"the label {label!r} names several species" if _several(label, known) else ""
+
+
+def _several(label: str, known: frozenset[str] | set[str]) -> bool:
+    """Tell whether a label is a list of species, which "Thrush, Song" is not."""
+    if re.search(r"[;|]|\w ?/ ?\w", label):
+        return True
+    label = re.sub(r"\(.*?\)|, *\d{4}$", "", label).strip()  # Parus major (Linnaeus, 1758)
+    parts = [label_key(part) for part in re.split(r",| [+&] |\+", label)]
+    if len(parts) < 2 or not all(parts):
+        return False
+    listed = "," in label and not INVERTED.fullmatch(label)
+    return listed or all(part in known for part in parts)
+
+
+def one_spelling(labels: pd.Series) -> pd.Series:
+    """Give labels that differ by what ``label_key`` passes over the spelling most of them have.
+
+    A label without twins stays as it is, letter for letter.
+    """
+    counts = Counter(labels.tolist())
+    twins: dict[str, list[str]] = {}
+    for label in counts:
+        twins.setdefault(label_key(label), []).append(label)
+    shown: dict[str, str] = {}
+    for spellings in twins.values():
+        clean: Counter[str] = Counter()
+        for label in spellings:
+            clean[_clean(label)] += counts[label]
+        best = min(clean, key=lambda name: (-clean[name], name.count("_"), _capitals(name), name))
+        shown |= {label: best if len(spellings) > 1 else label for label in spellings}
+    return labels.map(shown)
+
+
+def spelling_notes(labels: pd.Series) -> list[str]:
+    """Say which labels became one, and which differ by one letter only and may be one."""
+    shown = one_spelling(labels)
+    notes = []
+    pairs = pd.DataFrame({"shown": shown, "label": labels}).drop_duplicates()
+    for name, spellings in pairs.groupby("shown")["label"]:
+        if others := sorted(set(spellings) - {name}):
+            listed = ", ".join(
+                ascii(name) if _clean(name) != name else repr(name) for name in others
+            )
+            notes.append(f"{name!r} is also written {listed}: one species under one label.")
+    notes += [f"{one!r} and {other!r} differ by one letter: are they one species? Then give them "
+              "one label." for one, other in near_twins(sorted(set(shown)))]  # fmt: skip
+    return notes
+
+
+def near_twins(labels: list[str]) -> list[tuple[str, str]]:
+    """Return the pairs of labels that one letter changed, lost, added or exchanged tells apart."""
+    keys = {label_key(label): label for label in labels}
+    keys = {
+        key: label for key, label in keys.items() if len(key) >= NEAR and not re.search(r"\d", key)
+    }
+    seen: dict[tuple[str, int], list[str]] = {}
+    pairs = set()
+    for key in keys:
+        for place in range(len(key)):
+            shorter = key[:place] + key[place + 1 :]
+            swapped = key[:place] + key[place : place + 2][::-1] + key[place + 2 :]
+            found = [shorter, swapped, *seen.setdefault((shorter, place), [])]
+            seen[shorter, place].append(key)
+            pairs |= {
+                tuple(sorted((key, other))) for other in found if other in keys and other != key
+            }
+    return sorted((keys[one], keys[other]) for one, other in pairs)
+
+
+def _visible(text: str) -> str:
+    """Leave out characters that are not seen: soft hyphens, marks of byte order, zero widths."""
+    return "".join(letter for letter in text if unicodedata.category(letter) != "Cf")
+
+
+def _clean(label: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", _visible(label)).split())
+
+
+def _capitals(name: str) -> tuple[bool, int]:
+    """Order spellings: Turdus merula before TURDUS MERULA, Turdus Merula and turdus merula."""
+    return not name[:1].isupper(), sum(letter.isupper() for letter in name)

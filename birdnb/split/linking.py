@@ -1,0 +1,27 @@
+"""Find what belongs together through others: a with b and b with c puts a and c together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+
+def smallest_linked(nodes: Sequence, keys: Sequence[str]) -> pd.Series:
+    """Return for each node the smallest key it is linked to, directly or through other nodes.
+
+    ``nodes`` and ``keys`` have one entry a link. The index of the result is the nodes, each once.
+    """
+    from scipy.sparse import coo_array  # a start that makes no split does not pay for scipy
+    from scipy.sparse.csgraph import connected_components
+
+    node, names = pd.factorize(np.asarray(nodes, dtype=object))
+    key, texts = pd.factorize(np.asarray(keys, dtype=object), sort=True)
+    size = len(names) + len(texts)
+    links = coo_array((np.ones(len(node)), (node, len(names) + key)), shape=(size, size))
+    part = connected_components(links, directed=False)[1]  # (nodes + keys,)
+    smallest = np.full(size, len(texts))
+    np.minimum.at(smallest, part[len(names) :], np.arange(len(texts)))
+    found = texts[smallest[part[: len(names)]]] if len(names) else []
+    return pd.Series(found, index=pd.Index(names, dtype=object), dtype=object)

@@ -1,0 +1,174 @@
+"""Tell by their names which files come from one recording: other formats, copies, pieces.
+
+``XC7.mp3`` beside ``XC7.wav``; ``XC7_1.wav`` and ``XC7_2.wav``; the segments that BirdNET cuts. The
+rules are careful: ``robin 1.wav`` and ``robin 2.wav`` are two recordings.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections import Counter
+from dataclasses import dataclass
+from functools import lru_cache
+
+import pandas as pd
+
+from birdnb.corpora.sniff import AUDIO_SUFFIXES
+
+# Xeno-Canto, Macaulay Library, iNaturalist, Colombian Sound Archive
+ARCHIVES = re.compile(
+    r"(?<![a-z0-9])(?:(xc)[ _-]?(\d+)|(ml|inat|csa)(?:uralist)?[ _-]?(\d{3,}))(?!\d)"
+)
+ADDRESSES = {
+    "xc": re.compile(r"xeno-canto\.org/(\d+)"),
+    "ml": re.compile(r"macaulaylibrary\.org/(?:asset|audio)/(\d+)"),
+    "inat": re.compile(r"inaturalist\.\w+/observations/(\d+)"),
+}
+# what stands for one recording in whatever folder the file lies: a day with a time, a long number
+MOMENT = r"(?:19|20)\d\d-?\d\d-?\d\d[-_t ]{0,3}\d\d[-.h]?\d\d(?:[-.m]?\d\d)?"
+OWN = re.compile(rf"(?<!\d)(?:{MOMENT}|[1-9]\d{{5,6}}|[1-9]\d{{8,}})(?!\d)")
+
+_SEC = r"\d+(?:[.,]\d+)?"
+_WORD = r"(?:chunk|part|piece|seg|segment|snippet|slice|split|excerpt|fragment|teil)"
+PIECES = [re.compile(pattern) for pattern in (
+    rf"[01][.,]\d+_\d+_(?P<of>.+)_{_SEC}s?_{_SEC}s?",  # BirdNET: confidence, number, file, seconds
+    rf"(?P<of>.+?)[ _@-]+[(\[]?(?:{_SEC} ?m?s?(?:ec)?[ _-]+)?{_SEC} ?m?s(?:ec)?[)\]]?",  # rec_0-5s
+    r"(?P<of>.+?)[ _-]+\d+[.,]\d+[ _-]+\d+[.,]\d+",  # rec_0.0_5.0
+    rf"(?P<of>.+?)[ _-]+start[ _-]?{_SEC}s?[ _-]+end[ _-]?{_SEC}s?",
+    rf"(?P<of>.+?)[ ._-]*{_WORD}[ _-]?\(?\d+\)?(?:[ _-]?of[ _-]?\d+)?",
+    rf"{_WORD}[ _-]?\d+[ _-]+(?P<of>.+)",
+    r"(?P<of>.+?)[ ._-]+\d+[ _-]?of[ _-]?\d+",
+    r"(?P<of>.*\d.*?)[ _-]+(?:clip|cut|crop|window|win|frame)[ _-]?\d+",
+    r"(?P<of>.+?)[ _-]+(?:left|right|ch(?:annel)?[ _-]?\d)",
+    r"(?P<of>.+?)(?: - |[ _-])(?:copy|kopie|copie|copia)(?: ?\(?\d+\)?)?",
+    r"(?:copy|kopie|copie|copia) (?:of|von|de) (?P<of>.+)",
+)]  # fmt: skip
+# pieces, copies and versions only where the name in front is a recording's own, or a file here
+AFTER_OWN = [re.compile(pattern) for pattern in (
+    r"(?P<of>.+?) ?\(\d+\)",
+    r"(?P<of>.+?)[ _-]+(?:mono|stereo|filtered|denoised|normali[sz]ed|resampled|converted|clean|"
+    r"cleaned|edited|edit|trimmed|cropped|aug\w*|\d+k(?:hz)?|(?:16000|22050|32000|44100|48000)(?:hz)?)",
+)]  # fmt: skip
+NUMBERED = re.compile(rf"(?P<of>.*(?:{OWN.pattern}))[ _-](?:\d{{1,3}}|[a-z])")
+INTERVAL = re.compile(r"(?P<of>.+?)[ _-](\d+)[ _-](\d+)")
+
+
+@dataclass(frozen=True)
+class _File:
+    """Where a file lies and what it is called, in one way of writing."""
+
+    folder: str
+    stem: str
+    suffix: str
+    species: str
+    place: str
+    numbers: frozenset[str]  # of archives
+
+
+def source_links(manifest: pd.DataFrame) -> list[tuple[int, str]]:
+    """Return (row number, key) pairs: rows that share a key are of one recording.
+
+    Only keys that several rows share come back. ``manifest`` has recording_id, path, species, url
+    and locality; numbers of archives are looked for in the id and the address, too.
+    """
+    columns = ("path", "species", "locality", "recording_id", "url")
+    rows = zip(*(manifest[name].tolist() for name in columns), strict=True)
+    files = [_file(*row) for row in rows]
+    here = {(file.folder, file.stem) for file in files}
+    bases = {key: _base(*key, here) for key in here}
+    links: list[tuple[int, str]] = []
+    for row, file in enumerate(files):
+        base = bases[file.folder, file.stem]
+        folder = file.place if OWN.search(base) else file.folder
+        links += [(row, number) for number in file.numbers]
+        if base and not file.numbers:
+            links.append((row, f"{folder}/{base}"))
+    links += _other_folders(files, bases) + _intervals(files)
+    shared = Counter(key for _, key in links)
+    return [(row, key) for row, key in links if shared[key] > 1]
+
+
+@lru_cache(maxsize=2**18)
+def _file(path: str, species: str, place: str, name: str, url: str) -> _File:
+    folder, _, stem = _plain(path).rpartition("/")
+    suffixes = []
+    while (suffix := os.path.splitext(stem)[1]) in AUDIO_SUFFIXES:  # robin.wav.mp3
+        suffixes.append(suffix)
+        stem = stem.removesuffix(suffix)
+    return _File(
+        folder,
+        stem,
+        "".join(suffixes),
+        _plain(species),
+        _plain(place),
+        frozenset(_archive_numbers(f"{stem} | {_plain(name)}", url)),
+    )
+
+
+def _plain(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).casefold().strip()
+
+
+def _archive_numbers(names: str, url: str) -> set[str]:
+    found = {
+        f"{match[1] or match[3]}{int(match[2] or match[4])}" for match in ARCHIVES.finditer(names)
+    }
+    for archive, pattern in ADDRESSES.items():
+        found |= {f"{archive}{int(match[1])}" for match in pattern.finditer(url.casefold())}
+    return found
+
+
+def _base(folder: str, stem: str, here: set[tuple[str, str]]) -> str:
+    """Return what a file's name says without the words that mark a piece, a copy or a version."""
+    while True:
+        found = [
+            of for of, sure in _shorter(stem) if sure or OWN.search(of) or (folder, of) in here
+        ]
+        if not found:
+            return stem
+        stem = found[0]
+
+
+@lru_cache(maxsize=2**18)
+def _shorter(stem: str) -> tuple[tuple[str, bool], ...]:
+    """Return what a name may be a piece of, and whether that is sure by the name alone."""
+    found = [
+        (match["of"].strip(" ._-"), pattern not in AFTER_OWN)
+        for pattern in [*PIECES, NUMBERED, *AFTER_OWN]
+        if (match := pattern.fullmatch(stem))
+    ]
+    return tuple(pair for pair in found if pair[0])
+
+
+def _other_folders(files: list[_File], bases: dict[tuple[str, str], str]) -> list[tuple[int, str]]:
+    """Link files of one name and species in different formats, each format once: mp3/a, wav/a."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for row, file in enumerate(files):
+        if not file.stem:
+            continue
+        groups.setdefault((file.species, bases[file.folder, file.stem]), []).append(row)
+    return [
+        (row, f"{species}: {base} in several formats")
+        for (species, base), rows in groups.items()
+        if 1 < len(rows) == len({files[row].suffix for row in rows})
+        for row in rows
+    ]
+
+
+def _intervals(files: list[_File]) -> list[tuple[int, str]]:
+    """Link files whose names end in numbers that follow on one another: rec_0_5, rec_5_10."""
+    groups: dict[tuple[str, str], list[tuple[int, int, int]]] = {}
+    for row, file in enumerate(files):
+        if match := INTERVAL.fullmatch(file.stem):
+            group = groups.setdefault((file.folder, match["of"]), [])
+            group.append((int(match[2]), int(match[3]), row))
+    links = []
+    for (folder, base), spans in groups.items():
+        lengths = {end - start for start, end, _ in spans}
+        starts = {start for start, _, _ in spans}
+        follow = any(end in starts for _, end, _ in spans)
+        if len(lengths) == 1 and min(lengths) > 1 and follow:
+            links += [(row, f"{folder}/{base} in spans") for _, _, row in spans]
+    return links
