@@ -1,6 +1,6 @@
-"""What a study can be made of by name. To add a network or an augmentation, write it and name it
-here (see the README).
+"""Name what a study can be made of.
 
+To add a network or an augmentation, write it and name it here (see the README).
 An entry is a callable, or "module:name" of one, which is imported when it is first asked for.
 """
 
@@ -13,6 +13,14 @@ from typing import Any
 from birdnb.files import BirdnbError
 
 Entry = str | Callable[..., Any]
+
+# the runs of the study, as their folders are called
+CLASSICAL = "classical_mfcc"  # logistic regression on MFCC statistics, not a network
+MFCC = "phase2_mfcc"
+BASELINE = "phase3_ast_baseline"
+FULL = "phase3_ast_full"  # with augmentation
+EFFICIENTNET = "phase3_efficientnet_full"
+ENSEMBLE = "phase3_ensemble"
 
 # called with (n_classes, n_frames, pretrained, size=..., drop_path=...); gives an nn.Module with
 # head, embed and layers()

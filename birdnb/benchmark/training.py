@@ -23,6 +23,7 @@ from birdnb.config import AudioSettings, load_profile
 from birdnb.data import Clips
 from birdnb.features.lms import normalise
 from birdnb.models import build_model
+from birdnb.registry import FULL
 from birdnb.training.devices import autocast, make_accelerator
 from birdnb.training.loop import fit
 
@@ -136,7 +137,7 @@ def loop_rows(size: str, batch: int, n: int, plain: float) -> list[Row]:
     """The training loop itself on ``n`` clips with all augmentation: the second epoch beside
     ``plain`` [clips/s].
     """
-    settings = load_profile("gpu").runs["phase3_ast_full"]
+    settings = load_profile("gpu").runs[FULL]
     settings = replace(settings, train=replace(settings.train, batch_size=batch, epochs=2))
     model, few, accelerator = (
         build_model("ast", SPECIES, AUDIO.n_frames, size=size),

@@ -21,8 +21,9 @@ from birdnb.data import StudyData, open_study
 from birdnb.evaluation.metrics import accuracy
 from birdnb.evaluation.predictions import concatenate
 from birdnb.files import BirdnbError, safe_name
+from birdnb.registry import CLASSICAL
 from birdnb.settings import literal
-from birdnb.training.runs import CLASSICAL, RunResult
+from birdnb.training.runs import RunResult
 from birdnb.training.train import train_run
 
 PRESETS = Path(__file__).with_name("variants.yaml")

@@ -14,9 +14,9 @@ from birdnb.evaluation.metrics import paired_bootstrap, summarise
 from birdnb.evaluation.predictions import Predictions
 from birdnb.files import atomic_path, reports_dir, safe_name, write_text
 from birdnb.plots.results import paired_differences
+from birdnb.registry import CLASSICAL
 from birdnb.report.tables import pipe_table
 from birdnb.report.words import NONE, duration, percent, plain, points, score, title
-from birdnb.training.runs import CLASSICAL
 
 READING = (
     "Judged on the {side} recordings of all folds together; brackets hold 95 % intervals from "

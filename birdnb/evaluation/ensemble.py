@@ -21,8 +21,7 @@ from birdnb.evaluation.calibration import (
 from birdnb.evaluation.metrics import accuracy, summarise
 from birdnb.evaluation.predictions import Predictions
 from birdnb.files import BirdnbError, write_json, write_text
-
-NAME = "phase3_ensemble"
+from birdnb.registry import ENSEMBLE
 
 
 class Member(Protocol):
@@ -60,7 +59,7 @@ def build_ensemble(
     sessions: Mapping[str, str] | pd.Series | None = None,
     folder: Path | None = None,
     seed: int = 0,
-    name: str = NAME,
+    name: str = ENSEMBLE,
 ) -> EnsembleResult:
     """Weigh two or more runs by validation log loss, calibrate on validation, score on test; write
     a run folder if given.

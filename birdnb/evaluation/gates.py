@@ -14,7 +14,8 @@ from typing import Any
 
 import yaml
 
-BASELINE, FULL, ENSEMBLE = "phase3_ast_baseline", "phase3_ast_full", "phase3_ensemble"
+from birdnb.registry import BASELINE, ENSEMBLE, FULL
+
 NOT_MEASURED = "not measured"
 FEW_SESSIONS = 10  # on the test side: intervals from fewer are too narrow to call anything certain
 CONVERGED = 0.40  # the validation accuracy the baseline should reach within 15 epochs

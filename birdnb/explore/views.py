@@ -33,6 +33,7 @@ from birdnb.features.lms import normalise
 from birdnb.plots.models import occlusion_map
 from birdnb.plots.results import ensemble_weights
 from birdnb.plots.sound import COLOURS, augmentation_pairs, draw_lms, percent, waveform, wrap
+from birdnb.registry import FULL
 from birdnb.training.augment import add_noise, spec_augment
 from birdnb.training.devices import make_accelerator
 from birdnb.training.runs import load_model
@@ -154,7 +155,7 @@ def augmentation_view(
     sound of their own).
     """
     audio = data.profile.audio
-    kind = data.profile.runs["phase3_ast_full"].model.normalisation
+    kind = data.profile.runs[FULL].model.normalisation
     sound, clip = clip_waveform(data, recording), best_clip(data, recording)
     before = normalise(clip, kind)
     if snr_db < math.inf and noise_from is not None:

@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from birdnb.evaluation.gates import BASELINE, ENSEMBLE, FULL
 from birdnb.evaluation.predictions import Predictions, concatenate
 from birdnb.files import BirdnbError
+from birdnb.registry import BASELINE, CLASSICAL, EFFICIENTNET, ENSEMBLE, FULL, MFCC
 from birdnb.split.sides import session_caveat
 
 if TYPE_CHECKING:
     from birdnb.data import StudyData
     from birdnb.training.runs import RunResult
 
-CLASSICAL, MFCC, EFFICIENTNET = "classical_mfcc", "phase2_mfcc", "phase3_efficientnet_full"
 TITLES = {
     CLASSICAL: "MFCC statistics + logistic regression",
     MFCC: "Phase 2 reference: MFCC network",

@@ -10,10 +10,11 @@ import pandas as pd
 
 from birdnb.evaluation.calibration import apply_temperature
 from birdnb.evaluation.ensemble import best_single, combine
-from birdnb.evaluation.gates import BASELINE, CONVERGED, ENSEMBLE, FULL, final_run, gates
+from birdnb.evaluation.gates import CONVERGED, final_run, gates
 from birdnb.evaluation.metrics import paired_bootstrap, rare_and_common, summarise
 from birdnb.evaluation.predictions import Predictions, concatenate
-from birdnb.report.collect import CLASSICAL, EFFICIENTNET, MFCC, TITLES, ReportInput
+from birdnb.registry import BASELINE, CLASSICAL, EFFICIENTNET, ENSEMBLE, FULL, MFCC
+from birdnb.report.collect import TITLES, ReportInput
 from birdnb.split.sides import SIDES
 
 STEPS = (  # (what the step is, the run with it, the run without)

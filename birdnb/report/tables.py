@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from birdnb.evaluation.gates import NOT_MEASURED
-from birdnb.report.collect import CLASSICAL
+from birdnb.registry import CLASSICAL
 from birdnb.report.words import (
     NONE,
     amount,

@@ -16,9 +16,10 @@ import pandas as pd
 
 from birdnb.config import PROFILES
 from birdnb.corpora.table import attribution, license_counts
-from birdnb.evaluation.gates import BASELINE, ENSEMBLE, FEW_SESSIONS, FULL, reported
+from birdnb.evaluation.gates import FEW_SESSIONS, reported
 from birdnb.evaluation.metrics import confusion, top_confusions
 from birdnb.files import BirdnbError, atomic_path, report_folder, safe_name, write_json, write_text
+from birdnb.registry import BASELINE, ENSEMBLE, FULL
 from birdnb.report import tables, words
 from birdnb.report.collect import ReportInput
 from birdnb.report.numbers import f1_of_rare_and_common, study_metrics

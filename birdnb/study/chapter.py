@@ -32,6 +32,7 @@ from birdnb.evaluation.ensemble import EnsembleResult, build_ensemble
 from birdnb.evaluation.predictions import Predictions, concatenate
 from birdnb.files import BirdnbError
 from birdnb.plots import sound as plots
+from birdnb.registry import CLASSICAL, ENSEMBLE, FULL
 from birdnb.report import words as report_tables
 from birdnb.report.collect import TITLES, collect
 from birdnb.report.numbers import study_metrics
@@ -40,7 +41,6 @@ from birdnb.study.run import report_folder
 from birdnb.training.runs import METRICS, RunResult, folder_of, load_run, run_folder
 from birdnb.training.train import train_run
 
-FULL = "phase3_ast_full"
 FIRST = {"06": "notebooks 04 and 05", "07": "notebooks 04 to 06"}  # what has to run before
 
 
@@ -106,7 +106,7 @@ class Chapter:
 
     def train(self, run: str, **changes: Any) -> list[RunResult]:
         """Train a run on the split or on each fold; what is finished and unchanged is loaded."""
-        settings = None if run == "classical_mfcc" else self.settings(run, **changes)
+        settings = None if run == CLASSICAL else self.settings(run, **changes)
         return [train_run(data, run, settings) for data in self.datasets]
 
     def ensemble(self, members: list[str]) -> list[EnsembleResult]:
@@ -118,7 +118,7 @@ class Chapter:
             runs = {name: load_run(run_folder(data, name)) for name in members}
             sessions = data.table.set_index("recording_id")["session"]
             ensembles.append(
-                build_ensemble(runs, sessions, run_folder(data, "phase3_ensemble"), seed=self.seed)
+                build_ensemble(runs, sessions, run_folder(data, ENSEMBLE), seed=self.seed)
             )
         return ensembles
 

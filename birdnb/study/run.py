@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from birdnb.files import reports_dir, safe_name, write_text, writing
+from birdnb.registry import BASELINE, CLASSICAL, EFFICIENTNET, ENSEMBLE, FULL, MFCC
 from birdnb.study.books import check_parameters, known_parameters, title
 from birdnb.study.execution import execute, tidy
 from birdnb.study.state import code_key, files_key, key, runs_key, stamp_of
 
 TRAINED = {  # the runs that a notebook writes
-    "04": ("classical_mfcc", "phase2_mfcc", "phase3_ast_baseline"),
-    "05": ("phase3_ast_full",),
-    "06": ("phase3_efficientnet_full", "phase3_ensemble"),
+    "04": (CLASSICAL, MFCC, BASELINE),
+    "05": (FULL,),
+    "06": (EFFICIENTNET, ENSEMBLE),
 }
 PAGE = "PHASE3_RESULTS.html"
 

@@ -12,7 +12,7 @@ from birdnb.command import command
 from birdnb.config import load_profile
 from birdnb.data import open_study
 from birdnb.files import BirdnbError
-from birdnb.registry import MODELS
+from birdnb.registry import BASELINE, CLASSICAL, MODELS
 from birdnb.training.devices import leave, make_accelerator
 from birdnb.training.options import (
     add_settings,
@@ -21,7 +21,7 @@ from birdnb.training.options import (
     parse_seed,
     settings_of,
 )
-from birdnb.training.runs import CLASSICAL, RunResult
+from birdnb.training.runs import RunResult
 from birdnb.training.train import train_run
 
 
@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         "A finished, unchanged run is not repeated; a killed one goes on where it stopped. "
         "On several GPUs: accelerate launch -m birdnb.training with the same options.",
         epilog="example: python -m birdnb.training --model ast --epochs 50 --batch-size 32 --lr-backbone 5e-5 --lr-head 1e-3 "
-        "--run phase3_ast_baseline",
+        f"--run {BASELINE}",
     )
     study = parser.add_argument_group("study")
     study.add_argument(

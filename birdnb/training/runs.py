@@ -30,10 +30,10 @@ from birdnb.evaluation.predictions import Predictions
 from birdnb.files import ROOT, BirdnbError, artifacts_dir, safe_name, write_json
 from birdnb.models import build_model
 from birdnb.models.weights import FILES, SHIPPED, is_local
+from birdnb.registry import CLASSICAL
 from birdnb.training.checkpoint import BEST, sha256_of
 from birdnb.training.devices import device_name
 
-CLASSICAL = "classical_mfcc"  # logistic regression, not a network
 CONFIG, METRICS, LABELS, HISTORY = "config.json", "metrics.json", "labels.json", "history.csv"
 REPLACED = "replaced"  # folder in a run's folder: the finished run before this one
 PACKAGES = ("torch", "accelerate", "transformers", "timm", "numpy", "scikit-learn", "librosa")

@@ -17,11 +17,11 @@ from birdnb.evaluation.metrics import accuracy, f1_macro, summarise
 from birdnb.evaluation.predictions import Predictions, by_recording
 from birdnb.files import BirdnbError, write_json, write_text
 from birdnb.models import build_model
+from birdnb.registry import CLASSICAL
 from birdnb.training.checkpoint import BEST, LAST, sha256_of
 from birdnb.training.devices import make_accelerator, predict_shared
 from birdnb.training.loop import best_epoch, fit
 from birdnb.training.runs import (
-    CLASSICAL,
     HISTORY,
     METRICS,
     RunResult,

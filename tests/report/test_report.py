@@ -25,8 +25,9 @@ from birdnb.evaluation.gates import gates, reported
 from birdnb.evaluation.metrics import paired_bootstrap, summarise
 from birdnb.evaluation.predictions import Predictions
 from birdnb.files import BirdnbError
+from birdnb.registry import CLASSICAL
 from birdnb.report import tables, words
-from birdnb.report.collect import CLASSICAL, TITLES, collect
+from birdnb.report.collect import TITLES, collect
 from birdnb.report.numbers import f1_of_rare_and_common, progression_rows, step_rows, study_metrics
 from birdnb.report.page import page
 from birdnb.report.write import render, write_report
