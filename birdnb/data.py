@@ -1,6 +1,4 @@
-"""From a corpus to what training reads: the study's table of recordings, and its spectrograms as
-tensors in memory.
-"""
+"""From a corpus to what training reads: a table of recordings, and spectrograms as tensors."""
 
 from __future__ import annotations
 
@@ -52,7 +50,7 @@ class Clips:
 
 @dataclass
 class StudyData:
-    """What every notebook and the command line share: recordings, spectrograms, split and labels."""
+    """The recordings, spectrograms, split and labels that notebooks and commands share."""
 
     corpus: Corpus
     profile: Profile
@@ -69,49 +67,43 @@ class StudyData:
             raise BirdnbError(f"no side {name!r}: choose one of {', '.join(SIDES)}")
         return self.table.loc[self.table["side"] == name, "recording_id"].tolist()
 
+    @property
+    def recordings(self) -> pd.DataFrame:
+        """The table by recording_id, with what the cache's index adds: segments, starts, sha256."""
+        added = self.cache.index.set_index("recording_id")
+        table = self.table.set_index("recording_id")
+        return table.join(added[added.columns.difference(table.columns)])
+
     def targets(self, recording_ids: Sequence[str]) -> np.ndarray:
-        """(R,) int64: index of each recording's species in ``labels``."""
-        species = self.table.set_index("recording_id")["species"].loc[list(recording_ids)]
-        return species.map({label: i for i, label in enumerate(self.labels)}).to_numpy(
-            dtype=np.int64
-        )
+        """Return the index of each recording's species in ``labels``: (R,) int64."""
+        number = {label: i for i, label in enumerate(self.labels)}
+        species = self.recordings.loc[list(recording_ids), "species"]
+        return species.map(number).to_numpy(dtype=np.int64)
 
     def sessions(self, recording_ids: Sequence[str]) -> list[str]:
-        """The recording session of each recording, in the order given."""
-        return self.table.set_index("recording_id")["session"].loc[list(recording_ids)].tolist()
+        """Return the recording session of each recording, in the order given."""
+        return self.recordings.loc[list(recording_ids), "session"].tolist()
 
     def clips(self, name: str, segments: int | None = None) -> Clips:
-        """The clips of a side; ``segments`` keeps only that many of each recording, the most active
-        first.
-        """
+        """Return the clips of a side, at most ``segments`` of a recording, most active first."""
         ids = self.side(name)
         if not ids:
             raise BirdnbError(
                 f"no recording is on the {name} side: the corpus is too small for this split, add "
                 f"recordings"
             )
-        lms, recording = self.cache.load_many(ids, segments)  # (N, 128, T) float16, (N,)
-        recording = np.asarray(recording, dtype=np.int64)
-        return Clips(
-            _tensor(lms),
-            torch.from_numpy(self.targets(ids)[recording]),
-            torch.from_numpy(recording),
-            ids,
-        )
+        lms, owner = self.cache.load_many(ids, segments)  # (N, 128, T) float16, (N,)
+        recording = torch.as_tensor(owner, dtype=torch.int64)
+        target = torch.from_numpy(self.targets(ids)[owner])
+        return Clips(torch.from_numpy(lms), target, recording, ids)
 
     def noise_bank(self) -> torch.Tensor:
         """(M, 128, T) float16 dB: silent stretches of training recordings only; M may be 0."""
-        return _tensor(self.cache.noise_bank(self.side("train")))
+        return torch.from_numpy(self.cache.noise_bank(self.side("train")))
 
     def fingerprint(self) -> str:
-        """A key that changes with the recordings (their bytes), species, sides and spectrograms of
-        the study.
-        """
-        sound = (
-            self.cache.index.set_index("recording_id")["sha256"]
-            .loc[self.table["recording_id"]]
-            .tolist()
-        )
+        """Return a key of the study's recordings (bytes), species, sides and spectrograms."""
+        sound = self.recordings["sha256"].tolist()
         rows = [
             self.table[column].tolist() for column in ("recording_id", "species", "session", "side")
         ]
@@ -124,12 +116,14 @@ def open_study(
     seed: int = 7,
     fold: tuple[int, int] | None = None,
     progress: bool = True,
+    dask: str | None = None,
 ) -> StudyData:
-    """Corpus, spectrogram cache, species check, split and leakage audit; finished parts are reused.
+    """Open corpus, cache and split, checked for leakage; finished parts are reused.
 
     ``fold`` is (k, K), k from 1: fold k of K grouped folds instead of the single split. The split
     is a table in ``artifacts/splits/<corpus>/``. Species too rare for the split (for folds: with
-    fewer than K sessions) are named in ``species_report``. Raises BirdnbError when too little is
+    fewer than K sessions) are named in ``species_report``. ``dask``: the address of a scheduler
+    whose cluster computes spectrograms. Raises BirdnbError when too little is
     left, or a recording session is on two sides.
     """
     if fold is not None and not 1 <= fold[0] <= fold[1]:
@@ -142,7 +136,7 @@ def open_study(
         else load_profile(profile, demo=str(corpus) == "demo")
     )
     found = open_corpus(corpus, progress=progress)
-    cache = build_cache(found, profile.audio, progress=progress)
+    cache = build_cache(found, profile.audio, progress=progress, dask=dask)
     usable = found.manifest[
         found.manifest["recording_id"].isin(set(cache.index["recording_id"]))
     ].reset_index(drop=True)
@@ -158,8 +152,7 @@ def open_study(
 
 
 class AudioSpectrogramDataset(Dataset):
-    """Items (LMS (128, T) float32 normalised, label int) of the recordings of a table, for a plain
-    DataLoader.
+    """Items for a plain DataLoader: (LMS (128, T) float32 normalised, label int).
 
     ``table`` has recording_id, path and species; ``root`` is the folder the paths are relative to.
     With a cache every cached segment (at most ``segments`` of a recording) is an item. Without one
@@ -184,12 +177,8 @@ class AudioSpectrogramDataset(Dataset):
                 f"species {unknown[0]!r} is not among the {len(labels)} labels: leave its "
                 f"recordings out"
             )
-        self.audio, self.root, self.cache, self.normalisation = (
-            audio,
-            Path(root),
-            cache,
-            normalisation,
-        )
+        self.audio, self.root = audio, Path(root)
+        self.cache, self.normalisation = cache, normalisation
         number = {label: i for i, label in enumerate(labels)}
         self.recordings = [
             (r, p, number[s])
@@ -200,30 +189,23 @@ class AudioSpectrogramDataset(Dataset):
                 f"no cache: the spectrograms of {len(table)} recordings are computed when they are "
                 f"asked for"
             )
-            counts = [1] * len(self.recordings)
+            counts = [1] * len(table)
         else:
-            held = cache.index.set_index("recording_id")["segments"].astype(int)
-            counts = [
-                min(held[recording], segments or held[recording])
-                for recording, _, _ in self.recordings
-            ]
-        self.items = [
-            (i, k) for i, count in enumerate(counts) for k in range(count)
-        ]  # (recording, segment)
+            held = cache.index.set_index("recording_id")["segments"]
+            counts = held.loc[table["recording_id"]].clip(upper=segments).tolist()
+        # (recording, segment)
+        self.items = [(i, k) for i, count in enumerate(counts) for k in range(count)]
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __getitem__(self, item: int) -> tuple[torch.Tensor, int]:
-        """One clip and its label."""
+        """Return one clip and its label."""
         i, segment = self.items[item]
         recording, path, label = self.recordings[i]
-        lms = (
-            self.cache.load(recording)[segment] if self.cache else self._compute(path)
-        )  # (128, T) dB
-        return normalise(
-            torch.from_numpy(np.array(lms, dtype=np.float32)), self.normalisation
-        ), label
+        held = self.cache.load(recording)[segment] if self.cache else self._compute(path)
+        lms = torch.from_numpy(np.array(held, dtype=np.float32))  # (128, T) dB
+        return normalise(lms, self.normalisation), label
 
     def _compute(self, path: str) -> np.ndarray:
         from birdnb.features.extract import extract  # needs the audio libraries; the cache does not
@@ -231,14 +213,8 @@ class AudioSpectrogramDataset(Dataset):
         return extract(self.root / path, self.audio).lms[0]
 
 
-def _tensor(lms: np.ndarray) -> torch.Tensor:
-    # torch shares memory with NumPy, and a memory-mapped file may not be written
-    return torch.from_numpy(lms if lms.flags.writeable else lms.copy())
-
-
 def _rules_for_folds(rules: SplitSettings, k: int) -> SplitSettings:
-    # a species needs a session for each of K folds; those with fewer are left out by check_species,
-    # which names them
+    # a species needs a session for each of K folds; check_species names those with fewer
     return replace(
         rules, min_groups=max(rules.min_groups, k), min_recordings=max(rules.min_recordings, k)
     )
@@ -247,9 +223,7 @@ def _rules_for_folds(rules: SplitSettings, k: int) -> SplitSettings:
 def _sides(
     table: pd.DataFrame, rules: SplitSettings, seed: int, fold: tuple[int, int] | None, folder: Path
 ) -> pd.Series:
-    """The side of each recording, from ``folder`` when this split was made before; else it is made
-    and written there.
-    """
+    """Return the side of each recording: as in ``folder``, or made now and written there."""
     columns = ["recording_id", "species", "recordist", "session"]
     rows = pd.util.hash_pandas_object(table[columns], index=False).to_numpy().tobytes()
     key = key_of(

@@ -79,9 +79,10 @@ def write_error(error: OSError, path: Path) -> BirdnbError | None:
 
     An error that names another file (one that was read, a program that is not there) is none.
     """
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return BirdnbError(
-            f"no space left on the disk while writing {path}: free some space and run again"
+            f"no space left on the disk while writing {path} ({error.strerror}): free some space "
+            f"and run again"
         )
     named = error.filename if isinstance(error.filename, str | bytes | os.PathLike) else path
     place = Path(os.fsdecode(named)).absolute()

@@ -1,6 +1,4 @@
-"""From sound files to tensors: the study's table, split, folds, clips and data set, and training
-without audio libraries.
-"""
+"""From sound files to tensors: table, split, folds, clips, data set; training without audio."""
 
 from __future__ import annotations
 
@@ -16,7 +14,6 @@ import soundfile
 import torch
 from torch.utils.data import DataLoader
 
-import birdnb.data
 from birdnb.config import AudioSettings, ModelSettings, Profile, RunSettings, SplitSettings
 from birdnb.data import AudioSpectrogramDataset, open_study
 from birdnb.features.lms import normalise
@@ -28,7 +25,10 @@ PROFILE = Profile("tiny", AUDIO, SplitSettings(), {"run": RunSettings(ModelSetti
 YAML = """
 audio: {clip_seconds: 3.0, segments_per_recording: 2}
 runs:
-  run: {model: {name: mfcc}, train: {epochs: 1, batch_size: 8}, augment: {noise: true, specaugment: true}}
+  run:
+    model: {name: mfcc}
+    train: {epochs: 1, batch_size: 8}
+    augment: {noise: true, specaugment: true}
 """
 
 
@@ -116,7 +116,7 @@ def test_clips_are_the_cached_spectrograms_of_a_side(study):
             np.testing.assert_array_equal(
                 clips.lms[mine].numpy(), data.cache.load(recording)[:segments]
             )
-            species = data.table.set_index("recording_id").loc[recording, "species"]
+            species = data.recordings.loc[recording, "species"]
             assert {data.labels[c] for c in clips.target[mine].tolist()} == {species}
 
 
@@ -129,11 +129,12 @@ def test_noise_comes_from_training_recordings_only(study):
     assert 0 < len(data.noise_bank()) < len(data.table)
 
 
-def test_opening_again_gives_the_same_study(study, monkeypatch):
-    data, _ = study
-    with monkeypatch.context() as patch:
-        patch.setattr(birdnb.data, "make_split", None)  # the written one is read
-        again = open_study(data.corpus.root, PROFILE, progress=False)
+def test_opening_again_gives_the_same_study(study):
+    data, artifacts = study
+    (path,) = (artifacts / "splits" / "tones").glob("seed7-*/split.csv")
+    time = path.stat().st_mtime_ns
+    again = open_study(data.corpus.root, PROFILE, progress=False)
+    assert path.stat().st_mtime_ns == time, "the written split is read"
     pd.testing.assert_frame_equal(again.table, data.table)
     assert again.fingerprint() == data.fingerprint()
     assert (
@@ -212,14 +213,7 @@ def test_the_data_set_with_and_without_a_cache(study, capsys):
     want = normalise(
         torch.from_numpy(data.cache.load(recording)[1].astype(np.float32)), "noise_floor"
     )
-    position = (
-        int(
-            data.cache.index.set_index("recording_id")["segments"]
-            .astype(int)
-            .loc[data.table["recording_id"][0]]
-        )
-        + 1
-    )
+    position = data.recordings["segments"].iloc[0] + 1
     torch.testing.assert_close(held[position][0], want)
     x, labels = next(iter(DataLoader(held, batch_size=5)))
     assert x.shape == (5, 128, AUDIO.n_frames) and labels.dtype == torch.int64

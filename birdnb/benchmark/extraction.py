@@ -25,16 +25,14 @@ from birdnb.files import BirdnbError
 
 AUDIO = AudioSettings()
 COMPRESSED = {".mp3", ".ogg"}  # as recordings come from Xeno-Canto and BirdCLEF
-LENGTHS = (
-    20.0,
-    120.0,
-)  # [s] of the recordings measured, where there are such: most of Xeno-Canto's
+# [s] of the recordings measured, where there are such: most of Xeno-Canto's
+LENGTHS = (20.0, 120.0)
 MOST = 200  # recordings measured
 ENOUGH = 20.0  # [s] of work for one core before several are compared with it
 
 
 def rows(corpus: str, rounds: int = ROUNDS) -> list[Row]:
-    """Seconds of sound per second, by one core and by all of them."""
+    """Return the seconds of sound extracted per second, by one core and by all of them."""
     paths, sound = _recordings(corpus)
     took = dict.fromkeys(("birdnb", "plain", "decoding"), 0.0)
     with threadpool_limits(1):
@@ -49,10 +47,10 @@ def rows(corpus: str, rounds: int = ROUNDS) -> list[Row]:
                 took[name] += seconds
     ours, unit = sound / took["birdnb"], "s of sound per s"
     kinds = " and ".join(sorted({path.suffix[1:].upper() for path in paths}))
-    what = f"extraction, one core ({len(paths)} recordings of {sound / len(paths):.0f} s on average, {kinds})"
+    what = f"{len(paths)} recordings of {sound / len(paths):.0f} s on average, {kinds}"
     return [
-        Row(what, unit, ours, sound / took["plain"], "librosa", took["plain"] / took["birdnb"],
-        "at least 2"),
+        Row(f"extraction, one core ({what})", unit, ours, sound / took["plain"], "librosa",
+            took["plain"] / took["birdnb"], "at least 2"),
         Row("... time relative to decoding", unit, ours, sound / took["decoding"], "decoding alone",
             took["birdnb"] / took["decoding"], "at most 1.5"),
         *_over_cores(paths, sound, math.ceil(ENOUGH / took["birdnb"]), rounds),
@@ -60,8 +58,9 @@ def rows(corpus: str, rounds: int = ROUNDS) -> list[Row]:
 
 
 def _recordings(corpus: str) -> tuple[list[Path], float]:
-    """Recordings that can be read, evenly chosen, and their seconds in all; MP3 and OGG of
-    ``LENGTHS`` if there are any.
+    """Return recordings that can be read, evenly chosen, and their seconds in all.
+
+    MP3 and OGG of ``LENGTHS`` if there are any.
     """
     found = open_corpus(corpus)
     paths = [found.root / path for path in found.manifest["path"]]
@@ -83,8 +82,9 @@ def _recordings(corpus: str) -> tuple[list[Path], float]:
 
 
 def _over_cores(paths: list[Path], sound: float, times: int, rounds: int) -> list[Row]:
-    """The cache's own extraction by one process and by one a core, of the recordings ``times``
-    over.
+    """Return the speed of the cache's own extraction, by one process and by one a core.
+
+    Of the recordings ``times`` over.
     """
     cores = joblib.cpu_count()
     if cores == 1:
@@ -104,15 +104,16 @@ def _over_cores(paths: list[Path], sound: float, times: int, rounds: int) -> lis
             }
         took = best_seconds(ways, rounds)
     sound *= times
-    kinds = [("extraction", f"extraction into the cache, {cores} cores",
-             f"at least {0.9 * cores:.1f}"),
-             ("decoding", f"... decoding alone, {cores} cores: what this machine can do", "")]  # fmt: skip
-    return [
-        Row(what, "s of sound per s", sound / took[f"{kind} {cores}"], sound / took[f"{kind} 1"],
-        "one core",
-            took[f"{kind} 1"] / took[f"{kind} {cores}"], target)
-        for kind, what, target in kinds
-    ]  # fmt: skip
+    several = [
+        ("extraction", f"extraction into the cache, {cores} cores", f"at least {0.9 * cores:.1f}"),
+        ("decoding", f"... decoding alone, {cores} cores: what this machine can do", ""),
+    ]
+    found = []
+    for kind, what, target in several:
+        one, all_cores = took[f"{kind} 1"], took[f"{kind} {cores}"]
+        speeds = sound / all_cores, sound / one
+        found.append(Row(what, "s of sound per s", *speeds, "one core", one / all_cores, target))
+    return found
 
 
 def _drain(tasks: list[Task], jobs: int) -> None:

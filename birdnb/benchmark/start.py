@@ -1,6 +1,4 @@
-"""The start from a finished cache: time and memory, in a process of its own, for 1,000 to 100,000
-recordings.
-"""
+"""The start from a finished cache, 1,000 to 100,000 recordings: time and memory of a process."""
 
 from __future__ import annotations
 
@@ -10,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +16,9 @@ from tqdm.auto import tqdm
 
 from birdnb.benchmark.rows import ROUNDS, Row
 from birdnb.config import AudioSettings, key_of
-from birdnb.features import packing
 from birdnb.features.cache import VERSION
 from birdnb.features.ledger import Record, write_ledger
+from birdnb.features.store import paths_of, stamped, write_lms
 from birdnb.files import write_text
 
 AUDIO = AudioSettings()
@@ -41,13 +38,13 @@ audio = sorted({"librosa", "soundfile", "soxr", "audioread", "torchaudio"} & set
 from birdnb.training.devices import peak_memory_mb
 import torch
 gigabytes = peak_memory_mb(torch.device("cpu")) / 1e3
-print(json.dumps({"import": imported - begin, "start": opened - imported, "gigabytes": gigabytes, "audio": audio,
-                  "recordings": len(study.table)}))
+print(json.dumps({"import": imported - begin, "start": opened - imported, "gigabytes": gigabytes,
+                  "audio": audio, "recordings": len(study.table)}))
 """
 
 
 def rows(sizes: tuple[int, ...] = SIZES, rounds: int = ROUNDS) -> list[Row]:
-    """Seconds and gigabytes of a start from caches of these sizes, and what imports cost."""
+    """Return seconds and gigabytes of a start from caches of these sizes, and of imports."""
     found = [
         Row(
             "import birdnb",
@@ -63,11 +60,8 @@ def rows(sizes: tuple[int, ...] = SIZES, rounds: int = ROUNDS) -> list[Row]:
                 json.loads(_python(START, str(corpus), BIRDNB_ARTIFACTS=folder))
                 for _ in range(1 + rounds)
             ]
-        best, name, large = (
-            min(others, key=lambda start: start["start"]),
-            f"{n:,} recordings",
-            n >= 100_000,
-        )
+        best = min(others, key=lambda start: start["start"])
+        name, large = f"{n:,} recordings", n >= 100_000
         found += [
             Row(f"start, {name}", "s", best["start"], target="at most 10" if large else ""),
             Row(f"... for each of {name}", "ms", 1e3 * best["start"] / n),
@@ -85,69 +79,48 @@ def rows(sizes: tuple[int, ...] = SIZES, rounds: int = ROUNDS) -> list[Row]:
 
 
 def repeated_corpus(folder: Path, n: int) -> Path:
-    """A corpus of ``n`` recordings of 90 species with a finished cache in ``folder``; returns its
-    root.
+    """Write ``n`` recordings of 90 species with a finished cache into ``folder``; return the root.
 
-    The same sources and spectrograms under many names. The packed file has its full length, but is
-    never written to: a start does not read it.
+    The same sources and spectrograms under many names: a start does not read them.
     """
-    root, cache = (
-        folder / "repeated",
-        folder / "audio_lms_cache" / "repeated" / key_of(AUDIO, VERSION),
-    )
+    root = folder / "repeated"
+    cache = folder / "audio_lms_cache" / "repeated" / key_of(AUDIO, VERSION)
     rng = np.random.default_rng(0)
     names = [f"r{i:06}" for i in range(n)]
-    write_text(root / "manifest.csv", pd.DataFrame({
-        "recording_id": names, "path": [f"audio/{name}.wav" for name in names],
-        "species": [f"species {i}" for i in rng.integers(90, size=n)],
-        "recordist": [f"recordist {i}" for i in rng.integers(n // 20 + 1, size=n)],
-        "date": [f"2024-05-{i:02}" for i in rng.integers(1, 29, size=n)],
-        "locality": [f"place {i}" for i in rng.integers(3, size=n)],
-    }).to_csv(index=False))  # fmt: skip
-    (root / "audio").mkdir()
-    records = list(_records(root, cache, names))
-    write_ledger(cache / "state.jsonl", records)
-    for pack in (
-        packing.lms_pack(cache, AUDIO, records),
-        packing.noise_pack(cache, AUDIO, records),
-    ):
-        pack.path.parent.mkdir(exist_ok=True)
-        with open(pack.path, "wb") as file:
-            header = {"descr": "<f2", "fortran_order": False, "shape": pack.shape}
-            np.lib.format.write_array_header_1_0(file, header)
-            file.truncate(packing.file_bytes(pack))
+    table = pd.DataFrame(
+        {
+            "recording_id": names,
+            "path": [f"audio/{name}.wav" for name in names],
+            "species": [f"species {i}" for i in rng.integers(90, size=n)],
+            "recordist": [f"recordist {i}" for i in rng.integers(n // 20 + 1, size=n)],
+            "date": [f"2024-05-{i:02}" for i in rng.integers(1, 29, size=n)],
+            "locality": [f"place {i}" for i in rng.integers(3, size=n)],
+        }
+    )
+    write_text(root / "manifest.csv", table.to_csv(index=False))
+    write_ledger(cache / "state.jsonl", _records(root, cache, names))
     return root
 
 
 def _records(root: Path, cache: Path, names: list[str]) -> Iterator[Record]:
-    """Write the files of each recording, most of them as another name of an earlier one, and give
-    its line of the ledger.
-    """
-    originals: list[str] = []
+    """Write the files of each recording, most of them as another name of an earlier one."""
+    clips = np.zeros((3, AUDIO.n_mels, AUDIO.n_frames), np.float16)
     for i, name in enumerate(names):
-        record = Record(name, f"audio/{name}.wav", sha256=f"{i:064x}", starts=(0.0, 4.0, 8.0),
-                        seconds=20.0,
-                        sample_rate=22050, channels=1, noise_checksum=0)  # fmt: skip
-        spectrograms = packing.files_of(cache, AUDIO, record)
-        paths = [f"{root}/{record.path}", *(file.path for file in spectrograms)]
+        paths = [f"{root}/audio/{name}.wav", *paths_of(cache, name)]
         if i % SHARED == 0:
             originals = paths
             write_text(paths[0], "sound")
-            checksums = [
-                packing.write_array(file.path, np.zeros(file.shape, np.float16))
-                for file in spectrograms
-            ]
+            checksums = write_lms(paths[1], clips), write_lms(paths[2], clips[0])
         else:
             for original, path in zip(originals, paths, strict=True):
                 os.link(original, path)
         stat = os.stat(paths[0])
-        yield replace(
-            record,
-            size=stat.st_size,
-            modified=stat.st_mtime_ns,
-            checksum=checksums[0],
-            noise_checksum=checksums[1],
-        )
+        record = Record(
+            name, f"audio/{name}.wav", stat.st_size, stat.st_mtime_ns, sha256=f"{i:064x}",
+            starts=(0.0, 4.0, 8.0), seconds=20.0, sample_rate=22050, channels=1,
+            checksums=checksums,
+        )  # fmt: skip
+        yield stamped(cache, AUDIO, record)
 
 
 def _python(code: str, *arguments: str, **environment: str) -> str:

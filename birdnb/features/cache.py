@@ -5,83 +5,67 @@
 - ``<recording_id>.npy``: (segments, n_mels, T), the most active windows, best first;
   ``noise/<recording_id>.npy``: (n_mels, T),
 - ``index.csv`` and ``quarantine.csv``: what is in it, and what was left out and why,
-- ``packed/``: all of it in one array to be memory-mapped,
-- ``state.jsonl``: a line for each recording that was looked at, so that no work is done twice
-  (``ledger.py``).
+- ``state.jsonl``: a line for each recording that was looked at, so that no work is done twice.
 
 Everything is written atomically and depends on nothing but the sources and the settings, so that a
 killed build goes on and two at once do no harm. No audio library is imported here, only where
-recordings are extracted (``workers.py``).
+recordings are extracted.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import math
 import os
-from collections.abc import Iterator
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from tqdm.auto import tqdm
 
 from birdnb.config import AudioSettings, key_of
-from birdnb.features import packing
-from birdnb.features.ledger import Ledger, Record, read_ledger, write_ledger
-from birdnb.features.store import LmsCache
+from birdnb.features.ledger import NAMES, Record, append_record, read_ledger, write_ledger
+from birdnb.features.store import LmsCache, verified
 from birdnb.features.workers import Task, extract_all
-from birdnb.files import BirdnbError, artifacts_dir, sweep, write_text
+from birdnb.files import BirdnbError, artifacts_dir, sweep, write_text, writing
 
 if TYPE_CHECKING:
     from birdnb.corpora import Corpus
 
 VERSION = 3  # of the extraction: a change makes new caches
-INDEX = [
-    "recording_id",
-    "path",
-    "segments",
-    "seconds",
-    "sample_rate",
-    "channels",
-    "sha256",
-    "starts",
-    "noise",
-]
+INDEX = ["recording_id", "path", "segments", "seconds", "sample_rate", "channels", "sha256"]
+INDEX += ["starts", "noise"]
 QUARANTINE = ["recording_id", "path", "species", "reason"]
-ATTEMPTS = 3  # at a file that is damaged again as soon as it is written
 
 
 def build_cache(
-    corpus: Corpus, audio: AudioSettings, jobs: int | None = None, progress: bool = True
+    corpus: Corpus,
+    audio: AudioSettings,
+    jobs: int | None = None,
+    progress: bool = True,
+    dask: str | None = None,
 ) -> LmsCache:
     """Extract what is not yet in the cache and open it. Resumable; two builds at once do no harm.
 
-    ``jobs`` worker processes (None: one a core; 1: in this process). Changed sources are extracted
-    again. Raises BirdnbError when no recording survives, or when the folder cannot be written.
+    ``jobs`` worker processes (None: one a core; 1: in this process), or the Dask cluster whose
+    scheduler is at ``dask``. Changed sources are extracted again. Raises BirdnbError when no
+    recording survives, or when the folder cannot be written.
     """
     folder = artifacts_dir() / "audio_lms_cache" / corpus.name / key_of(audio, VERSION)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     sweep(folder)
     safe = corpus.manifest["recording_id"].map(_is_safe)
     manifest = corpus.manifest[safe]
-    records = read_ledger(folder / "state.jsonl")
-    tasks = _outdated(_tasks(folder, audio, corpus.root, manifest), records, _packed_at(folder))
-    for _ in range(ATTEMPTS):
-        _extract(folder, tasks, records, jobs, progress)
-        kept, refused = _judge(manifest, records)
-        damaged = _pack(folder, audio, kept, progress)
-        if not damaged:
-            break
-        tasks = [
-            task
-            for task in _tasks(folder, audio, corpus.root, manifest)
-            if task.recording_id in damaged
-        ]
-    else:
-        raise BirdnbError(
-            f"the spectrograms of {min(damaged)} in {folder} are damaged as soon as written: check "
-            f"the disk"
-        )
+    ledger = folder / "state.jsonl"
+    records = read_ledger(ledger)
+    tasks = [
+        Task(name, path, f"{corpus.root}/{path}", folder, audio, records.get(name))
+        for name, path in zip(manifest["recording_id"], manifest["path"], strict=True)
+    ]
+    if tasks := _outdated(tasks, records):
+        for record in extract_all(tasks, jobs, progress, dask):
+            append_record(ledger, record)
+            records[record.recording_id] = record
+    kept, refused = _judge(manifest, records)
     unsafe = corpus.manifest[~safe].assign(reason="unsafe recording_id: it cannot be a file name")
     quarantine = pd.concat(
         [corpus.left_out[QUARANTINE], unsafe[QUARANTINE], refused], ignore_index=True
@@ -89,9 +73,8 @@ def build_cache(
     index = _index(kept)
     _write_csv(folder / "index.csv", index)
     _write_csv(folder / "quarantine.csv", quarantine)
-    write_ledger(
-        folder / "state.jsonl", [records[name] for name in manifest["recording_id"].tolist()]
-    )
+    write_ledger(ledger, [records[name] for name in manifest["recording_id"]])
+    shutil.rmtree(folder / "packed", ignore_errors=True)  # a second copy, of earlier versions
     if not kept:
         raise BirdnbError(
             f"no recording of corpus {corpus.name!r} can be used: {_summary(quarantine)}"
@@ -101,82 +84,38 @@ def build_cache(
     )
 
 
-def _tasks(
-    folder: Path, audio: AudioSettings, root: Path, manifest: pd.DataFrame
-) -> Iterator[Task]:
-    for recording_id, path in zip(
-        manifest["recording_id"].tolist(), manifest["path"].tolist(), strict=True
-    ):
-        yield Task(recording_id, path, f"{root}/{path}", folder, audio)
+def _outdated(tasks: list[Task], records: dict[str, Record]) -> list[Task]:
+    """Return the recordings to look at: new, changed, worth another try, or with damaged files.
 
-
-def _packed_at(folder: Path) -> float:
-    """When the spectrograms were last read and packed [ns]; infinite when they will be, in any
-    case.
-    """
-    return max(
-        (path.stat().st_mtime_ns for path in (folder / "packed").glob("[!.]*.npy")),
-        default=math.inf,
-    )
-
-
-def _outdated(tasks: Iterator[Task], records: dict[str, Record], packed_at: float) -> list[Task]:
-    """Recordings that were never looked at, have changed since, are worth another try, or whose
-    spectrograms are not intact.
+    Where files were written again with the same content, ``records`` gets their new times.
     """
     outdated = []
     for task in tasks:
-        record = records.get(task.recording_id)
-        if record is None or not _is_current(task, record, packed_at):
-            outdated.append(dataclasses.replace(task, known=record))
+        record = _current(task)
+        if record is None:
+            outdated.append(task)
+        else:
+            records[task.recording_id] = record
     return outdated
 
 
-def _is_current(task: Task, record: Record, packed_at: float) -> bool:
+def _current(task: Task) -> Record | None:
+    """Return the task's known record if it still holds, else None."""
+    record = task.known
     try:
         source = os.stat(task.source)
-        if (record.path, record.size, record.modified) != (
-            task.path,
-            source.st_size,
-            source.st_mtime_ns,
-        ):
-            return False
-        if record.reason:
-            return not record.worth_another_try
-        files = packing.files_of(task.folder, task.audio, record)
-        return all(_is_as_packed(file, packed_at) for file in files)
     except OSError:
-        return False  # the worker finds out why, and says so
-
-
-def _is_as_packed(file: packing.SpectrogramFile, packed_at: float) -> bool:
-    """Whether a file has the right size and, if somebody has written to it since it was packed, the
-    right content.
-    """
-    stat = os.stat(file.path)
-    if stat.st_size != packing.file_bytes(file):
-        return False
-    if stat.st_mtime_ns <= packed_at:
-        return True
-    intact = packing.is_intact(file)
-    if intact and os.access(file.path, os.W_OK):
-        os.utime(file.path, ns=(int(packed_at), int(packed_at)))  # not to be read again next time
-    return intact
-
-
-def _extract(
-    folder: Path, tasks: list[Task], records: dict[str, Record], jobs: int | None, progress: bool
-) -> None:
-    if not tasks:
-        return
-    with Ledger(folder / "state.jsonl") as ledger:
-        for record in extract_all(tasks, jobs, progress):
-            ledger.add(record)
-            records[record.recording_id] = record
+        return None  # the worker finds out why, and says so
+    seen = (task.path, source.st_size, source.st_mtime_ns)
+    if record is None or (record.path, record.size, record.modified) != seen:
+        return None
+    if record.reason:
+        return None if record.worth_another_try else record
+    return verified(task.folder, task.audio, record)
 
 
 def _judge(manifest: pd.DataFrame, records: dict[str, Record]) -> tuple[list[Record], pd.DataFrame]:
-    """Records to keep, in the manifest's order, and a quarantine row for each of the others.
+    """Return the records to keep, in the manifest's order, and a quarantine row for each other one.
 
     Of recordings with the same bytes the first is kept; where their species differ, none can be
     trusted.
@@ -205,42 +144,13 @@ def _double(name: str, same: list[str], species: dict[str, str]) -> str:
     return f"duplicate: the same bytes as {same[0]}" if name != same[0] else ""
 
 
-def _pack(folder: Path, audio: AudioSettings, kept: list[Record], progress: bool) -> set[str]:
-    """Write the packed files unless they are there; returns the recordings whose spectrograms turn
-    out to be damaged.
-    """
-    quiet = {} if progress else {"disable": True}
-    packs = [packing.lms_pack(folder, audio, kept), packing.noise_pack(folder, audio, kept)]
-    try:
-        for pack in packs:
-            if not packing.is_packed(pack):
-                packing.write_pack(
-                    pack, tqdm(pack.files, desc="packing", unit="recording", **quiet)
-                )
-    except packing.DamagedError:
-        return {
-            r.recording_id
-            for r in kept
-            if not all(map(packing.is_intact, packing.files_of(folder, audio, r)))
-        }
-    for path in (folder / "packed").glob("[!.]*.npy"):
-        if path not in [pack.path for pack in packs]:
-            path.unlink(missing_ok=True)  # a process that still maps it keeps it until it is done
-    return set()
-
-
 def _index(kept: list[Record]) -> pd.DataFrame:
-    rows = [
-        (r.recording_id, r.path, len(r.starts), r.seconds, r.sample_rate, r.channels, r.sha256,
-        _joined(r.starts),
-         r.noise_checksum is not None)
-        for r in kept
-    ]  # fmt: skip
-    return pd.DataFrame(rows, columns=INDEX)
-
-
-def _joined(starts: tuple[float, ...]) -> str:
-    return ";".join(f"{start:.3f}" for start in starts)
+    table = pd.DataFrame([vars(record) for record in kept], columns=NAMES)
+    return table.assign(
+        segments=table["starts"].map(len).astype(int),
+        starts=table["starts"].map(lambda starts: ";".join(f"{start:.3f}" for start in starts)),
+        noise=table["checksums"].map(len) > 1,
+    )[INDEX]
 
 
 def _write_csv(path: Path, table: pd.DataFrame) -> None:
@@ -250,13 +160,13 @@ def _write_csv(path: Path, table: pd.DataFrame) -> None:
 
 
 def _summary(quarantine: pd.DataFrame) -> str:
-    """Kinds of reasons with their counts, and the first of each in full."""
+    """Return the kinds of reasons with their counts."""
     kinds = quarantine["reason"].str.split(":").str[0]
     return "; ".join(f"{count} x {kind}" for kind, count in kinds.value_counts().items())
 
 
 def _is_safe(recording_id: str) -> bool:
-    """Whether a recording_id is a plain file name: no folders, not hidden, nothing unprintable."""
+    """Return whether a recording_id is a plain file name, not hidden, without folders."""
     plain = recording_id.isprintable() and not set(recording_id) & set("/\\:")
     return (
         plain

@@ -56,12 +56,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return regression.test(chosen, units=not options.only)
     if options.bless:
         return regression.bless(chosen)
-    if options.dask:
-        os.environ["BIRDNB_DASK"] = options.dask  # read in features/workers.py
     parameters = {"corpus": corpus_argument(options.corpus),
                   "profile": profile_argument(options.profile),
                   "seed": options.seed, "folds": options.folds}  # fmt: skip
-    return run(chosen, parameters, papermill_parameters(extra), again=options.again)
+    return run(chosen, parameters, papermill_parameters(extra), options.again, options.dask)
 
 
 def lab() -> int:

@@ -26,9 +26,16 @@ PAGE = "PHASE3_RESULTS.html"
 
 
 def run(
-    books: list[Path], parameters: dict[str, Any], extra: dict[str, Any], again: bool = False
+    books: list[Path],
+    parameters: dict[str, Any],
+    extra: dict[str, Any],
+    again: bool = False,
+    dask: str | None = None,
 ) -> int:
-    """Execute the notebooks one by one into the report folder; stop at the first that fails."""
+    """Execute the notebooks one by one into the report folder; stop at the first that fails.
+
+    With ``dask``, the address of a cluster's scheduler, spectrograms are computed there before.
+    """
     from birdnb.config import load_profile
 
     known = {book: known_parameters(book) for book in books}
@@ -38,6 +45,11 @@ def run(
     report = report_folder(parameters["corpus"], parameters["profile"])
     print(f"corpus {parameters['corpus']}, profile {parameters['profile']}, results in "
           f"{_short(report)}", flush=True)  # fmt: skip
+    if dask:
+        from birdnb.corpora import open_corpus
+        from birdnb.features.cache import build_cache
+
+        build_cache(open_corpus(parameters["corpus"]), profile.audio, dask=dask)
     weights = {extra.get("pretrained"), *(run.model.pretrained for run in profile.runs.values())}
     sources = [parameters["corpus"], *sorted(name for name in weights if isinstance(name, str))]
     stamp = key(code_key(), repr(profile), *map(files_key, sources))

@@ -19,7 +19,7 @@ from birdnb.benchmark.plain import FRAMES, PlainDataset, plain_lms, plain_loader
 from birdnb.benchmark.rows import Row, best_seconds
 from birdnb.config import AudioSettings
 from birdnb.corpora import open_corpus
-from birdnb.features import cache as cache_module
+from birdnb.features.cache import build_cache
 from birdnb.features.extract import extract
 from birdnb.features.lms import normalise
 
@@ -84,8 +84,10 @@ def test_targets():
 def test_a_repeated_corpus_is_a_finished_study(tmp_path, monkeypatch):
     monkeypatch.setattr(start, "SHARED", 100)
     corpus = open_corpus(start.repeated_corpus(tmp_path / "artifacts", 250), progress=False)
-    monkeypatch.setattr(cache_module, "extract_all", None)  # nothing is left to extract
-    cache = cache_module.build_cache(corpus, AUDIO, progress=False)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")}
+    cache = build_cache(corpus, AUDIO, progress=False)
+    after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")}
+    assert after == before, "nothing is left to extract"
     assert len(corpus.manifest) == len(cache.index) == 250 and cache.quarantine.empty
     lms, owner = cache.load_many(["r000003", "r000249"])
     assert lms.shape == (6, AUDIO.n_mels, AUDIO.n_frames) and owner.tolist() == [0, 0, 0, 1, 1, 1]

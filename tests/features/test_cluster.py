@@ -1,14 +1,14 @@
-"""Building the cache on a Dask cluster: as on one machine, also when a recording kills its workers."""
+"""Building the cache on a Dask cluster: as on one machine, also when workers die."""
 
 import os
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from sound_files import corpus_of, noise, recording, write
 
 from birdnb.config import AudioSettings
-from birdnb.features import cluster as cluster_module
-from birdnb.features import workers
 from birdnb.features.cache import build_cache
 from birdnb.files import BirdnbError
 
@@ -51,27 +51,30 @@ def files_of(folder):
     }
 
 
-def build(corpus, jobs=None):
-    return build_cache(corpus, AUDIO, jobs=jobs, progress=False)
+def build(corpus, **options):
+    return build_cache(corpus, AUDIO, progress=False, **options)
+
+
+def has_extracted():
+    return "birdnb.features.extract" in sys.modules
 
 
 def test_a_cluster_makes_the_same_cache(cluster, corpus, tmp_path, monkeypatch):
+    import distributed
+
     here = build(corpus, jobs=1)
     assert len(here.index) == 4
-    monkeypatch.setenv("BIRDNB_DASK", cluster.scheduler_address)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(workers, "_in_processes", None)  # not here
-    monkeypatch.setenv(
-        "BIRDNB_ARTIFACTS", "elsewhere"
-    )  # a relative path means the same folder on the workers
-    there = build(corpus)
+    # a relative path means the same folder on the workers
+    monkeypatch.setenv("BIRDNB_ARTIFACTS", "elsewhere")
+    there = build(corpus, dask=cluster.scheduler_address)
     assert files_of(there.folder) == files_of(here.folder)
     assert there.quarantine.equals(here.quarantine)
+    with distributed.Client(cluster.scheduler_address, set_as_default=False) as client:
+        assert any(client.run(has_extracted).values())
 
 
-def test_a_recording_that_kills_its_worker_is_tried_here_and_the_others_go_on(
-    cluster, corpus, monkeypatch
-):
+def test_a_recording_that_kills_its_workers_is_tried_here_and_the_others_go_on(cluster, corpus):
     import distributed
 
     class Poison(distributed.WorkerPlugin):
@@ -85,39 +88,52 @@ def test_a_recording_that_kills_its_worker_is_tried_here_and_the_others_go_on(
                 os._exit(1) if path.endswith("r2.wav") else real(path, audio)
             )
 
-    monkeypatch.setenv("BIRDNB_DASK", cluster.scheduler_address)
-    tried_here, alone = [], workers._alone
-    monkeypatch.setattr(
-        workers, "_alone", lambda task: (tried_here.append(task.recording_id), alone(task))[1]
-    )
     with distributed.Client(cluster.scheduler_address, set_as_default=False) as client:
         client.register_plugin(Poison(), name="poison")
-        cache = build(corpus)
+        cache = build(corpus, dask=cluster.scheduler_address)
         client.unregister_worker_plugin("poison")
-    assert "r2" in tried_here  # perhaps with one that was waiting at the same worker
     assert cache.index["recording_id"].tolist() == ["r0", "r1", "r2", "r3"]
 
 
-def test_a_corpus_that_only_this_machine_sees_is_told(corpus):
-    class Client:
-        def run(self, function, paths):
-            return {"tcp://far:1": function([path.parent / "no such folder" for path in paths])}
+@pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="needs a path of one process only")
+@pytest.mark.parametrize("what", ["recordings", "artifacts"])
+def test_a_folder_that_only_this_machine_sees_is_told(cluster, corpus, monkeypatch, what):
+    """/proc/self/cwd is there for every process, and is a folder of its own for each."""
+    monkeypatch.chdir(corpus.root)
+    if what == "recordings":
+        corpus = replace(corpus, root=Path("/proc/self/cwd"))
+    else:
+        monkeypatch.setenv("BIRDNB_ARTIFACTS", "/proc/self/cwd/artifacts")
+    with pytest.raises(BirdnbError, match=r"worker tcp://\S+ does not see /proc.*put the corpus"):
+        build(corpus, dask=cluster.scheduler_address)
 
-    with pytest.raises(BirdnbError, match=r"worker tcp://far:1 does not see .*put the corpus"):
-        cluster_module._check_workers(Client(), [corpus.root])
 
-
-def test_no_cluster_there(corpus, monkeypatch):
+@pytest.fixture
+def impatient():
     pytest.importorskip("distributed", reason="dask is not installed: pip install birdnb[dask]")
-    monkeypatch.setattr("birdnb.features.cluster.PATIENCE", 0.5)
-    for address in ("tcp://127.0.0.1:9", "nonsense://x"):
-        monkeypatch.setenv("BIRDNB_DASK", address)
-        with pytest.raises(BirdnbError, match=r"no Dask scheduler answers at .*dask scheduler"):
-            build(corpus)
+    import dask
+
+    with dask.config.set({"distributed.comm.timeouts.connect": "0.5s"}):
+        yield
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense://x", ""])
+def test_no_cluster_there(corpus, impatient, address):
+    with pytest.raises(BirdnbError, match=r"no Dask scheduler answers at .*dask scheduler"):
+        build(corpus, dask=address)
+
+
+def test_a_cluster_without_workers(corpus, impatient):
+    import distributed
+
+    with (
+        distributed.LocalCluster(n_workers=0, dashboard_address=None, silence_logs=60) as empty,
+        pytest.raises(BirdnbError, match="has no workers: start some with `dask worker"),
+    ):
+        build(corpus, dask=empty.scheduler_address)
 
 
 def test_without_dask_the_error_says_what_to_install(corpus, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
-    monkeypatch.setenv("BIRDNB_DASK", "tcp://127.0.0.1:8786")
     with pytest.raises(BirdnbError, match=r"pip install birdnb\[dask\]"):
-        build(corpus)
+        build(corpus, dask="tcp://127.0.0.1:8786")

@@ -15,7 +15,11 @@ from pathlib import Path
 import nbformat
 import pytest
 from conftest import write_book
+from sound_files import recording, write
 
+from birdnb.config import load_profile
+from birdnb.corpora import open_corpus
+from birdnb.features.cache import build_cache
 from birdnb.files import BirdnbError
 from birdnb.study import __main__ as study
 from birdnb.study import books, run
@@ -47,6 +51,18 @@ def test_a_notebook_that_works_and_one_that_fails(place, report, capsys):
     assert study.main(["--only", "01"]) == 0
     out = capsys.readouterr().out
     assert "up to date" in out and f"the notebooks: {report / 'notebooks'}\n" in out
+
+
+def test_spectrograms_are_computed_on_the_cluster_before_any_notebook(place, capsys):
+    """Where none answers, or Dask is not installed, no notebook starts."""
+    write(place / "corpus/finch/a.wav", recording(6.0, 1.0, 1.0))
+    words = ["--corpus", str(place / "corpus"), "--only", "01", "--dask", "nonsense://x"]
+    assert study.main(words) == 2
+    assert "nonsense://x" in capsys.readouterr().err
+    assert not list((place / "reports").rglob("*.ipynb"))
+    audio = load_profile("laptop").audio
+    build_cache(open_corpus(place / "corpus"), audio, jobs=1, progress=False)
+    assert study.main(words) == 0, "a finished cache needs no cluster"
 
 
 def test_a_notebook_is_out_of_date_when_what_it_reads_has_changed(place, report, monkeypatch):
