@@ -12,7 +12,7 @@ from typing import Any
 import joblib
 import soundfile
 from threadpoolctl import threadpool_limits
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from birdnb.benchmark.plain import plain_lms
 from birdnb.benchmark.rows import ROUNDS, Row, best_seconds

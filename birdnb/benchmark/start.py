@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from birdnb.benchmark.rows import ROUNDS, Row
 from birdnb.config import AudioSettings, key_of

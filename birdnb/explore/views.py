@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -32,7 +32,7 @@ from birdnb.explore.occlusion import occlusion
 from birdnb.features.lms import normalise
 from birdnb.plots.models import occlusion_map
 from birdnb.plots.results import ensemble_weights
-from birdnb.plots.sound import COLOURS, augmentation_pairs, draw_lms, percent, waveform, wrap
+from birdnb.plots.sound import COLOURS, augmentation_pairs, draw_lms, percent, pulse, waveform, wrap
 from birdnb.registry import FULL
 from birdnb.training.augment import add_noise, spec_augment
 from birdnb.training.devices import make_accelerator
@@ -100,6 +100,27 @@ def cache_error(data: StudyData, recording: str) -> float:
     path = data.cache.index.set_index("recording_id")["path"].loc[recording]
     again = extract(data.corpus.root / path, data.profile.audio).lms
     return float(np.abs(again - data.cache.load(recording)).max())
+
+
+class Rhythm(NamedTuple):
+    """The beat of a recording's first clip, as ``pulse`` finds it."""
+
+    species: str
+    recording: str
+    lag: float  # [s] from note to note
+    height: float  # of its peak in the autocorrelation
+
+
+def clearest_rhythms(data: StudyData, recordings: Sequence[str], limit: int = 3) -> list[Rhythm]:
+    """Find the recordings whose rhythm is clearest, a species once; without a beat, none."""
+    found = [
+        Rhythm(species_of(data, name), name, *pulse(data.cache.load(name)[0], data.profile.audio))
+        for name in recordings
+    ]
+    best: dict[str, Rhythm] = {}
+    for rhythm in sorted((one for one in found if one.height > 0), key=lambda one: -one.height):
+        best.setdefault(rhythm.species, rhythm)
+    return list(best.values())[:limit]
 
 
 def recording_view(data: StudyData, recording: str) -> View:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import joblib
 from joblib.externals import loky
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from birdnb.config import AudioSettings
 from birdnb.features.cluster import cluster

@@ -24,13 +24,15 @@ NAMED = 16  # species an embedding map can tell apart by colour and marker
 
 
 def confusion_figure(
-    matrix: np.ndarray, labels: Sequence[str], order: Sequence[int] | None = None, title: str = ""
+    matrix: np.ndarray,
+    labels: Sequence[str],
+    order: Sequence[int] | np.ndarray | None = None,
+    title: str = "",
 ) -> Figure:
-    """Draw a confusion matrix (C, C) of counts, rows the true species, as a share of each row;
-    counts are written if few.
+    """Draw a confusion matrix (C, C) of counts, rows the true species, as a share of each row.
 
-    ``order`` arranges the species (``evaluation.similarity_order`` puts those confused with each
-    other side by side).
+    Counts are written if few. ``order`` arranges the species (``similarity_order`` puts those
+    confused with each other side by side).
     """
     places, n = list(range(len(labels)) if order is None else order), len(labels)
     counts, names = np.asarray(matrix)[np.ix_(places, places)], [labels[i] for i in places]

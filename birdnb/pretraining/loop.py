@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from birdnb.config import AudioSettings, RunSettings, key_of
 from birdnb.features.lms import normalise

@@ -29,7 +29,12 @@ def template(name: str) -> jinja2.Template:
         lstrip_blocks=True,
         autoescape=False,
     )
-    environment.filters |= {"plain": plain, "percent": percent, "interval": interval}
+    environment.filters |= {
+        "plain": plain,
+        "percent": percent,
+        "interval": interval,
+        "verdict": verdict,
+    }
     environment.globals |= {
         "title": title,
         "score": score,

@@ -1,18 +1,6 @@
-"""What every notebook calls after its parameters: ``run = start("04", corpus=corpus,
-profile=profile, ...)``.
-"""
+"""Open a notebook's chapter: ``chapter = start("04", corpus=corpus, profile=profile, ...)``."""
 
 from __future__ import annotations
-
-import os
-
-import tqdm.auto
-import tqdm.std
-
-if os.environ.get(
-    "BIRDNB_HEADLESS"
-):  # no widget bars in headless runs; set before any module of ours imports tqdm.auto
-    tqdm.auto.tqdm = tqdm.std.tqdm
 
 import warnings
 from dataclasses import dataclass, field
@@ -29,14 +17,18 @@ from birdnb.config import Profile, RunSettings, load_profile, override
 from birdnb.corpora import corpus_name
 from birdnb.data import StudyData, open_study
 from birdnb.evaluation.ensemble import EnsembleResult, build_ensemble
+from birdnb.evaluation.metrics import confusion, paired_bootstrap, similarity_order
 from birdnb.evaluation.predictions import Predictions, concatenate
 from birdnb.files import BirdnbError
-from birdnb.plots import sound as plots
+from birdnb.plots.models import confusion_figure
+from birdnb.plots.results import learning_curves
+from birdnb.plots.sound import save, style
 from birdnb.registry import CLASSICAL, ENSEMBLE, FULL
-from birdnb.report import words as report_tables
 from birdnb.report.collect import TITLES, collect
 from birdnb.report.numbers import study_metrics
+from birdnb.report.words import gate_value, points, template, title, verdict
 from birdnb.report.write import write_report
+from birdnb.study.facts import fact_table
 from birdnb.study.run import report_folder
 from birdnb.training.runs import METRICS, RunResult, folder_of, load_run, run_folder
 from birdnb.training.train import train_run
@@ -46,9 +38,7 @@ FIRST = {"06": "notebooks 04 and 05", "07": "notebooks 04 to 06"}  # what has to
 
 @dataclass
 class Chapter:
-    """The resolved settings of a notebook, and the few things all seven do: open the data, train,
-    save a figure, say a text.
-    """
+    """Hold a notebook's settings, and do what all seven do: open data, train, show, say."""
 
     number: str
     corpus: str
@@ -59,7 +49,7 @@ class Chapter:
 
     @cached_property
     def datasets(self) -> list[StudyData]:
-        """The study's data: one for the single split, or one a fold."""
+        """Open the study's data: one for the single split, or one a fold."""
         return [
             open_study(self.corpus, self.profile, seed=self.seed, fold=fold) for fold in self._folds
         ]
@@ -70,18 +60,17 @@ class Chapter:
 
     @property
     def data(self) -> StudyData:
-        """The study's data; with folds, those of the first fold."""
+        """Return the study's data; with folds, those of the first fold."""
         return self.datasets[0]
 
     @property
     def which_fold(self) -> str:
-        """What to add to the name of something shown of the first fold only; empty for the single
-        split.
-        """
+        """Return what to add to the name of something shown of the first fold only."""
         return f" (fold 1 of {self.folds})" if self.folds else ""
 
     def require(self, run: str) -> None:
-        """Raises BirdnbError when a run is not finished, naming the notebooks to run first.
+        """Raise BirdnbError when a run is not finished, naming the notebooks to run first.
+
         Computes no spectrograms.
         """
         corpus = corpus_name(self.corpus)
@@ -96,7 +85,7 @@ class Chapter:
             )
 
     def settings(self, run: str, **changes: Any) -> RunSettings:
-        """The profile's settings of a run, with the parameters that are not None put in."""
+        """Return the profile's settings of a run, with the parameters that are not None put in."""
         if run not in self.profile.runs:
             raise BirdnbError(
                 f"profile {self.profile.name} has no run {run!r}: its YAML file lists "
@@ -110,9 +99,7 @@ class Chapter:
         return [train_run(data, run, settings) for data in self.datasets]
 
     def ensemble(self, members: list[str]) -> list[EnsembleResult]:
-        """Weigh finished runs by validation and write the run ``phase3_ensemble``, on the split or
-        on each fold.
-        """
+        """Weigh finished runs by validation and write the run ``phase3_ensemble``, fold by fold."""
         ensembles = []
         for data in self.datasets:
             runs = {name: load_run(run_folder(data, name)) for name in members}
@@ -123,10 +110,10 @@ class Chapter:
         return ensembles
 
     def results(self, *runs: str) -> dict[str, list[RunResult]]:
-        """Finished runs by name (all of the study unless named), a list over the folds each; those
-        not there are left out.
+        """Load finished runs by name, a list over the folds each; all of the study unless named.
 
-        Raises BirdnbError when all of the study is asked for and nothing is finished.
+        Those not there are left out. Raises BirdnbError when all of the study is asked for and
+        nothing is finished.
         """
         folders = {run: [run_folder(data, run) for data in self.datasets] for run in runs or TITLES}
         found = {
@@ -141,16 +128,19 @@ class Chapter:
         return found
 
     def metrics(self, results: dict[str, list[RunResult]]) -> dict[str, Any]:
-        """Everything that can be said about these runs in numbers: what the report's metrics.json
-        holds.
-        """
+        """Compute what the report's metrics.json holds of these runs."""
         return study_metrics(collect(self.datasets, results))
 
     @staticmethod
     def test(results: list[RunResult]) -> Predictions:
-        """The test predictions of a run; with folds those of all folds, each recording once."""
-        parts = [result.test for result in results]
-        return concatenate(parts) if len(parts) > 1 else parts[0]
+        """Return a run's test predictions; with folds those of all, each recording once."""
+        return concatenate([result.test for result in results])
+
+    def compare(self, results: list[RunResult], others: list[RunResult]) -> dict[str, Any]:
+        """Compare two runs on the same test recordings, as ``paired_bootstrap`` does."""
+        test = self.test(results)
+        sessions = self.data.sessions(test.recording_ids)
+        return paired_bootstrap(test, self.test(others), sessions, self.seed)
 
     def write_report(self, results: dict[str, list[RunResult]]) -> Path:
         """Write the report with the figures saved by this notebook; returns its folder."""
@@ -158,44 +148,80 @@ class Chapter:
 
     @property
     def report(self) -> Path:
-        """The folder of the study's results, ``reports/<corpus>-<profile>``."""
+        """Return the folder of the study's results, ``reports/<corpus>-<profile>``."""
         return report_folder(self.corpus, self.profile.name)
 
     def save(self, figure: Figure, name: str) -> Figure:
         """Save a figure as ``figures/<name>.png`` of the report; return it to be shown once."""
-        self.figures[name] = plots.save(figure, self.report / "figures" / f"{name}.png")
+        self.figures[name] = save(figure, self.report / "figures" / f"{name}.png")
         return figure
+
+    def learning_curves(
+        self, results: dict[str, list[RunResult]], name: str = "learning_curves"
+    ) -> Figure:
+        """Draw and save how the networks among these runs learned; of folds, the first."""
+        histories = {
+            title(run) + self.which_fold: those[0].history for run, those in results.items()
+        }
+        of_networks = {run: table for run, table in histories.items() if "lr_head" in table}
+        return self.save(learning_curves(of_networks), name)
+
+    def confusion(self, results: list[RunResult], name: str = "confusion") -> Figure:
+        """Draw and save which test recordings a run took for another species."""
+        labels = self.data.labels
+        matrix = confusion(self.test(results), len(labels))
+        return self.save(confusion_figure(matrix, labels, similarity_order(matrix)), name)
 
     @staticmethod
     def say(text: str) -> None:
         """Show text that was rendered from results as Markdown."""
         display(Markdown(text))
 
+    def tell(self, what: str, **results: Any) -> None:
+        """Say what ``chapters.md.j2`` makes of results under this name."""
+        text = getattr(template("chapters.md.j2").module, what)(**results)
+        self.say(" ".join(text.split()))
+
     def findings(self, metrics: dict[str, Any], run: str, *gates: str) -> None:
-        """Say what the step to ``run`` brought and how the gates decided, in sentences rendered
-        from the results.
-        """
-        lines = []
-        for step in (step for step in metrics["steps"] if step["run"] == run):
-            change = report_tables.points(step["difference"], step["ci95"])
-            lines.append(
-                f"- {step['what']}: **{change}** of accuracy, {report_tables.verdict(step)}."
-            )
-        for name in gates:
-            gate = metrics["gates"][name]
+        """Say what the step to ``run`` brought and how the gates decided."""
+        lines = [
+            f"- {step['what']}: **{points(step['difference'], step['ci95'])}** of accuracy, "
+            f"{verdict(step)}."
+            for step in metrics["steps"]
+            if step["run"] == run
+        ]
+        for gate in (metrics["gates"][name] for name in gates):
             unsure = ", within uncertainty" if gate["certain"] is False else ""
             lines.append(
-                f"- {gate['question']}: {report_tables.gate_value(gate)}, "
+                f"- {gate['question']}: {gate_value(gate)}, "
                 f"**{gate['decision']}**{unsure} ({gate['rule']})."
             )
         self.say("\n".join(lines))
+
+    def facts(self, values: dict[str, float], within: float = 0.1) -> None:
+        """Print facts that must not change; ``./run_all.sh --test`` compares them.
+
+        Whole numbers exactly, others within ``within``. Raises AssertionError as ``fact_table``.
+        """
+        print(fact_table(self.number, values, within))
+
+    @staticmethod
+    def configs(results: dict[str, list[RunResult]]) -> dict[str, dict]:
+        """Return the configuration of each run; of folds, the first."""
+        return {run: those[0].config for run, those in results.items()}
+
+    @staticmethod
+    def accuracies(metrics: dict[str, Any]) -> dict[str, float]:
+        """Return the test accuracy of each run by its title, as a fact."""
+        return {
+            f"accuracy of {title(run)}": m["test"]["accuracy"] for run, m in metrics["runs"].items()
+        }
 
 
 def start(
     number: str, *, corpus: str = "demo", profile: str = "laptop", seed: int = 7, folds: int = 0
 ) -> Chapter:
-    """Seed everything, set the figures' style, resolve the settings and say in one line what they
-    are.
+    """Seed everything, set the figures' style, resolve the settings and print them in one line.
 
     Raises BirdnbError for an unknown profile, for one fold (two or more are needed, 0 means one
     split), and in notebook 07 when there is nothing to report.
@@ -207,7 +233,7 @@ def start(
     np.random.seed(seed)
     torch.manual_seed(seed)
     warnings.filterwarnings("ignore", category=FutureWarning)
-    plots.style()
+    style()
     chapter = Chapter(number, corpus, load_profile(profile, demo=corpus == "demo"), seed, folds)
     how = f"{folds} grouped folds" if folds else "one grouped split"
     print(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from birdnb.files import ROOT
 from birdnb.study.execution import execute
+from birdnb.study.facts import LANE
 from birdnb.study.run import report_folder, write_book
 
 EXAMPLE = ROOT / "reports" / "example"  # the demo's report, committed
@@ -31,7 +32,7 @@ def test(books: list[Path], units: bool = True) -> int:
         status = subprocess.call(command, cwd=ROOT, env=environment)
     with tempfile.TemporaryDirectory(prefix="birdnb-") as scratch:
         environment = os.environ | _places(scratch)
-        environment |= {"BIRDNB_HEADLESS": "1", "TQDM_DISABLE": "1"}
+        environment |= {"BIRDNB_HEADLESS": "1", "TQDM_DISABLE": "1", LANE: "compare"}
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--nbval",
                    "--nbval-current-env", "--nbval-cell-timeout", "1200",
                    *(os.path.relpath(book, ROOT) for book in books)]  # fmt: skip
@@ -45,7 +46,7 @@ def bless(books: list[Path]) -> int:
     the committed example. Returns 1 at the first that fails.
     """
     with tempfile.TemporaryDirectory(prefix="birdnb-") as scratch:
-        os.environ |= {"TQDM_DISABLE": "1"} | _places(scratch)
+        os.environ |= {"TQDM_DISABLE": "1", LANE: "record"} | _places(scratch)
         for book in books:
             target = Path(scratch) / book.name
             error = execute(book, target, {}, Path(scratch) / "log")

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from joblib import Parallel, delayed
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from birdnb.files import BirdnbError, atomic_path, sweep, write_json, write_text
 from birdnb.synthetic.soundscape import Recorder, Site, invent_recorder, invent_site, perform

@@ -19,7 +19,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast
 from torch import Generator, Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from birdnb.config import AugmentSettings, RunSettings
 from birdnb.data import Clips

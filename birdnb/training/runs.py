@@ -21,7 +21,7 @@ import pandas as pd
 import safetensors.torch
 import torch
 from torch import nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from birdnb import __version__
 from birdnb.config import ModelSettings, RunSettings, key_of
