@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from birdnb.config import AudioSettings
+from birdnb.plots.lettering import legend_label
 from birdnb.plots.sound import COLOURS, GREY, draw_lms, new_axes, percent, wrap
 
 MARKERS = "os^Dv"
@@ -116,7 +117,7 @@ def reliability_diagram(curves: Mapping[str, pd.DataFrame], ax: Axes | None = No
             color=colour,
             marker=marker,
             markersize=8,
-            label=f"{name}: calibration error {100 * error:.1f} points",
+            label=f"{legend_label(name)}: calibration error {100 * error:.1f} points",
         )
     note = (
         f"numbers and size of a dot: recordings;\na line joins dots of {FEW} and more, side by side"
@@ -176,7 +177,7 @@ def embedding_map(
             marker=marker,
             alpha=0.85,
             linewidths=0,
-            label=name,
+            label=legend_label(name),
             zorder=2,
         )
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handletextpad=0.2, labelspacing=0.5)

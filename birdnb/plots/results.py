@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from birdnb.evaluation.gates import RULES
 from birdnb.evaluation.metrics import rare_and_common
+from birdnb.plots.lettering import PlainLogFormatter, legend_label
 from birdnb.plots.sound import COLOURS, GREY, new_axes, wrap
 from birdnb.split.sides import SIDES
 
@@ -104,19 +105,24 @@ def learning_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
         rate.plot(epoch, history["lr_head"], color=colour)
         rate.plot(epoch, history["lr_backbone"], color=colour, linestyle=":")
         ahead.plot(epoch, 100 * (history["train_accuracy"] - history["val_accuracy"]), color=colour)
-        key.plot([], [], color=colour, linewidth=3, label=name)
+        key.plot([], [], color=colour, linewidth=3, label=legend_label(name))
     ahead.axhline(GAP_LIMIT, color=GREY, linewidth=1.2)
     text = "limit, for unaltered clips"
     place = {"ha": "right", "va": "bottom", "transform": ahead.get_yaxis_transform()}
     ahead.text(0.99, GAP_LIMIT, text, color="#555555", fontsize=10, **place)
     for ax, title, unit in (
-        (loss, "loss", "loss"), (accuracy, "accuracy", "accuracy [%]"), (f1, "validation F1-macro", "F1-macro"),
-        (rate, "learning rate", "learning rate"), (ahead, "training (as trained) − validation", "gap in accuracy [points]"),
-    ):  # fmt: skip
+        (loss, "loss", "loss"),
+        (accuracy, "accuracy", "accuracy [%]"),
+        (f1, "validation F1-macro", "F1-macro"),
+        (rate, "learning rate", "learning rate"),
+        (ahead, "training (as trained) − validation", "gap in accuracy [points]"),
+    ):
         ax.set(title=title, xlabel="epoch", ylabel=unit)
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.grid(axis="y")
     rate.set_yscale("log")
+    rate.yaxis.set_major_formatter(PlainLogFormatter())
+    rate.yaxis.set_minor_formatter(PlainLogFormatter())
     for style, text in (
         ("-", "validation (rate: head)"),
         ("--", "training"),

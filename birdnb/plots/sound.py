@@ -1,8 +1,8 @@
 """Pictures of sound: data in, matplotlib Axes or Figure out; nothing is saved here but by ``save``.
 
 In a notebook, keep the result in a name (``figure = plots.visualize_spectrogram(...)``): the
-picture then shows once. Charts of counts and results are in ``plots_results``, views into a model's
-decisions in ``plots_models``.
+picture then shows once. Charts of counts and results are in ``results``, views into a model's
+decisions in ``models``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import io
 import math
 import sys
 import textwrap
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from birdnb.config import AudioSettings
 from birdnb.files import atomic_path
+from birdnb.plots.lettering import GLYPH, fit_fonts
 
 # perceptually even, and its lightness alone tells the story when printed in grey; 40 steps keep the
 # PNGs small
@@ -36,8 +38,7 @@ KHZ_TICKS = (0.5, 1, 2, 4, 8)
 
 
 def style() -> None:
-    """Set matplotlib up for the whole study: type readable at half size, small PNGs, the same bytes
-    from the same data.
+    """Set matplotlib up for the whole study: readable at half size, the same bytes every time.
 
     Under IPython figures are shown as ``png_bytes`` writes them, so that committed notebooks stay
     small.
@@ -52,7 +53,7 @@ def style() -> None:
         "axes.axisbelow": True, "axes.grid": False, "grid.color": "#DDDDDD", "lines.linewidth": 2,
         "svg.hashsalt": "birdnb",
         "axes.prop_cycle": plt.cycler(color=COLOURS), "image.cmap": "magma",
-        "axes.titlelocation": "left",
+        "axes.titlelocation": "left", "text.parse_math": False,  # names are text, not formulas
     })  # fmt: skip
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is not None:
@@ -63,11 +64,17 @@ def style() -> None:
 
 
 def png_bytes(figure: Figure, dpi: float | None = None) -> bytes:
-    """A figure as a PNG of 256 colours, without date or version: half the usual size and less, no
-    difference to the eye.
+    """Return a figure as a PNG of 256 colours, without date or version.
+
+    That is half the usual size and less, without a difference to the eye.
     """
+    fit_fonts(figure)
     raw = io.BytesIO()
-    figure.savefig(raw, format="png", dpi=dpi or figure.dpi, bbox_inches="tight", facecolor="white")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", GLYPH)  # fit_fonts has said it in one line
+        figure.savefig(
+            raw, format="png", dpi=dpi or figure.dpi, bbox_inches="tight", facecolor="white"
+        )
     small = io.BytesIO()
     flat = Image.open(raw).convert("RGB")
     palette = flat.quantize(

@@ -17,7 +17,7 @@ from birdnb.report.collect import TITLES
 
 NONE = "–"
 HERE = Path(__file__).parent
-SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~!&])")
+SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~!&$])")
 
 
 def template(name: str) -> jinja2.Template:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from IPython.display import Markdown, display
 from matplotlib.figure import Figure
@@ -175,7 +176,8 @@ class Chapter:
     @staticmethod
     def say(text: str) -> None:
         """Show text that was rendered from results as Markdown."""
-        display(Markdown(text))
+        # JupyterLab drops the backslash and then takes the bare $ for the begin of a formula
+        display(Markdown(text.replace(r"\$", "<span>$</span>")))
 
     def tell(self, what: str, **results: Any) -> None:
         """Say what ``chapters.md.j2`` makes of results under this name."""
@@ -234,6 +236,7 @@ def start(
     torch.manual_seed(seed)
     warnings.filterwarnings("ignore", category=FutureWarning)
     style()
+    pd.options.display.html.use_mathjax = False  # a species may be called $x_1$
     chapter = Chapter(number, corpus, load_profile(profile, demo=corpus == "demo"), seed, folds)
     how = f"{folds} grouped folds" if folds else "one grouped split"
     print(
