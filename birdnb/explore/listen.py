@@ -1,6 +1,4 @@
-"""For the ear: clips and noise as waveforms, mixed as the spectrograms are, and players small
-enough to be committed.
-"""
+"""Give the ear clips and noise, mixed as the spectrograms are, in small players."""
 
 from __future__ import annotations
 
@@ -8,6 +6,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import soundfile
 from IPython.display import Audio
 
@@ -20,8 +19,9 @@ from birdnb.files import BirdnbError
 
 
 def clip_waveform(data: StudyData, recording_id: str, segment: int = 0) -> np.ndarray:
-    """Waveform (clip_samples,) of a cached window, the most active first; a recording shorter than
-    a clip is repeated.
+    """Read the waveform (clip_samples,) of a cached window, the most active first.
+
+    A recording shorter than a clip is repeated.
     """
     starts = window_starts(data, recording_id)
     if segment >= len(starts):
@@ -38,25 +38,24 @@ def clip_waveform(data: StudyData, recording_id: str, segment: int = 0) -> np.nd
 def recording_waveform(
     data: StudyData, recording_id: str, start: float = 0.0, seconds: float | None = None
 ) -> np.ndarray:
-    """Waveform (samples,) of a recording as the pipeline hears it: mono, resampled, high-passed."""
+    """Read a recording (samples,) as the pipeline hears it: mono, resampled, high-passed."""
     audio = data.profile.audio
-    return read_audio(
-        _path(data, recording_id), audio.sample_rate, audio.high_pass_hz, start, seconds
-    )
+    path = path_of(data, recording_id)
+    return read_audio(path, audio.sample_rate, audio.high_pass_hz, start, seconds)
 
 
 def window_starts(data: StudyData, recording_id: str) -> list[float]:
-    """Starts [s] of the windows chosen from a recording, best first."""
-    starts = data.cache.index.set_index("recording_id")["starts"].loc[recording_id]
-    return [float(start) for start in str(starts).split(";")]
+    """Return the starts [s] of the windows chosen from a recording, best first."""
+    return [float(start) for start in str(_row(data, recording_id)["starts"]).split(";")]
 
 
 def noise_waveform(data: StudyData, recording_id: str) -> np.ndarray:
-    """Waveform (clip_samples,) of the quietest stretch of a recording, that of the noise bank.
-    Raises BirdnbError if none.
+    """Read the quietest stretch (clip_samples,) of a recording, that of the noise bank.
+
+    Raises BirdnbError if there is none.
     """
     audio = data.profile.audio
-    with SoundFile(_path(data, recording_id)) as sound:
+    with SoundFile(path_of(data, recording_id)) as sound:
         coarse = coarse_activity(
             sound.blocks(multiple=coarse_frame(sound.sample_rate)[1]), sound.sample_rate
         )
@@ -77,8 +76,9 @@ def noise_waveform(data: StudyData, recording_id: str) -> np.ndarray:
 def mix_waveforms(
     signal: np.ndarray, noise: np.ndarray, snr_db: float, audio: AudioSettings
 ) -> np.ndarray:
-    """Add noise (samples,) to a signal (samples,) at the ratio ``augment.add_noise`` means: of
-    their mean mel powers [dB].
+    """Add noise (samples,) to a signal (samples,) at a ratio of their mean mel powers [dB].
+
+    That is the ratio ``augment.add_noise`` means.
     """
     power, noise_power = (np.mean(10 ** (log_mel(part, audio) / 10)) for part in (signal, noise))
     gain = np.sqrt(power / (noise_power * 10 ** (snr_db / 10)))
@@ -86,15 +86,13 @@ def mix_waveforms(
 
 
 def blend_waveforms(first: np.ndarray, second: np.ndarray, share: float) -> np.ndarray:
-    """``share`` of the first waveform and the rest of the second, both made equally loud: MixUp for
-    the ear.
-    """
+    """Blend ``share`` of one waveform with another, made equally loud: MixUp for the ear."""
     loud = [part / max(float(np.sqrt(np.mean(part**2))), 1e-9) for part in (first, second)]
     return (share * loud[0] + (1 - share) * loud[1]).astype(np.float32)
 
 
 def mp3_bytes(samples: np.ndarray, sample_rate: int) -> bytes:
-    """A waveform as mono MP3, its peak brought to 0.9: 4 s take about 25 kB."""
+    """Write a waveform as mono MP3, its peak brought to 0.9: 4 s take about 25 kB."""
     samples = np.asarray(samples, dtype=np.float32)
     samples = samples * (0.9 / max(float(np.abs(samples).max(initial=0.0)), 1e-9))
     target = io.BytesIO()
@@ -107,17 +105,22 @@ def mp3_bytes(samples: np.ndarray, sample_rate: int) -> bytes:
 
 
 def player(samples: np.ndarray, sample_rate: int) -> Audio:
-    """A player for a notebook, with the sound inside."""
+    """Make a player for a notebook, with the sound inside."""
     audio = Audio(data=mp3_bytes(samples, sample_rate))
     audio.mimetype = "audio/mpeg"
     return audio
 
 
-def _path(data: StudyData, recording_id: str) -> Path:
-    paths = data.corpus.manifest.set_index("recording_id")["path"]
-    if recording_id not in paths.index:
+def path_of(data: StudyData, recording_id: str) -> Path:
+    """Return the audio file of a recording of the study. Raises BirdnbError when it is not."""
+    return data.corpus.root / _row(data, recording_id)["path"]
+
+
+def _row(data: StudyData, recording_id: str) -> pd.Series:
+    recordings = data.recordings
+    if recording_id not in recordings.index:
         raise BirdnbError(
             f"no recording {recording_id!r} in corpus {data.corpus.name}: choose one of the "
             f"study's table"
         )
-    return data.corpus.root / paths.loc[recording_id]
+    return recordings.loc[recording_id]

@@ -1,4 +1,4 @@
-"""What a model listens to: hide a patch of a spectrogram and see what the species loses.
+"""Find what a model listens to: hide a patch of a spectrogram, see what the species loses.
 
 Zeiler and Fergus, Visualizing and Understanding Convolutional Networks,
 https://arxiv.org/abs/1311.2901
@@ -21,12 +21,11 @@ def occlusion(
     bands: int = 24,
     frames: int = 32,
 ) -> np.ndarray:
-    """Where hiding a clip lowers the probability of class ``target``: (128, T) dB in, (128, T)
-    percentage points out.
+    """Map where hiding a clip (128, T) [dB] lowers the probability of class ``target``.
 
-    A patch of ``bands`` by ``frames`` is set to the clip's mean and slid by half its size; each
-    place gets the mean loss of the patches over it. Negative where hiding helps. The model is put
-    into evaluation mode for the time of the call.
+    Returns (128, T) percentage points. A patch of ``bands`` by ``frames`` is set to the clip's
+    mean and slid by half its size; each place gets the mean loss of the patches over it. Negative
+    where hiding helps. The model is put into evaluation mode for the time of the call.
     """
     device = next(model.parameters()).device
     x = normalise(

@@ -1,25 +1,25 @@
-"""What the explorers show: plain functions from a choice to a ``View`` of picture, sound and text."""
+"""Turn a choice into a ``View`` of picture, sound and text: what the explorers show."""
 
 from __future__ import annotations
 
 import html
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple, Protocol, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from birdnb.data import StudyData
 from birdnb.evaluation.calibration import log_loss
 from birdnb.evaluation.ensemble import combine
-from birdnb.evaluation.metrics import accuracy, top_confusions
+from birdnb.evaluation.metrics import accuracy
 from birdnb.evaluation.predictions import Predictions
+from birdnb.explore.examples import Run, best_clip, species_of, typical_recording
 from birdnb.explore.listen import (
     blend_waveforms,
     clip_waveform,
@@ -28,106 +28,27 @@ from birdnb.explore.listen import (
     recording_waveform,
     window_starts,
 )
-from birdnb.explore.occlusion import occlusion
 from birdnb.features.lms import normalise
-from birdnb.plots.models import occlusion_map
 from birdnb.plots.results import ensemble_weights
-from birdnb.plots.sound import COLOURS, augmentation_pairs, draw_lms, percent, pulse, waveform, wrap
+from birdnb.plots.sound import COLOURS, augmentation_pairs, draw_lms, percent, waveform, wrap
 from birdnb.registry import FULL
 from birdnb.training.augment import add_noise, spec_augment
-from birdnb.training.devices import make_accelerator
-from birdnb.training.runs import load_model
 
 FACTS = ("common_name", "recordist", "date", "locality", "license", "side")
 
 
 @dataclass
 class View:
-    """What an explorer shows: a figure, a waveform to hear (samples,), and a line of HTML; each may
-    be missing.
-    """
+    """A figure, a waveform to hear, and a line of HTML; each may be missing."""
 
     figure: Figure | None = None
-    samples: np.ndarray | None = None
+    samples: np.ndarray | None = None  # (samples,)
     text: str = ""
 
 
-class Run(Protocol):
-    """What the views need of a run, an ensemble included (``birdnb.training.runs.RunResult`` has
-    it).
-    """
-
-    labels: list[str]
-    val: Predictions
-    test: Predictions
-
-
-class TrainedRun(Run, Protocol):
-    """... and, where its network is asked, of a run that was trained."""
-
-    folder: Path
-    config: dict
-
-
-def clear_example(data: StudyData, most: int = 500) -> str:
-    """A training recording that shows well how windows are chosen: the one whose song stands out
-    most from its quiet.
-
-    Looked for among those with two windows or more and at least a clip's length outside them, if
-    there are any; at most ``most`` are read. What stands out is the level [dB] of the loudest half
-    percent of the first clip over its median.
-    """
-    index = data.cache.index.set_index("recording_id").loc[data.side("train")]
-    spare = index["seconds"] - data.profile.audio.clip_seconds * (index["segments"] + 1)
-    names = list(index.index[(index["segments"] > 1) & (spare >= 0)]) or list(index.index)
-
-    def contrast(name: str) -> float:
-        """How far the loudest part of the first clip rises above its median [dB]."""
-        median, loudest = np.percentile(
-            np.asarray(data.cache.load(name)[0], dtype=np.float32), [50, 99.5]
-        )
-        return float(loudest - median)
-
-    return str(max(names[:: math.ceil(len(names) / most)], key=contrast))
-
-
-def cache_error(data: StudyData, recording: str) -> float:
-    """The largest difference [dB] between a cached recording and the same computed again from its
-    audio file.
-    """
-    from birdnb.features.extract import extract  # needs the audio libraries
-
-    path = data.cache.index.set_index("recording_id")["path"].loc[recording]
-    again = extract(data.corpus.root / path, data.profile.audio).lms
-    return float(np.abs(again - data.cache.load(recording)).max())
-
-
-class Rhythm(NamedTuple):
-    """The beat of a recording's first clip, as ``pulse`` finds it."""
-
-    species: str
-    recording: str
-    lag: float  # [s] from note to note
-    height: float  # of its peak in the autocorrelation
-
-
-def clearest_rhythms(data: StudyData, recordings: Sequence[str], limit: int = 3) -> list[Rhythm]:
-    """Find the recordings whose rhythm is clearest, a species once; without a beat, none."""
-    found = [
-        Rhythm(species_of(data, name), name, *pulse(data.cache.load(name)[0], data.profile.audio))
-        for name in recordings
-    ]
-    best: dict[str, Rhythm] = {}
-    for rhythm in sorted((one for one in found if one.height > 0), key=lambda one: -one.height):
-        best.setdefault(rhythm.species, rhythm)
-    return list(best.values())[:limit]
-
-
 def recording_view(data: StudyData, recording: str) -> View:
-    """A recording: its waveform with the chosen windows, their LMS, the best window to hear, and
-    what is known about it.
-    """
-    audio, row = data.profile.audio, data.table.set_index("recording_id").loc[recording]
+    """Show a recording's waveform and clips, the best one to hear, and what is known about it."""
+    audio, row = data.profile.audio, data.recordings.loc[recording]
     starts, clips = window_starts(data, recording), data.cache.load(recording)
     figure = plt.figure(figsize=(11, 5), layout="constrained")
     title = f"{row['species']}: {recording}"
@@ -146,7 +67,7 @@ def recording_view(data: StudyData, recording: str) -> View:
 
 
 def quarantine_view(data: StudyData, number: int) -> View:
-    """One recording that was left out and why, ``number`` from 1."""
+    """Show one recording that was left out and why, ``number`` from 1."""
     row = data.cache.quarantine.iloc[number - 1]
     parts = [
         f"{number} of {len(data.cache.quarantine)}",
@@ -169,11 +90,11 @@ def augmentation_view(
     frames: int = 35,
     seed: int = 0,
 ) -> View:
-    """A clip before and after noise at ``snr_db``, masks of these widths, and a blend of ``share``
-    of it with ``partner``.
+    """Show a clip before and after noise, masks, and a blend of ``share`` of it with ``partner``.
 
-    Steps and their order are those of training. To hear: the same mix of waveforms (masks make no
-    sound of their own).
+    ``snr_db`` is that of the noise, ``bands`` and ``frames`` are the widths of the masks. Steps
+    and their order are those of training. To hear: the same mix of waveforms (masks make no sound
+    of their own).
     """
     audio = data.profile.audio
     kind = data.profile.runs[FULL].model.normalisation
@@ -201,27 +122,8 @@ def augmentation_view(
     return View(figure, sound, f"Label of the augmented clip: {html.escape(label)}")
 
 
-def noisy_waveforms(
-    data: StudyData, recording: str, snrs_db: Sequence[float | None]
-) -> list[np.ndarray]:
-    """The best clip of a recording at each ratio [dB] (None: as recorded), with the quiet of the
-    first training recording that has some; without any in training, as recorded.
-    """
-    song = clip_waveform(data, recording)
-    quiet = next((name for name in data.side("train") if data.cache.noise(name) is not None), None)
-    if quiet is None:
-        return [song for _ in snrs_db]
-    noise = noise_waveform(data, quiet)
-    return [
-        song if snr is None else mix_waveforms(song, noise, snr, data.profile.audio)
-        for snr in snrs_db
-    ]
-
-
 def agreement(first: Predictions, second: Predictions, names: Sequence[str]) -> pd.Series:
-    """How many recordings both runs get right, only one of them, or neither; ``names`` are those of
-    the two runs.
-    """
+    """Count the recordings that both runs get right, only one of them, or neither."""
     a, b = (part.predicted == part.targets for part in (first, second.align(first.recording_ids)))
     counts = {
         "both right": a & b,
@@ -233,9 +135,7 @@ def agreement(first: Predictions, second: Predictions, names: Sequence[str]) -> 
 
 
 def weight_curve(first: Predictions, second: Predictions, steps: int = 20) -> pd.DataFrame:
-    """Accuracy and log loss of two runs' weighted mean: columns weight (of the first), accuracy,
-    log_loss.
-    """
+    """Score two runs' weighted mean: columns weight (of the first), accuracy, log_loss."""
     parts, rows = [first, second.align(first.recording_ids)], []
     for weight in np.linspace(0, 1, steps + 1):
         mix = combine(parts, [weight, 1 - weight])
@@ -244,7 +144,7 @@ def weight_curve(first: Predictions, second: Predictions, steps: int = 20) -> pd
 
 
 def ensemble_view(members: Mapping[str, Run], first: str, second: str, weight: float) -> View:
-    """Validation accuracy and log loss over the weight of ``first``, and both at ``weight``."""
+    """Show validation accuracy and log loss over the weight of ``first``, and at ``weight``."""
     a = members[first].val
     b = members[second].val.align(a.recording_ids)
     mix = combine([a, b], [weight, 1 - weight])
@@ -256,21 +156,8 @@ def ensemble_view(members: Mapping[str, Run], first: str, second: str, weight: f
     return View(ensemble_weights(weight_curve(a, b), first, second, weight), text=text)
 
 
-def confused_recordings(run: Run, pairs: int = 20) -> dict[str, list[str]]:
-    """The commonest confusions of the test set in words, each with the recordings behind it."""
-    labels, test = np.array(run.labels), run.test
-    found = {}
-    for row in top_confusions(test, run.labels, pairs).itertuples():
-        behind = (labels[test.targets] == row.species) & (labels[test.predicted] == row.taken_for)
-        name = f"{row.species} taken for {row.taken_for} ({row.recordings} of {row.of})"
-        found[name] = [test.recording_ids[i] for i in np.flatnonzero(behind)]
-    return found
-
-
 def confusion_view(data: StudyData, run: Run, recording: str, model: str = "the model") -> View:
-    """A test recording, a training recording of the species it was taken for, and the model's five
-    likeliest species.
-    """
+    """Show a test recording beside one of the species it was taken for, and the model's guesses."""
     audio, i = data.profile.audio, run.test.recording_ids.index(recording)
     probabilities = run.test.probabilities[i]
     truth, taken = run.labels[run.test.targets[i]], run.labels[int(probabilities.argmax())]
@@ -283,124 +170,27 @@ def confusion_view(data: StudyData, run: Run, recording: str, model: str = "the 
         draw_lms(ax, data.cache.load(name)[0], audio)
         ax.set(xlabel="time [s]", ylabel="frequency [kHz]")
         ax.set_title(wrap(title, 38), fontsize=11)
-    top = list(np.argsort(-probabilities, kind="stable")[:5][::-1])
-    top = (
-        top if run.test.targets[i] in top else [int(run.test.targets[i]), *top]
-    )  # the truth at the bottom, however unlikely
-    colours = [COLOURS[2] if run.labels[c] == truth else COLOURS[1] for c in top]
-    axes[2].barh(np.arange(len(top)), 100 * probabilities[top], color=colours)
-    axes[2].set_yticks(np.arange(len(top)), [wrap(run.labels[c], 20) for c in top], fontsize=10)
-    axes[2].set(xlabel="probability [%]", xlim=(0, 100))
+    _draw_guesses(axes[2], probabilities, int(run.test.targets[i]), run.labels)
     axes[2].set_title(wrap(f"{model} says (green: the truth)", 34), fontsize=11)
-    text = f"{html.escape(truth)} taken for {html.escape(taken)} with {percent(probabilities.max())} ({html.escape(model)})"
+    names = (html.escape(name) for name in (truth, taken, model))
+    text = "{} taken for {} with {share} ({})".format(*names, share=percent(probabilities.max()))
     return View(figure, clip_waveform(data, recording), text)
 
 
-def best_clip(data: StudyData, recording: str) -> torch.Tensor:
-    """(1, 128, T) dB: the most active clip of a recording."""
-    return torch.from_numpy(np.array(data.cache.load(recording)[:1], dtype=np.float32))
-
-
-def confused_pairs(data: StudyData, run: Run, limit: int = 4) -> list[dict]:
-    """The commonest confusions for ``plots_models.confused_gallery``: of each the recording the
-    model was surest about.
-    """
-    pairs, place = [], {recording: i for i, recording in enumerate(run.test.recording_ids)}
-    for recordings in confused_recordings(run, limit).values():
-        i = max(
-            (place[recording] for recording in recordings),
-            key=lambda i: run.test.probabilities[i].max(),
-        )
-        truth, taken = run.labels[run.test.targets[i]], run.labels[run.test.predicted[i]]
-        lms, typical = (
-            data.cache.load(name)[0]
-            for name in (run.test.recording_ids[i], typical_recording(data, taken))
-        )
-        share = float(run.test.probabilities[i].max())
-        pairs.append(
-            {
-                "truth": truth,
-                "predicted": taken,
-                "probability": share,
-                "lms": lms,
-                "typical": typical,
-            }
-        )
-    return pairs
-
-
-def test_embeddings(data: StudyData, run: TrainedRun) -> tuple[np.ndarray, list[str]]:
-    """A network's pooled features of the test recordings (R, D), means over their clips, and their
-    species.
-    """
-    device = make_accelerator().device
-    model, clips = load_model(run.folder).to(device), data.clips("test")
-    kind = run.config["settings"]["model"]["normalisation"]
-    with torch.no_grad():
-        embed = cast(Callable[[torch.Tensor], torch.Tensor], model.embed)
-        parts = [
-            embed(normalise(lms.to(device).float(), kind)).cpu() for lms in clips.lms.split(64)
-        ]
-    features = torch.cat(parts).float()  # (N, D)
-    total = torch.zeros(len(clips.recording_ids), features.shape[1]).index_add(
-        0, clips.recording, features
-    )
-    mean = total / torch.bincount(clips.recording, minlength=len(total))[:, None]  # (R, D)
-    return mean.numpy(), [species_of(data, recording) for recording in clips.recording_ids]
-
-
-def listening_figures(
-    data: StudyData, run: TrainedRun, each: int = 2, model: str = "the model"
-) -> dict[str, Figure]:
-    """Occlusion maps of the test recordings the model was surest about, ``each`` right and wrong, a
-    species once.
-
-    The map is that of the species the model (``model`` in the titles) named. Keys are ``right_1``,
-    ``wrong_1`` and so on.
-    """
-    network, kind = (
-        load_model(run.folder).to(make_accelerator().device),
-        run.config["settings"]["model"]["normalisation"],
-    )
-    test, shown = run.test, set()
-    figures: dict[str, Figure] = {}
-    for i in np.argsort(-test.probabilities.max(axis=1), kind="stable"):
-        truth, said, recording = (
-            run.labels[test.targets[i]],
-            run.labels[test.predicted[i]],
-            test.recording_ids[i],
-        )
-        answer = "right" if truth == said else "wrong"
-        number = sum(key.startswith(answer) for key in figures) + 1
-        if number > each or (answer, truth) in shown:
-            continue
-        shown.add((answer, truth))
-        lms = data.cache.load(recording)[0]
-        title = f"Right: {truth}" if answer == "right" else f"Wrong: {truth} taken for {said}"
-        title += f", {recording} ({model}: {percent(test.probabilities[i].max())})"
-        found = occlusion(network, lms, int(test.predicted[i]), kind)
-        figures[f"{answer}_{number}"] = occlusion_map(
-            lms, found, data.profile.audio, title, said, model
-        )
-    return figures
+def _draw_guesses(ax: Axes, probabilities: np.ndarray, truth: int, labels: list[str]) -> None:
+    """Draw the five likeliest species; the truth stands at the bottom, however unlikely."""
+    top = [int(c) for c in np.argsort(-probabilities, kind="stable")[:5][::-1]]
+    top = top if truth in top else [truth, *top]
+    colours = [COLOURS[2] if c == truth else COLOURS[1] for c in top]
+    ax.barh(np.arange(len(top)), 100 * probabilities[top], color=colours)
+    ax.set_yticks(np.arange(len(top)), [wrap(labels[c], 20) for c in top], fontsize=10)
+    ax.set(xlabel="probability [%]", xlim=(0, 100))
 
 
 def label_text(shares: np.ndarray | torch.Tensor, labels: list[str]) -> str:
-    """A blended label (C,) in words, the larger share first: ``70 % Parus major + 30 % Turdus
-    merula``.
-    """
+    """Write a blended label (C,), larger shares first: ``70 % Parus major + 30 % Pica pica``."""
     parts = sorted(
         ((float(share), name) for share, name in zip(shares, labels, strict=True) if share > 0.005),
         reverse=True,
     )
     return " + ".join(f"{percent(share)} {name}" for share, name in parts)
-
-
-def typical_recording(data: StudyData, species: str) -> str:
-    """A training recording to compare with: the first of the species."""
-    return str(data.table.query("side == 'train' and species == @species")["recording_id"].iloc[0])
-
-
-def species_of(data: StudyData, recording: str) -> str:
-    """The species of a recording."""
-    return str(data.table.set_index("recording_id")["species"].loc[recording])

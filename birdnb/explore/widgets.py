@@ -1,5 +1,4 @@
-"""Explorers for the notebooks: a few controls over a plain function of ``views``; choose, slide,
-see and hear.
+"""Join controls to the plain functions of ``views``: choose, slide, see and hear.
 
 With ``BIRDNB_HEADLESS=1`` in the environment (papermill, nbval) an explorer gives the picture of
 its default state instead, so that committed notebooks show something without a browser.
@@ -18,12 +17,11 @@ from IPython.display import display
 from matplotlib.figure import Figure
 
 from birdnb.data import StudyData
+from birdnb.explore.examples import Run, confused_recordings
 from birdnb.explore.listen import mp3_bytes, player
 from birdnb.explore.views import (
-    Run,
     View,
     augmentation_view,
-    confused_recordings,
     confusion_view,
     ensemble_view,
     quarantine_view,
@@ -37,18 +35,17 @@ WIDE = widgets.Layout(width="34em")
 
 
 def headless() -> bool:
-    """Whether nobody is there to move a slider: BIRDNB_HEADLESS is set and not 0."""
+    """Tell whether nobody is there to move a slider: BIRDNB_HEADLESS is set and not 0."""
     return os.environ.get("BIRDNB_HEADLESS", "0") not in ("", "0")
 
 
 def explorer(
     view: Callable[..., View], controls: Mapping[str, widgets.Widget], rate: int = 22050
 ) -> widgets.VBox | Figure:
-    """Join controls to ``view(**values)``, which gives a picture: every change shows picture, sound
-    (``rate`` in Hz) and text.
+    """Join controls to ``view(**values)``: every change shows picture, sound and text.
 
-    Headless: the first picture, closed so that a notebook shows it once, after a player for the
-    first sound.
+    ``rate`` [Hz] is that of the sound. Headless: the first picture, closed so that a notebook
+    shows it once, after a player for the first sound.
     """
     if not headless():
         return _live(view, controls, rate)
@@ -81,9 +78,7 @@ def browse_recordings(data: StudyData) -> widgets.VBox | Figure:
 
 
 def explore_augmentation(data: StudyData) -> widgets.VBox | Figure:
-    """Slide noise, blending and masks over a training recording; see and hear what a model is
-    trained on.
-    """
+    """Slide noise, blending and masks over a training recording; see and hear what comes of it."""
     one_each = data.table[data.table["side"] == "train"].groupby("species")["recording_id"].first()
     options = list(one_each.items())
     noise_from = next(
@@ -118,8 +113,7 @@ def explore_augmentation(data: StudyData) -> widgets.VBox | Figure:
 
 
 def explore_ensemble(members: Mapping[str, Run], weight: float = 0.5) -> widgets.VBox | Figure:
-    """Slide the weight of one run, ``weight`` at first, against another and watch the validation
-    accuracy.
+    """Slide the weight of one run, ``weight`` at first, and watch the validation accuracy.
 
     The test set is not looked at. Raises BirdnbError for fewer than two runs.
     """
@@ -141,9 +135,7 @@ def explore_ensemble(members: Mapping[str, Run], weight: float = 0.5) -> widgets
 def explore_confusions(
     data: StudyData, run: Run, model: str = "the model"
 ) -> widgets.VBox | Figure:
-    """Choose a pair of the confusion matrix; see and hear the recordings behind it with the model's
-    probabilities.
-    """
+    """Choose a pair of the confusion matrix; see and hear the recordings behind it."""
     behind = confused_recordings(run)
     if not behind:
         return widgets.VBox([widgets.HTML("No test recording was taken for another species.")])

@@ -38,8 +38,14 @@ PICTURE, SOUND = (
     f"{BOOK}.node.querySelector('img.widget-image')",
     f"{BOOK}.node.querySelector('audio')",
 )
-ERRORS = f"{BOOK}.content.model.toJSON().cells.flatMap(c => c.outputs ?? []).filter(o => o.ename).map(o => o.evalue)"
-RED = f"[...{BOOK}.node.querySelectorAll('[data-mime-type*=error], [data-mime-type*=stderr]')].map(e => e.innerText)"
+ERRORS = (
+    f"{BOOK}.content.model.toJSON().cells.flatMap(c => c.outputs ?? [])"
+    f".filter(o => o.ename).map(o => o.evalue)"
+)
+RED = (
+    f"[...{BOOK}.node.querySelectorAll('[data-mime-type*=error], [data-mime-type*=stderr]')]"
+    f".map(e => e.innerText)"
+)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +103,10 @@ def notebook(page):
 
 def content(element: str) -> str:
     """JavaScript for the bytes of a picture or sound, null while they are being replaced."""
-    return f"fetch({element}.src).then(r => r.arrayBuffer()).then(b => new Uint8Array(b).join()).catch(() => null)"
+    return (
+        f"fetch({element}.src).then(r => r.arrayBuffer())"
+        f".then(b => new Uint8Array(b).join()).catch(() => null)"
+    )
 
 
 def test_a_moved_slider_changes_the_picture(page, notebook):
@@ -138,6 +147,7 @@ def test_a_committed_notebook_opens_whole(page, notebook, book):
         f"{BOOK}.node.querySelector('.jp-RenderedMarkdown h1')?.innerText", "the title"
     )
     assert title.startswith(book[:2])
-    shown = f"[...{BOOK}.node.querySelectorAll('.jp-OutputArea-output img')].filter(i => i.naturalWidth > 0).length"
+    pictures_there = f"{BOOK}.node.querySelectorAll('.jp-OutputArea-output img')"
+    shown = f"[...{pictures_there}].filter(i => i.naturalWidth > 0).length"
     page.wait(f"{shown} >= {pictures}", f"its {pictures} pictures")
     assert page.evaluate(RED) == []

@@ -1,0 +1,79 @@
+"""Ask a trained network how it sees and hears the test recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol, cast
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from birdnb.data import StudyData
+from birdnb.explore.examples import Run
+from birdnb.explore.occlusion import occlusion
+from birdnb.features.lms import normalise
+from birdnb.plots.models import occlusion_map
+from birdnb.plots.sound import percent
+from birdnb.training.devices import make_accelerator
+from birdnb.training.runs import load_model
+
+
+class TrainedRun(Run, Protocol):
+    """A run whose network can be asked."""
+
+    folder: Path
+    config: dict
+
+
+def test_embeddings(data: StudyData, run: TrainedRun) -> tuple[np.ndarray, list[str]]:
+    """Return a network's pooled features of the test recordings (R, D), and their species.
+
+    The features are means over each recording's clips.
+    """
+    device, clips = make_accelerator().device, data.clips("test")
+    model, kind = load_model(run.folder).to(device), _normalisation(run)
+    with torch.no_grad():
+        embed = cast(Callable[[torch.Tensor], torch.Tensor], model.embed)
+        parts = [
+            embed(normalise(lms.to(device).float(), kind)).cpu() for lms in clips.lms.split(64)
+        ]
+    features = torch.cat(parts).float()  # (N, D)
+    total = torch.zeros(len(clips.recording_ids), features.shape[1])
+    total.index_add_(0, clips.recording, features)
+    mean = total / torch.bincount(clips.recording, minlength=len(total))[:, None]  # (R, D)
+    return mean.numpy(), [data.labels[i] for i in data.targets(clips.recording_ids)]
+
+
+def listening_figures(
+    data: StudyData, run: TrainedRun, each: int = 2, model: str = "the model"
+) -> dict[str, Figure]:
+    """Draw occlusion maps of the test recordings the model was surest about.
+
+    ``each`` of those it got right and wrong, a species once. The map is that of the species the
+    model (``model`` in the titles) named. Keys are ``right_1``, ``wrong_1`` and so on.
+    """
+    network, kind = load_model(run.folder).to(make_accelerator().device), _normalisation(run)
+    test, shown = run.test, set()
+    figures: dict[str, Figure] = {}
+    for i in np.argsort(-test.probabilities.max(axis=1), kind="stable"):
+        truth, said = run.labels[test.targets[i]], run.labels[test.predicted[i]]
+        recording = test.recording_ids[i]
+        answer = "right" if truth == said else "wrong"
+        number = sum(key.startswith(answer) for key in figures) + 1
+        if number > each or (answer, truth) in shown:
+            continue
+        shown.add((answer, truth))
+        lms = data.cache.load(recording)[0]
+        title = f"Right: {truth}" if answer == "right" else f"Wrong: {truth} taken for {said}"
+        title += f", {recording} ({model}: {percent(test.probabilities[i].max())})"
+        found = occlusion(network, lms, int(test.predicted[i]), kind)
+        figures[f"{answer}_{number}"] = occlusion_map(
+            lms, found, data.profile.audio, title, said, model
+        )
+    return figures
+
+
+def _normalisation(run: TrainedRun) -> str:
+    return run.config["settings"]["model"]["normalisation"]
