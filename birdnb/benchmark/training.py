@@ -25,7 +25,7 @@ from birdnb.features.lms import normalise
 from birdnb.models import build_model
 from birdnb.registry import FULL
 from birdnb.training.devices import autocast, make_accelerator
-from birdnb.training.loop import fit
+from birdnb.training.fit import fit
 
 AUDIO = AudioSettings()
 SPECIES = 90

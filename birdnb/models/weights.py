@@ -99,16 +99,20 @@ def read_weights(source: str | Path) -> dict[str, Tensor]:
     return state
 
 
-def save_weights(path: str | Path, model: nn.Module, dtype: torch.dtype = torch.float16) -> Path:
-    """Write a model's weights atomically as safetensors, floating-point tensors as ``dtype``;
-    ``read_weights`` reads it.
-    """
-    state = {
-        name: (value.to(dtype) if value.is_floating_point() else value).cpu().contiguous()
+def weights_of(model: nn.Module, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+    """Copy a model's state to the CPU, its floating-point tensors as ``dtype`` if there is one."""
+    return {
+        name: value.detach()
+        .to("cpu", dtype if value.is_floating_point() else None)
+        .clone(memory_format=torch.contiguous_format)
         for name, value in model.state_dict().items()
     }
+
+
+def save_weights(path: str | Path, weights: dict[str, Tensor]) -> Path:
+    """Write tensors atomically as safetensors, which ``read_weights`` reads; return the path."""
     with atomic_path(path) as temporary:
-        safetensors.torch.save_file(state, temporary)
+        temporary.write_bytes(safetensors.torch.save(weights))  # save_file hides what the disk said
     return Path(path)
 
 

@@ -14,8 +14,8 @@ from birdnb.command import command
 from birdnb.files import artifacts_dir
 from birdnb.models.weights import FILES
 from birdnb.pretraining.card import cores
-from birdnb.pretraining.loop import Budget, Pretraining
 from birdnb.pretraining.pretrain import pretrain, settings_for
+from birdnb.pretraining.stream import Budget, Pretraining
 from birdnb.training.options import bool_or_text, parse_seed
 
 
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = pretrain(what, budget, out, workers=args.workers, held_out=args.held_out)
     end = rows[-1]
     print(
-        f"{end['clips']:,} clips in {end['minutes']:.1f} minutes: {end['validation_accuracy']:.1%} "
+        f"{end['clips']:,} clips in {end['minutes']:.1f} minutes: {end['val_accuracy']:.1%} "
         f"of held-out clips right "
         f"(chance {1 / args.species:.2%})\n{out}"
     )

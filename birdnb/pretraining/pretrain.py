@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from birdnb.config import (
@@ -23,9 +24,9 @@ from birdnb.config import (
     load_profile,
 )
 from birdnb.files import BirdnbError, write_text
-from birdnb.models.weights import FILES, SHIPPED, save_weights
+from birdnb.models.weights import FILES, SHIPPED, save_weights, weights_of
 from birdnb.pretraining.card import model_card
-from birdnb.pretraining.loop import Budget, Pretrainer, Pretraining
+from birdnb.pretraining.stream import Budget, Pretrainer, Pretraining
 from birdnb.training.checkpoint import sha256_of
 
 
@@ -79,7 +80,7 @@ def pretrain(
     pretrainer = Pretrainer(what, budget, out.stem, workers=workers, held_out=held_out)
     rows = pretrainer.run(progress)
     model = _without_head(pretrainer.model)
-    save_weights(out, model)
+    save_weights(out, weights_of(model, torch.float16))
     facts = {
         "what": what,
         "rows": rows,

@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
-from torch import Tensor, nn
 
 from birdnb.config import RunSettings, key_of
 from birdnb.data import Clips
@@ -18,20 +16,6 @@ from birdnb.files import BirdnbError, atomic_path
 
 BEST, LAST = "best.safetensors", "last.pt"
 REMEDY = "use another run name, or start over with --again"
-
-
-def weights_of(model: nn.Module) -> dict[str, Tensor]:
-    """A copy of the model's state on the CPU, fit for safetensors."""
-    return {
-        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, value in model.state_dict().items()
-    }
-
-
-def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
-    """Write weights atomically as safetensors."""
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(safetensors.torch.save(weights))  # save_file hides what the disk said
 
 
 def fit_key(settings: RunSettings, seed: int, labels: Sequence[str], *sides: Clips) -> str:

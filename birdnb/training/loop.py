@@ -1,20 +1,24 @@
-"""The one training loop: ``fit`` takes a model, clips and settings, and knows nothing about birds.
+"""The one training loop: batches from a source, until a budget is used.
 
-All randomness of an epoch derives from (seed, epoch, process), so a run that was killed goes on
-from a whole epoch and, on a CPU, ends with the same weights bit for bit.
+``Loop`` knows nothing about birds. What it learns from and for how long its subclasses say:
+``birdnb.training.fit`` (clips in memory, epoch after epoch) and ``birdnb.pretraining.stream``
+(a stream of invented clips, for a number of clips or minutes). A killed training goes on from its
+saved state and, on a CPU, ends with the same weights bit for bit.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
+import signal
 import time
-from dataclasses import replace
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast
@@ -22,349 +26,303 @@ from torch import Generator, Tensor, nn
 from tqdm import tqdm
 
 from birdnb.config import AugmentSettings, RunSettings
-from birdnb.data import Clips
-from birdnb.evaluation.metrics import accuracy, f1_macro
 from birdnb.features.lms import normalise
-from birdnb.files import BirdnbError, write_text
+from birdnb.files import BirdnbError
 from birdnb.models import parameter_groups
-from birdnb.training.augment import Augment, to_device
-from birdnb.training.checkpoint import (
-    BEST,
-    LAST,
-    fit_key,
-    load_state,
-    save_state,
-    save_weights,
-    weights_of,
-)
-from birdnb.training.devices import (
-    autocast,
-    convert_sync_batchnorm,
-    enough_memory,
-    forget_peak_memory,
-    make_accelerator,
-    on_device,
-    peak_memory_mb,
-    predict_shared,
-)
+from birdnb.training.augment import Augment
+from birdnb.training.checkpoint import load_state, save_state
+from birdnb.training.devices import autocast, convert_sync_batchnorm
 from birdnb.training.losses import build_loss
 
 LOOK_EVERY = 10  # batches between looks at the loss: each look waits for the GPU
-EXPLODED = (
-    5.0  # times the loss of guessing, or that of the first epoch if higher: training has diverged
-)
+EXPLODED = 5.0  # times the loss of guessing, or that of the first round if higher: it has diverged
 SAVE_SHARE = 0.05  # of the time at most goes into saving the state
+BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
 
 
-def fit(
-    model: nn.Module,
-    clips_train: Clips,
-    clips_val: Clips,
-    settings: RunSettings,
-    folder: Path | str,
-    *,
-    seed: int,
-    labels: list[str],
-    noise_bank: Tensor | None = None,
-    progress: bool = True,
-    accelerator: Accelerator | None = None,
-) -> pd.DataFrame:
-    """Train ``model`` in place and return its history, a row an epoch; it ends with the weights
-    that ``settings`` keeps.
+@dataclass(frozen=True)
+class Batch:
+    """This process' part of a batch, and what the optimiser has to know about the whole."""
 
-    ``folder`` gets ``history.csv``, ``best.safetensors`` and ``last.pt``, the state from which a
-    killed training goes on. ``batch_size`` counts the clips of all processes together.
-    ``noise_bank`` is (M, 128, T) dB. ``val_loss`` is the loss function on the probabilities of
-    whole recordings. Raises BirdnbError when the loss is not finite or explodes, when memory runs
-    out, and when ``folder`` holds a state that is damaged or belongs to another configuration.
+    lms: Tensor  # (B, 128, T) dB
+    target: Tensor  # (B,) class numbers
+    generator: Generator  # of its augmentation
+    clips: int  # in the parts of all processes
+    of: int = 1  # batches that make a step of the optimiser
+    ends: bool = True  # the step
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a round of training said: means over its clips, None when there were none."""
+
+    loss: float | None
+    accuracy: float | None
+    seconds: float
+
+
+class Loop(ABC):
+    """A network that learns until a budget is used; ``run`` gives the history, a row a round.
+
+    ``path`` is the state to go on from, ``key`` and ``labels`` what it must belong to, ``name`` is
+    for the progress bar. ``batch_size`` counts the clips of all processes together.
+    ``save_seconds`` go by at least between two saved states. Where ``save_anywhere``, what follows
+    a batch depends on how many came before and on nothing else: states are saved within rounds,
+    too, and a first Ctrl-C saves one before KeyboardInterrupt is raised. Raises BirdnbError when
+    the loss is not finite or explodes, and for a state that is damaged or of another training.
     """
-    accelerator = accelerator or make_accelerator()
-    forget_peak_memory(accelerator.device)
-    with enough_memory(settings):
-        loop = _Loop(
-            model,
-            clips_train,
-            clips_val,
-            settings,
-            Path(folder),
-            seed,
-            labels,
-            noise_bank,
-            accelerator,
-        )
-        return loop.run(progress)
 
+    save_anywhere = False
 
-def best_epoch(history: list[dict[str, Any]]) -> int:
-    """Index of the epoch with the highest validation macro F1; of equal ones the lowest validation
-    loss, then the first.
-    """
-    return max(
-        range(len(history)), key=lambda i: (history[i]["val_f1_macro"], -history[i]["val_loss"], -i)
-    )
-
-
-class _Loop:
     def __init__(
         self,
         model: nn.Module,
-        train: Clips,
-        val: Clips,
         settings: RunSettings,
-        folder: Path,
-        seed: int,
-        labels: list[str],
+        class_counts: Tensor,
         noise_bank: Tensor | None,
         accelerator: Accelerator,
+        *,
+        name: str,
+        path: Path,
+        key: str,
+        labels: list[str],
+        save_seconds: float = 0.0,
     ) -> None:
-        self.settings, self.folder, self.seed, self.labels, self.accelerator = (
-            settings,
-            folder,
-            seed,
-            labels,
-            accelerator,
-        )
-        self.world, self.rank, self.device = (
-            accelerator.num_processes,
-            accelerator.process_index,
-            accelerator.device,
-        )
-        self.key = fit_key(settings, seed, labels, train, val)
-        self.batches = math.ceil(
-            len(train) / settings.train.batch_size
-        )  # per epoch, of nearly equal size
-        if len(train) // self.batches < self.world:
-            raise BirdnbError(
-                f"{len(train)} clips in {self.batches} batches are too few for {self.world} "
-                f"processes: use fewer"
-            )
-        self.steps = math.ceil(
-            self.batches / settings.train.accumulation
-        )  # optimiser steps per epoch
-        self.history: list[dict[str, Any]] = []
-        self.kept: dict[str, Tensor] = {}  # the weights to end with, as far as is known
-        self.next_save = 0.0  # [s] on time.perf_counter's clock
-        self._place(model, train, val, noise_bank)
-
-    def _place(self, model: nn.Module, train: Clips, val: Clips, noise_bank: Tensor | None) -> None:
-        t, a = self.settings.train, self.settings.augment
-        self.train = replace(train, lms=on_device(train.lms, self.device))
-        self.val = replace(val, lms=on_device(val.lms, self.device))
+        self.settings, self.accelerator, self.device = settings, accelerator, accelerator.device
+        self.name, self.path, self.key, self.labels = name, path, key, labels
+        self.save_seconds, self.next_save = save_seconds, time.perf_counter() + save_seconds
+        self.world, self.rank = accelerator.num_processes, accelerator.process_index
         if self.world > 1 and self.device.type == "cuda":
             model = convert_sync_batchnorm(model)
+        t, m = settings.train, settings.model
         groups = parameter_groups(
             model.to(self.device), t.lr_backbone, t.lr_head, t.weight_decay, t.layer_decay
         )
         self.rates = [group["lr"] for group in groups]
-        self.model, self.optimizer = self.accelerator.prepare(
+        self.model, self.optimizer = accelerator.prepare(
             model, torch.optim.AdamW(groups, fused=True)
         )
-        self.plain = self.accelerator.unwrap_model(self.model)
-        self.loss = build_loss(t, torch.bincount(train.target, minlength=len(self.labels))).to(
-            self.device
-        )
-        bank = on_device(noise_bank, self.device) if a.noise and noise_bank is not None else None
+        self.plain = accelerator.unwrap_model(self.model)
+        self.n_classes = len(class_counts)
+        self.loss = build_loss(t, class_counts).to(self.device)
         self.augment = (
-            Augment(a, bank, len(self.labels), self.settings.model.normalisation)
-            if _is_on(a)
+            Augment(settings.augment, noise_bank, self.n_classes, m.normalisation)
+            if _is_on(settings.augment)
             else None
         )
+        self.history: list[dict[str, Any]] = []
+        self.kept: dict[str, Tensor] = {}  # the weights to end with, where it is not the last ones
+        self.batches_done, self.steps_done, self.clips_done = 0, 0, 0
+        self.factor = 0.0  # of the full learning rates, at the last step
+        self.totals = torch.zeros(3, device=self.device)  # loss, right, clips of this round
+        self.seen: list[float] = [0.0, 0.0, 0.0]  # the totals at the last look
+        self.began = self.round_began = time.perf_counter()
+        self.earlier = 0.0  # [s] spent by killed calls
+        self.first_look, self.said = True, ""  # for the progress bar
 
-    def run(self, progress: bool) -> pd.DataFrame:
-        """Train from the last saved epoch on; the history, a row an epoch."""
-        self._resume()
-        total, done = self.settings.train.epochs * self.batches, len(self.history) * self.batches
-        quiet = (
-            {} if progress and self.accelerator.is_main_process else {"disable": True}
-        )  # left out, TQDM_DISABLE decides
-        with tqdm(total=total, initial=done, unit="batch", **quiet) as bar:
-            while not self._finished():
-                self._epoch(bar)
-        self.plain.load_state_dict(self.kept)
-        if self.accelerator.is_main_process:
-            save_weights(self.folder / BEST, self.kept)
-        self.accelerator.wait_for_everyone()
-        return pd.DataFrame(self.history)
+    @abstractmethod
+    def batches(self) -> Iterator[Batch]:
+        """Give the batches that are left, one by one, torch seeded for the dropout of each."""
 
-    def _finished(self) -> bool:
-        done, t = len(self.history), self.settings.train
-        if (
-            done == 0 or done >= t.epochs or t.keep == "last"
-        ):  # the last weights are those of the whole schedule
-            return done >= t.epochs
-        return done - 1 - best_epoch(self.history) >= t.patience
+    @abstractmethod
+    def rate(self) -> float:
+        """Return the share of the full learning rates for the next step of the optimiser."""
 
-    def _epoch(self, bar: tqdm) -> None:
-        epoch, t, start = len(self.history), self.settings.train, time.perf_counter()
-        bar.set_description(f"{self.folder.name}, epoch {epoch + 1} of {t.epochs}")
-        loss, accuracy, seconds = self._pass(epoch, bar)
-        val_loss, val_accuracy, val_f1 = self._validate(epoch)
-        factor = self._factor((epoch + 1) * self.steps - 1)  # at the epoch's last step
-        self.history.append({
-            "epoch": epoch + 1, "train_loss": loss, "val_loss": val_loss,
-            "train_accuracy": accuracy,
-            "val_accuracy": val_accuracy, "val_f1_macro": val_f1,
-            "lr_backbone": t.lr_backbone * factor, "lr_head": t.lr_head * factor,
-            "seconds": time.perf_counter() - start,
-            "clips_per_second": len(self.train) / seconds,
-            "peak_memory_mb": peak_memory_mb(self.device),
-        })  # fmt: skip
-        if t.keep == "last" or best_epoch(self.history) == epoch:
-            self.kept = weights_of(self.plain)
-        if self.accelerator.is_main_process:
-            self._save()
+    @abstractmethod
+    def share(self) -> float:
+        """Return how much of the budget is used, 1 at its end."""
 
-    def _pass(self, epoch: int, bar: tqdm) -> tuple[float, float, float]:
-        """Train on every clip once: mean loss, accuracy, seconds."""
-        t, start = self.settings.train, time.perf_counter()
-        order = torch.randperm(
-            len(self.train), generator=_generator(self.seed, epoch)
-        ).tensor_split(self.batches)
-        generator = _generator(self.seed, epoch, self.rank + 1)
-        torch.manual_seed(
-            int(torch.randint(2**62, (1,), generator=generator))
-        )  # for dropout and stochastic depth
+    @abstractmethod
+    def done(self) -> bool:
+        """Tell whether nothing is left to learn."""
+
+    @abstractmethod
+    def round_ends(self) -> bool:
+        """Tell whether a row of the history is due."""
+
+    @abstractmethod
+    def end_round(self, learned: Learned) -> None:
+        """Validate, and add a row to the history with ``train_loss`` and ``val_accuracy``."""
+
+    @abstractmethod
+    def where(self) -> str:
+        """Name the place that training has reached, such as "epoch 3 of 10"."""
+
+    @abstractmethod
+    def remedy(self) -> str:
+        """Return what to change when training diverges."""
+
+    @property
+    def seconds(self) -> float:
+        """All the time spent so far, that of killed calls included."""
+        return self.earlier + time.perf_counter() - self.began
+
+    def run(self, progress: bool = True) -> list[dict[str, Any]]:
+        """Learn, from the saved state on if there is one, and return the history."""
+        if self.path.exists():
+            self.resume(load_state(self.path, self.key, self.labels))
         self.model.train()
-        totals, seen = torch.zeros(3, device=self.device), [0.0, 0.0, 0.0]  # loss, right, clips
-        for number, batch in enumerate(order, 1):
-            step, place = divmod(number - 1, t.accumulation)
-            size = min(
-                t.accumulation, self.batches - step * t.accumulation
-            )  # batches of this optimiser step
-            with (
-                self.accelerator.no_sync(self.model)
-                if place < size - 1
-                else contextlib.nullcontext()
-            ):
-                totals += self._backward(batch, size, generator)
-            if place == size - 1:
-                self._step(epoch * self.steps + step)
-            if number % LOOK_EVERY == 0 or number == self.batches:
-                seen = self._look(totals, seen, epoch)
-                speed = number / self.batches * len(self.train) / (time.perf_counter() - start)
-                bar.set_postfix_str(_postfix(seen, speed, self.history), refresh=False)
-            bar.update()
-        loss, right, clips = self.accelerator.reduce(totals, "sum").tolist()
-        return loss / clips, right / clips, time.perf_counter() - start
+        # left out, TQDM_DISABLE decides
+        quiet = {} if progress and self.accelerator.is_main_process else {"disable": True}
+        bar = tqdm(total=100, initial=100 * self.share(), bar_format=BAR, **quiet)
+        with bar, _Interrupt(self.save_anywhere) as interrupt:
+            self.round_began, first = time.perf_counter(), self.clips_done
+            if self.round_ends():  # a row ahead of the first batch
+                self._end_round()
+            for batch in () if self.done() else self.batches():
+                self._learn(batch)
+                self._after_batch()
+                self._show(bar, self.clips_done - first)
+                if self.done():
+                    break
+                if interrupt.noted:
+                    self._save()
+                    raise KeyboardInterrupt
+        if self.totals[2] > 0:  # the budget has become smaller since the state was saved
+            self._end_round()
+        return self.history
 
-    def _backward(self, batch: Tensor, size: int, generator: Generator) -> Tensor:
-        """Add the gradients of this process' part of a batch of clip numbers; gives (loss, right,
-        clips).
-        """
-        mine = batch.tensor_split(self.world)[self.rank]
-        target = to_device(self.train.target[mine], self.device)  # (B,)
-        lms = to_device(
-            self.train.lms[to_device(mine, self.train.lms.device)], self.device
-        )  # (B, 128, T) dB
-        if self.augment:
-            x, target = self.augment(lms, target, generator)  # (B, 128, T), (B, C)
+    def resume(self, state: dict[str, Any]) -> None:
+        """Take up a saved state."""
+        if self.device.type == "cpu":
+            torch.set_num_threads(state["threads"])  # sums of floats depend on it
+        self.history, self.kept, self.earlier = state["history"], state["kept"], state["seconds"]
+        self.batches_done, self.steps_done, self.clips_done = state["done"]
+        self.totals = torch.tensor(state["totals"], device=self.device)
+        self.seen, self.first_look = state["totals"], False
+        self.plain.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+    def _learn(self, batch: Batch) -> None:
+        # Accelerator.accumulate divides every loss by one number, but the last step of an epoch
+        # may have fewer batches than the others
+        alone = contextlib.nullcontext() if batch.ends else self.accelerator.no_sync(self.model)
+        with alone:
+            self.totals += self._backward(batch)
+        if batch.ends:
+            self._step()
+        self.batches_done += 1
+        self.clips_done += batch.clips
+
+    def _backward(self, batch: Batch) -> Tensor:
+        """Add the gradients of a batch; return (loss, right, clips) of this process' part."""
+        n, target = len(batch.lms), batch.target
+        if self.augment:  # (B, 128, T) and label shares (B, C)
+            x, target = self.augment(batch.lms, target, batch.generator)
         else:
-            x = normalise(lms.float(), self.settings.model.normalisation)
+            x = normalise(batch.lms.float(), self.settings.model.normalisation)
         with autocast(self.device, self.settings.train.precision):
             logits = self.model(x).float()  # (B, C)
         loss = self.loss(logits, target)
         # processes are averaged: weigh each by its clips
-        self.accelerator.backward(loss * (len(mine) * self.world / len(batch) / size))
+        self.accelerator.backward(loss * (n * self.world / batch.clips / batch.of))
         hard = target if target.ndim == 1 else target.argmax(dim=1)
         right = (logits.detach().argmax(dim=1) == hard).sum()
-        return torch.stack([loss.detach() * len(mine), right, torch.full_like(right, len(mine))])
+        return torch.stack([loss.detach() * n, right, torch.full_like(right, n)])
 
-    def _step(self, step: int) -> None:
+    def _step(self) -> None:
+        # no scheduler of torch or transformers: their warm-up begins with a step at rate 0, and a
+        # budget of minutes does not know its number of steps
+        self.factor = self.rate()
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * self._factor(step)
+            group["lr"] = rate * self.factor
         self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.train.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
+        self.steps_done += 1
 
-    def _factor(self, step: int) -> float:
-        """Share of the full learning rate at an optimiser step: a linear warm-up, then a cosine
-        towards 0.
-        """
-        total = self.settings.train.epochs * self.steps
-        warm = round(self.settings.train.warmup * total)
-        return (
-            (step + 1) / warm
-            if step < warm
-            else 0.5 * (1 + math.cos(math.pi * (step - warm) / (total - warm)))
+    def _after_batch(self) -> None:
+        ends = self.round_ends()
+        saves = (ends or self.save_anywhere) and time.perf_counter() >= self.next_save
+        if ends or saves or self.batches_done % LOOK_EVERY == 0:
+            self._look()
+        if ends:
+            self._end_round()
+        if saves:
+            self._save()
+        if ends:
+            self.round_began = time.perf_counter()
+
+    def _look(self) -> None:
+        """Read the totals. Raises BirdnbError when the loss since the last look has exploded."""
+        now = self.totals.tolist()
+        loss = (now[0] - self.seen[0]) / (now[2] - self.seen[2])
+        before = self.history[0]["train_loss"] if self.history else None
+        usual = max(math.log(self.n_classes), before or 0.0)
+        # new weights may start anywhere
+        if not math.isfinite(loss) or (loss > EXPLODED * usual and not self.first_look):
+            raise self._diverged(f"the loss is {loss:.4g}")
+        self.seen, self.first_look = now, False
+        self.said = f"loss {now[0] / now[2]:.3f}, accuracy {now[1] / now[2]:.1%}"
+
+    def _end_round(self) -> None:
+        loss, right, clips = self.accelerator.reduce(self.totals, "sum").tolist()
+        seconds = time.perf_counter() - self.round_began
+        learned = Learned(
+            loss / clips if clips else None, right / clips if clips else None, seconds
         )
-
-    def _look(self, totals: Tensor, seen: list[float], epoch: int) -> list[float]:
-        """Read the totals. Raises BirdnbError when the loss since the last look says that training
-        has diverged.
-        """
-        now = totals.tolist()
-        loss = (now[0] - seen[0]) / (now[2] - seen[2])
-        usual = max(
-            math.log(len(self.labels)), self.history[0]["train_loss"] if self.history else 0.0
-        )
-        first = epoch == 0 and seen[2] == 0  # new weights may start anywhere
-        if not math.isfinite(loss) or (loss > EXPLODED * usual and not first):
-            raise self._diverged(f"the loss is {loss:.4g}", epoch)
-        return now
-
-    def _diverged(self, what: str, epoch: int) -> BirdnbError:
-        t = self.settings.train
-        return BirdnbError(
-            f"training diverged in epoch {epoch + 1}, {what}: lower lr_backbone (now "
-            f"{t.lr_backbone:g}) or lr_head "
-            f"({t.lr_head:g}), lengthen warmup ({t.warmup:g} of all steps), or lower clip_norm "
-            f"({t.clip_norm:g})"
-        )
-
-    def _validate(self, epoch: int) -> tuple[float, float, float]:
-        """Return loss, accuracy and macro F1 over the validation recordings."""
         if not torch.stack([p.detach().sum() for p in self.plain.parameters()]).isfinite().all():
-            raise self._diverged("the weights are not finite", epoch)
+            raise self._diverged("the weights are not finite")
         if self.world > 1:
             for buffer in self.plain.buffers():
-                broadcast(
-                    buffer
-                )  # in place: on CPUs each process has its own statistics of batch normalisation
-        found = predict_shared(self.plain, self.val, self.settings, self.accelerator)
-        log_p = (
-            torch.from_numpy(found.probabilities).clamp_min(1e-12).log().to(self.device)
-        )  # (R, C)
-        loss = self.loss(log_p, torch.from_numpy(found.targets).to(self.device)).item()
-        return loss, accuracy(found), f1_macro(found)
+                # in place: on CPUs each process has its own statistics of batch normalisation
+                broadcast(buffer)
+        self.end_round(learned)
+        self.totals.zero_()
+        self.seen = [0.0, 0.0, 0.0]
+
+    def _diverged(self, what: str) -> BirdnbError:
+        return BirdnbError(f"training diverged in {self.where()}, {what}: {self.remedy()}")
+
+    def _show(self, bar: tqdm, clips: int) -> None:
+        bar.update(100 * self.share() - bar.n)
+        if self.said:
+            speed = clips / max(bar.format_dict["elapsed"], 1e-9)
+            before = f", validation {self.history[-1]['val_accuracy']:.1%}" if self.history else ""
+            bar.set_description(f"{self.name}, {self.where()}", refresh=False)
+            bar.set_postfix_str(f"{self.said}{before}, {speed:.0f} clips/s", refresh=False)
 
     def _save(self) -> None:
-        write_text(
-            self.folder / "history.csv",
-            pd.DataFrame(self.history).to_csv(index=False, lineterminator="\n"),
-        )
-        start = time.perf_counter()
-        if start < self.next_save:
+        if not self.accelerator.is_main_process:
             return
-        save_state(self.folder / LAST, {
+        start = time.perf_counter()
+        save_state(self.path, {
             "key": self.key, "labels": self.labels, "threads": torch.get_num_threads(),
-            "history": self.history,
-            "model": self.plain.state_dict(), "optimizer": self.optimizer.state_dict(),
-            "kept": self.kept,
+            "history": self.history, "kept": self.kept, "seconds": self.seconds,
+            "done": [self.batches_done, self.steps_done, self.clips_done],
+            "totals": self.totals.tolist(), "model": self.plain.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
         })  # fmt: skip
         now = time.perf_counter()
-        self.next_save = now + (now - start) / SAVE_SHARE
-
-    def _resume(self) -> None:
-        if not (self.folder / LAST).exists():
-            return
-        state = load_state(self.folder / LAST, self.key, self.labels)
-        if self.device.type == "cpu":
-            torch.set_num_threads(state["threads"])  # sums of floats depend on it
-        self.history, self.kept = state["history"], state["kept"]
-        self.plain.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.next_save = now + max(self.save_seconds, (now - start) / SAVE_SHARE)
 
 
-def _generator(*seeds: int) -> Generator:
-    return Generator().manual_seed(
-        int(np.random.SeedSequence(seeds).generate_state(1, np.uint64)[0] >> 1)
-    )
+class _Interrupt:
+    """Within it a first Ctrl-C is only noted, where wanted, so that a batch is finished."""
+
+    noted = False
+
+    def __init__(self, wanted: bool) -> None:
+        self.wanted = wanted
+
+    def __enter__(self) -> _Interrupt:
+        if self.wanted:
+            self.before = signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.wanted:
+            signal.signal(signal.SIGINT, self.before)
+
+    def _note(self, *_: object) -> None:
+        self.noted = True
+        signal.signal(signal.SIGINT, self.before)
+
+
+def seed_of(*numbers: int) -> int:
+    """Return one seed for a generator of torch, from several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
 def _is_on(a: AugmentSettings) -> bool:
     return a.specaugment or a.mixup or a.noise or a.time_shift or bool(a.extra)
-
-
-def _postfix(seen: list[float], speed: float, history: list[dict[str, Any]]) -> str:
-    before = f", validation {history[-1]['val_accuracy']:.1%}" if history else ""
-    return f"loss {seen[0] / seen[2]:.3f}, accuracy {seen[1] / seen[2]:.1%}{before}, {speed:.0f} clips/s"

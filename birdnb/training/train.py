@@ -20,7 +20,7 @@ from birdnb.models import build_model
 from birdnb.registry import CLASSICAL
 from birdnb.training.checkpoint import BEST, LAST, sha256_of
 from birdnb.training.devices import make_accelerator, predict_shared
-from birdnb.training.loop import best_epoch, fit
+from birdnb.training.fit import best_epoch, fit
 from birdnb.training.runs import (
     HISTORY,
     METRICS,

@@ -5,15 +5,15 @@ weights that load.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import shlex
 import signal
 import socket
 import subprocess
 import sys
-import time
+from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import librosa
 import numpy as np
@@ -27,12 +27,12 @@ from birdnb.files import BirdnbError
 from birdnb.models import build_model, weights
 from birdnb.pretraining import __main__ as command
 from birdnb.pretraining import clips as clips_module
-from birdnb.pretraining import loop as pretraining_loop
 from birdnb.pretraining import pretrain as pretraining
 from birdnb.pretraining.clips import InventedClips, batches, hold
-from birdnb.pretraining.loop import Budget, Pretrainer, Pretraining
+from birdnb.pretraining.stream import Budget, Pretrainer, Pretraining
 from birdnb.synthetic import demo
 from birdnb.synthetic.song import Song
+from birdnb.training.loop import Batch
 
 ROOT = Path(__file__).resolve().parents[2]
 AUDIO = AudioSettings()
@@ -61,16 +61,24 @@ def banded(monkeypatch):
     monkeypatch.setattr(InventedClips, "__getitem__", item)
 
 
-def task(model: str = "mfcc", species: int = 4, **train: object) -> Pretraining:
+def task(
+    model: str = "mfcc", species: int = 4, seconds: float = 4.0, **train: object
+) -> Pretraining:
     run, audio = pretraining.settings_for(model, batch_size=8, **train)
-    return Pretraining(run, audio, species, seed=3)
+    return Pretraining(run, audio, species, seed=3, clip_seconds=seconds)
 
 
 def trained(
-    what: Pretraining, budget: Budget, workers: int = 0
+    what: Pretraining,
+    budget: Budget,
+    workers: int = 0,
+    save_seconds: float = 1000.0,
+    progress: bool = False,
 ) -> tuple[list[dict], dict[str, torch.Tensor]]:
-    pretrainer = Pretrainer(what, budget, "test", workers=workers, held_out=16)
-    return pretrainer.run(progress=False), pretrainer.model.state_dict()
+    pretrainer = Pretrainer(
+        what, budget, "test", workers=workers, held_out=16, save_seconds=save_seconds
+    )
+    return pretrainer.run(progress), pretrainer.model.state_dict()
 
 
 def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
@@ -145,91 +153,99 @@ def test_species_are_never_those_of_the_demo_corpus(monkeypatch) -> None:
 def test_it_learns_and_the_curve_says_so(banded) -> None:
     rows, _ = trained(task(lr=5e-3), Budget(clips=320))
     assert [row["clips"] for row in rows] == [0, *range(32, 321, 32)]
-    assert rows[0]["loss"] is None and rows[-1]["loss"] < rows[1]["loss"]
-    assert rows[-1]["validation_accuracy"] > 0.9
+    assert rows[0]["train_loss"] is None and rows[-1]["train_loss"] < rows[1]["train_loss"]
+    assert rows[-1]["val_accuracy"] > 0.9
 
 
-def test_a_budget_of_time_stretches_the_schedule(banded, monkeypatch) -> None:
-    now = iter(np.arange(0, 1e6, 0.25))
-    monkeypatch.setattr(pretraining_loop, "time", SimpleNamespace(perf_counter=lambda: next(now)))
-    rates, step = [], Pretrainer._step
+def test_rates_rise_over_a_hundred_batches_and_fall_with_the_budget() -> None:
+    pretrainer = Pretrainer(task(), Budget(clips=1600), "test", workers=0, held_out=16)
+    for batches_done, clips, rate in (
+        (0, 0, 0.01),
+        (1, 8, 0.02 * (1 + math.cos(math.pi / 200)) / 2),
+        (49, 800, 0.25),
+        (100, 800, 0.5),
+        (200, 1600, 0.0),
+    ):
+        pretrainer.batches_done, pretrainer.clips_done = batches_done, clips
+        assert pretrainer.rate() == pytest.approx(rate)
 
-    def noted(self, lms, species):
-        step(self, lms, species)
-        rates.append(self.optimizer.param_groups[0]["lr"])
 
-    monkeypatch.setattr(Pretrainer, "_step", noted)
-    monkeypatch.setattr(pretraining_loop, "WARM_UP", 3)
-    rows, _ = trained(task(), Budget(clips=None, seconds=120.0))
-    assert len(rows) == 11 and 1.9 < rows[-1]["minutes"] < 2.05  # to within a batch
-    assert rates[0] == pytest.approx(1e-3 / 3, rel=0.1)
-    assert max(rates) == pytest.approx(1e-3, rel=0.05)
-    assert rates[-1] < 2e-5
+def test_a_budget_is_used_by_clips_or_seconds_whichever_is_first(banded) -> None:
     assert Budget(clips=100, seconds=60).share(50, 45) == 0.75
     assert Budget(clips=100).share(50, 10**9) == 0.5
+    assert Budget(clips=None, seconds=60).share(10**9, 90) == 1
+    pretrainer = Pretrainer(task(), Budget(clips=None, seconds=1.0), "test", workers=0, held_out=16)
+    rows = pretrainer.run(progress=False)
+    assert pretrainer.done() and pretrainer.factor < 0.1
+    assert 2 <= len(rows) <= 11 and rows[-1]["clips"] == pretrainer.clips_done
 
 
-def test_ctrl_c_leaves_a_state_from_which_it_goes_on(banded, monkeypatch) -> None:
-    what, budget = task(), Budget(clips=100)
-    whole = trained(what, budget)
-    Pretrainer(what, budget, "test", workers=0, held_out=16).forget()
-    step = Pretrainer._step
+class Interrupted(Pretrainer):
+    """Somebody presses Ctrl-C during the fourth batch."""
 
-    def interrupted(self, lms, species):
-        if self.clips == 40:
-            os.kill(os.getpid(), signal.SIGINT)
-        step(self, lms, species)
+    def batches(self) -> Iterator[Batch]:
+        for batch in super().batches():
+            if self.batches_done == 3:
+                os.kill(os.getpid(), signal.SIGINT)
+            yield batch
 
-    monkeypatch.setattr(Pretrainer, "_step", interrupted)
+
+def test_a_budget_made_smaller_ends_with_a_row_for_its_weights(banded) -> None:
     handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        trained(what, budget)
+        Interrupted(task(), Budget(clips=800), "test", workers=0, held_out=16).run(False)
     assert signal.getsignal(signal.SIGINT) is handler
-    monkeypatch.setattr(Pretrainer, "_step", step)
-    resumed = Pretrainer(what, budget, "test", workers=0, held_out=16)
-    assert resumed.state.exists()
-    rows = resumed.run(progress=False)
-    assert_same(resumed.model.state_dict(), whole[1])
-    assert [{**row, "minutes": 0} for row in rows] == [{**row, "minutes": 0} for row in whole[0]]
+    rows, _ = trained(task(), Budget(clips=16))
+    assert [row["clips"] for row in rows] == [0, 32] and rows[1]["train_loss"] is not None
 
 
-KILLED = """
+CHILD = """
 import sys; sys.path.insert(0, {tests!r})
 from test_pretraining import *
-pretraining_loop.SAVE_SECONDS = 0.0
 torch.set_num_threads(1)
-trained(task(), Budget(clips=48), workers=1)
+trained(task(seconds=1.0), Budget(clips={clips}), workers=1, save_seconds={save_seconds}, progress=True)
 """
 
 
-def test_killed_it_goes_on_as_if_it_were_not(tmp_path) -> None:
-    what, folder = task(), tmp_path / "artifacts" / "pretraining"
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "OMP_NUM_THREADS": "1",
-        "TQDM_DISABLE": "1",
-    }
-    process = subprocess.Popen(
-        [sys.executable, "-c", KILLED.format(tests=str(ROOT / "tests" / "pretraining"))],
-        env=environment,
+def child(clips: int, save_seconds: float) -> subprocess.Popen:
+    """A process that learns ``task`` from real invented clips; its progress bar is on stderr."""
+    script = CHILD.format(
+        tests=str(ROOT / "tests" / "pretraining"), clips=clips, save_seconds=save_seconds
     )
-    patience = time.monotonic() + 120
-    while (
-        not list(folder.glob("test-*.pt"))
-        and process.poll() is None
-        and time.monotonic() < patience
-    ):
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    state = folder / f"test-{what.key}.pt"
-    assert 8 <= torch.load(state, weights_only=True)["clips"] < 48
-    resumed = trained(what, Budget(clips=48))
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-c", script], env=environment, stderr=subprocess.PIPE, bufsize=0
+    )
+
+
+def wait_for_a_batch(process: subprocess.Popen) -> None:
+    """Return when the progress bar tells the first batch."""
+    said = b""
+    while b"clips/s" not in said:
+        more = process.stderr.read(1000)
+        assert more, said.decode()
+        said += more
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_killed_or_interrupted_it_goes_on_as_if_it_were_not(tmp_path, how) -> None:
+    what, clips = task(seconds=1.0), 160
+    state = tmp_path / "artifacts" / "pretraining" / f"test-{what.key}.pt"
+    process = child(clips, 0.0 if how == signal.SIGKILL else 1000.0)
+    wait_for_a_batch(process)
+    if how == signal.SIGINT:
+        assert not state.exists()  # it is the interruption that saves one
+    process.send_signal(how)
+    process.stderr.read()
+    assert process.wait() != 0
+    assert 8 <= torch.load(state, weights_only=True)["done"][2] < clips
+    resumed = trained(what, Budget(clips=clips))
     state.unlink()
-    whole = trained(what, Budget(clips=48))
+    whole = trained(what, Budget(clips=clips))
     assert_same(resumed[1], whole[1])
-    assert [row["loss"] for row in resumed[0]] == [row["loss"] for row in whole[0]]
+    assert [{**row, "minutes": 0} for row in resumed[0]] == [
+        {**row, "minutes": 0} for row in whole[0]
+    ]
 
 
 @pytest.mark.parametrize(("model", "limit"), [("ast", 10e6), ("efficientnet_b2", 20e6)])
@@ -239,11 +255,11 @@ def test_the_command_writes_what_pretrained_synthetic_loads(
     monkeypatch.setattr(weights, "SHIPPED", tmp_path)
     kept = {}
 
-    def keep(path, network):
+    def keep(network, dtype):
         kept.update({name: value.clone() for name, value in network.state_dict().items()})
-        return weights.save_weights(path, network)
+        return weights.weights_of(network, dtype)
 
-    monkeypatch.setattr(pretraining, "save_weights", keep)
+    monkeypatch.setattr(pretraining, "weights_of", keep)
     out = tmp_path / weights.FILES[model]
     options = [
         "--model",
