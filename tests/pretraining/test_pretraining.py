@@ -229,7 +229,7 @@ def wait_for_a_batch(process: subprocess.Popen) -> None:
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_killed_or_interrupted_it_goes_on_as_if_it_were_not(tmp_path, how) -> None:
-    what, clips = task(seconds=1.0), 160
+    what, clips = task(seconds=1.0), 80
     state = tmp_path / "artifacts" / "pretraining" / f"test-{what.key}.pt"
     process = child(clips, 0.0 if how == signal.SIGKILL else 1000.0)
     wait_for_a_batch(process)
@@ -303,6 +303,8 @@ def test_it_goes_on_from_other_weights_and_the_card_says_so(tmp_path, banded) ->
         "5",
         "--held-out",
         "4",
+        "--threads",
+        "1",
         "--workers",
         "0",
     ]
