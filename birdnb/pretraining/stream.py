@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from birdnb.config import AudioSettings, RunSettings, key_of
 from birdnb.features.lms import normalise
