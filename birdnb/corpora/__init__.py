@@ -10,8 +10,9 @@ from pathlib import Path
 import pandas as pd
 
 from birdnb.corpora import birdclef, birdset, folders
+from birdnb.corpora.labels import spelling_notes
 from birdnb.corpora.sniff import is_audio
-from birdnb.corpora.table import check_manifest
+from birdnb.corpora.table import UNLISTED, check_manifest
 from birdnb.corpora.xeno_canto import dump as xeno_canto_dump
 from birdnb.files import BirdnbError, artifacts_dir, safe_name
 
@@ -26,6 +27,7 @@ class Corpus:
     left_out: pd.DataFrame  # refused already from the table: recording_id, path, species, reason
     layout: str  # "manifest.csv", "BirdCLEF", ...
     synthetic: bool = False  # True: invented songs, results say nothing about real birds
+    notes: tuple[str, ...] = ()  # sentences on labels that became one, or may be one
 
 
 @dataclass(frozen=True)
@@ -108,12 +110,16 @@ def _open_folder(root: Path, name: str, progress: bool, synthetic: bool = False)
     layout = _layout_of(root)
     source = layout.read(root, progress)
     manifest, refused = check_manifest(source.table, source.root)
-    left_out = pd.concat([refused, source.left_out], ignore_index=True)
+    # a file found under another spelling of its path was no stranger to the table
+    named = source.left_out["path"].isin({*manifest["path"], *refused["path"]})
+    others = source.left_out[~(named & (source.left_out["reason"] == UNLISTED))]
+    left_out = pd.concat([refused, others], ignore_index=True)
     if manifest.empty:
         counts = left_out["reason"].value_counts().head(5)
         summary = "; ".join(f"{count} x {reason}" for reason, count in counts.items()) or "no rows"
         raise BirdnbError(f"nothing in the corpus {root} can be used ({summary})")
-    return Corpus(name, source.root, manifest, left_out, layout.name, synthetic)
+    notes = tuple(spelling_notes(source.table["species"], manifest["species"]))
+    return Corpus(name, source.root, manifest, left_out, layout.name, synthetic, notes)
 
 
 def _layout_of(root: Path) -> Layout:

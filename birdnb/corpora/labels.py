@@ -19,8 +19,8 @@ NOT_STATED = frozenset([
 ])
 THINGS = (r"recordist|recorder|author|observer|user|person|name|date|time|day|year|place|location|"
           r"locality|site|licen[cs]e|birds?|species|sp|call|song|label|class")
-UN = (r"un(?:known|specified|disclosed|stated|identified|available|recorded)|not (?:known|specified|"
-      r"stated|available|applicable|given|recorded|provided|disclosed|set)|no")
+UN = (r"un(?:known|specified|disclosed|stated|identified|available|recorded)|no|not (?:known|"
+      r"specified|stated|available|applicable|given|recorded|provided|disclosed|set)")
 UNSTATED = re.compile(rf"(?:{UN})(?: (?:{THINGS})\.?)?|(?:{THINGS}) (?:{UN})")
 NO_SPECIES = frozenset([
     "mystery", "mystery mystery", "identity unknown", "sonus naturalis", "bird", "birds", "aves",
@@ -116,20 +116,22 @@ def one_spelling(labels: pd.Series) -> pd.Series:
     return labels.map(shown)
 
 
-def spelling_notes(labels: pd.Series) -> list[str]:
-    """Say which labels became one, and which differ by one letter only and may be one."""
-    shown = one_spelling(labels)
+def spelling_notes(written: pd.Series, kept: pd.Series) -> list[str]:
+    """Say which labels became one, and which of those kept may be one.
+
+    ``written`` are the labels as they were found, ``kept`` those of the manifest.
+    """
+    shown = one_spelling(written.str.strip())
+    pairs = pd.DataFrame({"shown": shown, "label": written}).drop_duplicates()
     notes = []
-    pairs = pd.DataFrame({"shown": shown, "label": labels}).drop_duplicates()
-    for name, spellings in pairs.groupby("shown")["label"]:
+    for name, spellings in pairs[pairs["shown"].isin(set(kept))].groupby("shown")["label"]:
         if others := sorted(set(spellings) - {name}):
-            listed = ", ".join(
-                ascii(name) if _clean(name) != name else repr(name) for name in others
-            )
-            notes.append(f"{name!r} is also written {listed}: one species under one label.")
-    notes += [f"{one!r} and {other!r} differ by one letter: are they one species? Then give them "
-              "one label." for one, other in near_twins(sorted(set(shown)))]  # fmt: skip
-    return notes
+            listed = [ascii(other) if _clean(other) != other else repr(other) for other in others]
+            notes.append(f"{name!r} is also written {', '.join(listed)}: taken for one species.")
+    return notes + [
+        f"{one!r} and {other!r} differ by one letter: are they one species? Then rename one."
+        for one, other in near_twins(sorted(set(kept)))
+    ]
 
 
 def near_twins(labels: list[str]) -> list[tuple[str, str]]:

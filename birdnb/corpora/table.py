@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-import stat
 import unicodedata
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from birdnb.corpora.labels import is_stated, label_fault, label_key, one_spelling
+from birdnb.corpora.paths import CorpusFiles
 from birdnb.corpora.sniff import is_audio
 from birdnb.corpora.walking import files_under
 from birdnb.files import BirdnbError, safe_name
@@ -29,82 +30,57 @@ COLUMNS = [
     "quality",
     "background_species",
 ]
+UNLISTED = "not in the table"
 LEFT_OUT = ["recording_id", "path", "species", "reason"]
-NO_SPECIES = frozenset(
-    ["mystery", "mystery mystery", "identity unknown", "unknown", "unidentified", "sonus naturalis"]
-)
 UNSAFE = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]|^[.\s-]|[.\s]$')
 
 
 def check_manifest(table: pd.DataFrame, root: Path | str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Sort the rows of a table into a manifest that can be trusted and the rows left out, each with
-    its reason.
+    """Sort a table's rows into a manifest that can be trusted and rows left out, with reasons.
 
     A row of the manifest has an id of its own that is safe as a file name, a label that names a
-    species, and a file that exists inside ``root`` (symbolic links followed). Unknown columns are
-    dropped, missing optional ones become "". The second table has the columns recording_id, path,
-    species, reason. Raises BirdnbError when a required column is missing.
+    species, and a file that exists inside ``root`` (symbolic links followed). Labels that differ by
+    what cannot be seen or by capitals become one; paths are those of the files found. Unknown
+    columns are dropped; optional ones that are missing or state nothing (``nan``, ``unknown``)
+    become "". The second table has the columns recording_id, path, species, reason. Raises
+    BirdnbError when a required column is missing.
     """
     missing = [name for name in REQUIRED if name not in table.columns]
     if missing:
         raise BirdnbError(
             f"the table of {root} has no column {missing[0]!r}: it needs {', '.join(REQUIRED)}"
         )
-    table = (
-        table.reindex(columns=COLUMNS, fill_value="").fillna("").astype(str).reset_index(drop=True)
-    )
-    for name in COLUMNS:
-        if name != "path":
-            table[name] = table[name].str.strip()
-    real_root = Path(root).resolve()
-    real, reasons = [], []
-    folders: dict[str, str] = {}
-    for recording_id, path, species in zip(
-        *(table[name].tolist() for name in REQUIRED), strict=True
-    ):
-        file = _ordinary_file(path, real_root, folders)
-        reason = (
-            _id_fault(recording_id)
-            or _label_fault(species)
-            or ("" if file else path_fault(path, real_root))
+    table = _as_stated(table)
+    known = {label_key(label) for label in table["species"].unique()}
+    faults = {label: label_fault(label, known) for label in table["species"].unique()}
+    found = list(map(CorpusFiles(root).find, table["path"]))
+    table["path"] = [path for path, _, _ in found]
+    reasons = [
+        _id_fault(recording_id) or faults[species] or fault
+        for recording_id, species, (_, _, fault) in zip(
+            table["recording_id"], table["species"], found, strict=True
         )
-        real.append(file or ("" if reason else str((real_root / path).resolve())))
-        reasons.append(reason)
-    reasons = _repeats(table, reasons, real)
+    ]
+    reasons = _repeats(table, reasons, [real for _, real, _ in found])
     refused = pd.Series([bool(reason) for reason in reasons], dtype=bool)
     left_out = table.loc[refused, REQUIRED].assign(reason=[reason for reason in reasons if reason])
     return table[~refused].reset_index(drop=True), left_out[LEFT_OUT].reset_index(drop=True)
 
 
-def path_fault(path: str, real_root: Path) -> str:
-    """Say why ``path`` is no file inside the corpus folder ``real_root`` (already resolved); ""
-    when it is one.
-    """
-    if not path.strip():
-        return "the path is empty"
-    if PurePosixPath(path).is_absolute() or PureWindowsPath(path).drive:
-        return "the path is absolute: it must be relative to the corpus folder"
-    if ".." in PurePosixPath(path).parts:
-        return "the path leads out of the corpus folder (..)"
-    try:
-        real = (real_root / path).resolve()
-        if not real.is_relative_to(real_root):
-            return "a symbolic link that leads out of the corpus folder"
-        if real.is_file():
-            return ""
-        return "the path is a folder, not a file" if real.is_dir() else "the file is missing"
-    except (
-        OSError,
-        ValueError,
-        RuntimeError,
-    ) as error:  # a name too long, a NUL, a circle of links
-        return f"the path cannot be followed: {error}"
+def _as_stated(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns of a manifest as text; each species is spelt in one way."""
+    table = table.reindex(columns=COLUMNS, fill_value="").fillna("").astype(str)
+    for name in COLUMNS:
+        if name != "path":
+            table[name] = table[name].str.strip()
+        if name not in REQUIRED:
+            table[name] = table[name].where(table[name].map(is_stated), "")
+    table["species"] = one_spelling(table["species"])
+    return table.reset_index(drop=True)
 
 
 def make_ids(paths: Sequence[str]) -> list[str]:
-    """Make a recording id of each file name: its stem, plus eight digits of the path's hash where
-    stems would collide.
-    """
+    """Make a recording id of each file name: its stem, and digits of a hash where stems collide."""
     stems = [safe_name(PurePosixPath(path).stem) for path in paths]
     counts = pd.Series([stem.casefold() for stem in stems], dtype=object).value_counts()
     return [
@@ -116,19 +92,16 @@ def make_ids(paths: Sequence[str]) -> list[str]:
 
 
 def audio_files(folder: Path, root: Path) -> list[str]:
-    """List the audio files under ``folder`` (any depth, links to folders not followed) as sorted
-    paths relative to ``root``.
+    """List the audio files under ``folder``, any depth, as sorted paths relative to ``root``.
 
-    Those whose name is not UTF-8 cannot stand in a table and are missing here; ``unlisted`` reports
-    them.
+    Links to folders are not followed. Those whose name is not UTF-8 cannot stand in a table and are
+    missing here; ``unlisted`` reports them.
     """
     return [path for path in _audio_files(folder, root) if is_utf8(path)]
 
 
 def is_utf8(path: str) -> bool:
-    """Tell whether a path from the file system is text; Linux allows any bytes, and old archives
-    bring Latin-1.
-    """
+    """Tell whether a path from the file system is text; Linux allows any bytes."""
     try:
         path.encode()
     except UnicodeEncodeError:
@@ -137,44 +110,37 @@ def is_utf8(path: str) -> bool:
 
 
 def misnamed(path: str, species: str = "") -> tuple[str, str, str, str]:
-    """Row of a file left out because its name is not UTF-8; the path is shown with a mark for each
-    byte that is no text.
-    """
-    return (
-        "",
-        os.fsencode(path).decode(errors="replace"),
-        species,
-        "its name is not UTF-8: rename it",
-    )
+    """Return the row of a file whose name is not UTF-8, with marks for bytes that are no text."""
+    shown = os.fsencode(path).decode(errors="replace")
+    return "", shown, species, "its name is not UTF-8: rename it"
 
 
 def left_out_rows(rows: Iterable[tuple[str, str, str, str]]) -> pd.DataFrame:
-    """Table of (recording_id, path, species, reason) rows."""
+    """Return the table of (recording_id, path, species, reason) rows."""
     return pd.DataFrame(list(rows), columns=LEFT_OUT, dtype=str)
 
 
 def unlisted(table: pd.DataFrame, folder: Path, root: Path) -> pd.DataFrame:
-    """Rows for the audio files under ``folder`` that no row of ``table`` names: nothing is passed
-    over in silence.
-    """
+    """Return rows for the audio files under ``folder`` that no row of ``table`` names."""
     listed = set(map(posixpath.normpath, table["path"])) if "path" in table.columns else set()
     return left_out_rows(
-        ("", path, "", "not in the table") if is_utf8(path) else misnamed(path)
+        ("", path, "", UNLISTED) if is_utf8(path) else misnamed(path)
         for path in _audio_files(folder, root)
         if path not in listed
     )
 
 
 def attribution(manifest: pd.DataFrame) -> pd.DataFrame:
-    """Whom to credit: recording_id, species, recordist, license, url of every recording."""
+    """Return whom to credit: recording_id, species, recordist, license, url of every recording."""
     return manifest[["recording_id", "species", "recordist", "license", "url"]].reset_index(
         drop=True
     )
 
 
 def license_counts(manifest: pd.DataFrame) -> pd.DataFrame:
-    """Count the licences: columns license ("not stated" when empty), recordings, no_derivatives,
-    non_commercial (bools).
+    """Count the licences: license ("not stated" when empty), recordings, and two bools.
+
+    These are ``no_derivatives`` and ``non_commercial``.
     """
     names = manifest["license"].str.strip().replace("", "not stated")
     counts = names.value_counts().rename_axis("license").reset_index(name="recordings")
@@ -202,39 +168,10 @@ def _id_fault(recording_id: str) -> str:
     return ""
 
 
-def _label_fault(species: str) -> str:
-    if not species:
-        return "the species is empty"
-    return f"the label {species!r} names no species" if species.casefold() in NO_SPECIES else ""
-
-
-def _ordinary_file(path: str, real_root: Path, folders: dict[str, str]) -> str:
-    """Real path of an ordinary file in the corpus; "" where ``path_fault`` has to look closer:
-    links, odd paths, no such file.
-
-    ``folders`` remembers the real paths of folders: each is followed once, not once a file.
-    """
-    folder, name = posixpath.split(path)
-    if name in ("", ".", "..") or ":" in path or "\\" in path:
-        return ""
-    try:
-        if folder not in folders:
-            real = (real_root / folder).resolve()
-            inside = (
-                real.is_relative_to(real_root)
-                and not folder.startswith("/")
-                and ".." not in folder.split("/")
-            )
-            folders[folder] = str(real) if inside else ""
-        file = f"{folders[folder]}/{name}"
-        return file if folders[folder] and stat.S_ISREG(os.lstat(file).st_mode) else ""
-    except (OSError, ValueError, RuntimeError):
-        return ""
-
-
 def _repeats(table: pd.DataFrame, reasons: list[str], real: list[str]) -> list[str]:
-    """Add reasons for ids used twice (also in other capitals) and files listed twice; the first
-    stays if labels agree.
+    """Add reasons for ids used twice (also in other capitals) and files listed twice.
+
+    The first stays if the labels agree.
     """
     reasons = list(reasons)
     good = [row for row, reason in enumerate(reasons) if not reason]

@@ -1,8 +1,8 @@
 """Share groups of recordings out so that each part gets its share of every species.
 
 A first deal, then single moves. The best of 50 shuffles of scikit-learn's StratifiedGroupKFold was
-measured beside it for 70/15/15, on BirdCLEF's table of 145 recordings by 35 recordists and on skewed
-tables of 145 to 5,000: as near in recordings (0.02 to 0.08), but 1.1 to 2.5 times as far in
+measured beside it for 70/15/15, on BirdCLEF's table of 145 recordings by 35 recordists and on
+skewed tables of 145 to 5,000: as near in recordings (0.02 to 0.08), but 1.1 to 2.5 times as far in
 recordings and groups together (BirdCLEF: 0.37 for 0.22), and it leaves up to two species out of a
 side where this leaves out none.
 """

@@ -92,7 +92,7 @@ def source_links(manifest: pd.DataFrame) -> list[tuple[int, str]]:
 
 @lru_cache(maxsize=2**18)
 def _file(path: str, species: str, place: str, name: str, url: str) -> _File:
-    folder, _, stem = _plain(path).rpartition("/")
+    folder, _, stem = _plain(path).removeprefix("./").rpartition("/")
     suffixes = []
     while (suffix := os.path.splitext(stem)[1]) in AUDIO_SUFFIXES:  # robin.wav.mp3
         suffixes.append(suffix)

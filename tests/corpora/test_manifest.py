@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from birdnb.corpora import table
+from birdnb.corpora import open_corpus
+from birdnb.corpora.paths import CorpusFiles
 from birdnb.corpora.table import COLUMNS, attribution, check_manifest, license_counts
 from birdnb.files import BirdnbError
 
@@ -190,7 +191,7 @@ def test_a_folder_that_may_not_be_entered(root):
         closed.chmod(0o755)
 
 
-def test_the_quick_look_at_a_path_agrees_with_the_close_one(tmp_path):
+def test_a_path_leads_to_its_file_and_never_out_of_the_corpus(tmp_path):
     root = tmp_path / "corpus"
     for folder in (root / "a/b", tmp_path / "outside"):
         folder.mkdir(parents=True)
@@ -201,13 +202,138 @@ def test_the_quick_look_at_a_path_agrees_with_the_close_one(tmp_path):
     (root / "inner").symlink_to(root / "a/b")
     (root / "outer").symlink_to(tmp_path / "outside")
     (root / "circle").symlink_to(root / "circle")
-    folders: dict[str, str] = {}
-    ordinary = {}
-    for path in ("a/b/none.wav", "a/b/x.wav", "a/b/ y.wav", "a/b/c:d.wav", "a/b", "a/b/", "a/b/.", "a//b/x.wav", "./a/b/x.wav",
-                 "a/../a/b/x.wav", "../outside/x.wav", "a/link.wav", "a/leak.wav", "inner/x.wav", "outer/x.wav", "circle/x.wav",
-                 str(root / "a/b/x.wav"), "", " ", "a\0/x.wav", "a/b/x\0.wav", "n" * 300 + "/x.wav", "/"):  # fmt: skip
-        if found := table._ordinary_file(path, root.resolve(), folders):
-            assert table.path_fault(path, root.resolve()) == ""
-            assert found == str((root / path).resolve())
-            ordinary[path] = found
-    assert {"a/b/x.wav", "a/b/ y.wav", "a//b/x.wav", "./a/b/x.wav", "inner/x.wav"} == set(ordinary)
+    there = ["a/b/x.wav", "a/b/ y.wav", "a/b/c:d.wav", "a//b/x.wav", "./a/b/x.wav", "a/link.wav"]
+    files = CorpusFiles(root)
+    for path in [*there, "inner/x.wav"]:
+        assert files.find(path) == (path, str((root / path).resolve()), "")
+    for path in (
+        "a/b/none.wav",
+        "a/b",
+        "a/b/",
+        "a/b/.",
+        "a/../a/b/x.wav",
+        "../outside/x.wav",
+        "",
+        "..\\outside\\x.wav",
+        "a/leak.wav",
+        "outer/x.wav",
+        "circle/x.wav",
+        " ",
+        "/",
+        str(root / "a/b/x.wav"),
+        "a\0/x.wav",
+        "a/b/x\0.wav",
+        "n" * 300 + "/x.wav",
+    ):
+        found, real, fault = files.find(path)
+        assert (found, real) == (path, "")
+        assert fault
+
+
+class TestPathsOfOtherSystems:
+    @pytest.mark.parametrize(
+        "written",
+        [
+            "audio\\Grünfink 1.wav",
+            "./AUDIO/Grünfink 1.wav",
+            "audio/GRÜNFINK 1.WAV",
+            " audio/Grünfink 1.wav ",
+            "audio/Gru\u0308nfink 1.wav",
+            "audio/Grünfink\u00a01.wav",
+            ".\\AUDIO\\Grünfink_1.wav",
+            "audio//Grünfink  1.wav",
+            "audio/Gr%C3%BCnfink%201.wav",
+            "\ufeffaudio/Grünfink 1.wav",
+        ],
+    )
+    def test_the_one_file_that_is_meant_is_found(self, tmp_path, written):
+        (tmp_path / "audio").mkdir()
+        (tmp_path / "audio/Grünfink 1.wav").write_bytes(b"sound")
+        manifest, left_out = check_manifest(
+            make_table(tmp_path, ("r", written, "Chloris chloris")), tmp_path
+        )
+        assert manifest["path"].tolist() == ["audio/Grünfink 1.wav"]
+        assert left_out.empty
+        assert (tmp_path / manifest["path"][0]).is_file()
+
+    def test_a_file_found_so_is_no_stranger_to_the_table_and_counts_once(self, tmp_path):
+        (tmp_path / "A").mkdir()
+        for name in ("one.wav", "two.wav", "three.wav"):
+            (tmp_path / "A" / name).write_bytes(name.encode())
+        rows = "1,A\\ONE.wav,S\n2,a/one.wav,S\n3,A\\two.wav,unknown\n"
+        (tmp_path / "manifest.csv").write_text("recording_id,path,species\n" + rows)
+        corpus = open_corpus(tmp_path, progress=False)
+        assert corpus.manifest["path"].tolist() == ["A/one.wav"]
+        assert dict(zip(corpus.left_out["path"], corpus.left_out["reason"], strict=True)) == {
+            "A/one.wav": "the same file is listed already (as '1')",
+            "A/two.wav": "the label 'unknown' names no species",
+            "A/three.wav": "not in the table",
+        }
+
+    @pytest.mark.parametrize(
+        ("written", "hint"),
+        [
+            ("AUDIO/Robin.wav", "it may be audio/ROBIN.wav or audio/robin.wav: write which"),
+            ("other/wren 7.wav", "near it is audio/wren 7.wav"),
+            ("audio/wren 7.mp3", "near it is audio/wren 7.wav"),
+            ("audio/blackbrid 3.wav", "near it is audio/blackbird 3.wav"),
+        ],
+    )
+    def test_else_a_hint_names_the_near_one(self, tmp_path, written, hint):
+        (tmp_path / "audio").mkdir()
+        for name in ("robin.wav", "ROBIN.wav", "wren 7.wav", "blackbird 3.wav"):
+            (tmp_path / "audio" / name).write_bytes(b"sound")
+        _, left_out = check_manifest(make_table(tmp_path, ("r", written, "S")), tmp_path)
+        assert left_out["reason"].tolist() == [f"the file is missing; {hint}"]
+
+    def test_another_number_is_no_hint(self, tmp_path):
+        (tmp_path / "blackbird 3.wav").write_bytes(b"sound")
+        _, left_out = check_manifest(make_table(tmp_path, ("r", "blackbird 4.wav", "S")), tmp_path)
+        assert left_out["reason"].tolist() == ["the file is missing"]
+
+
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        "",
+        "nan",
+        "NaN",
+        "None",
+        "NULL",
+        "NA",
+        "N/A",
+        "n/a",
+        "<NA>",
+        "NaT",
+        "unknown",
+        "Unknown",
+        "-",
+        "--",
+        "?",
+        ".",
+        "not specified",
+        "undefined",
+        " unknown ",
+        "(unknown)",
+        "—",
+    ],
+)
+def test_a_placeholder_states_nothing_in_any_column(root, nothing):
+    optional = COLUMNS[3:]
+    table = make_table(root, ("r", "a.wav", "S")).assign(**dict.fromkeys(optional, nothing))
+    manifest, _ = check_manifest(table, root)
+    assert (manifest[optional] == "").all(axis=None)
+    assert license_counts(manifest)["license"].tolist() == ["not stated"]
+
+
+@pytest.mark.parametrize(
+    "text", ["Ann", "Na Li", "Unknown Lake Reserve", "0", "CC BY", "张三", "D", "No Man's Land"]
+)
+def test_real_values_stay(root, text):
+    table = make_table(root, ("nan", "a.wav", "S")).assign(recordist=text, locality=text)
+    manifest, _ = check_manifest(table, root)
+    assert manifest.loc[0, ["recording_id", "recordist", "locality"]].tolist() == [
+        "nan",
+        text,
+        text,
+    ]

@@ -8,8 +8,8 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
+from birdnb.corpora.labels import label_fault
 from birdnb.corpora.sniff import AUDIO_SUFFIXES
-from birdnb.corpora.table import NO_SPECIES
 from birdnb.corpora.xeno_canto.record import manifest_row, seconds_of, text_of
 
 QUALITIES = "ABCDE"  # anything else comes last
@@ -109,8 +109,10 @@ def _fault(record: dict[str, Any], limits: Limits) -> str:
     number, species = text_of(record, "id", "nr"), manifest_row(record)["species"]
     if not (number.isascii() and number.isdigit()):
         return f"its number {number[:40]!r} is not a number" if number else "it has no number"
-    if not text_of(record, "gen") or not text_of(record, "sp") or species.casefold() in NO_SPECIES:
+    if not text_of(record, "gen") or not text_of(record, "sp"):
         return f"the label {species!r} names no species"
+    if fault := label_fault(species):
+        return fault
     if limits.species is not None and species.casefold() not in limits.species:
         return "not in the species file"
     if not text_of(record, "file"):
