@@ -10,6 +10,8 @@ from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from traitlets import Unicode, default
 
+TEXT_BARS = "import tqdm, tqdm.auto; tqdm.auto.tqdm = tqdm.tqdm"  # instead of widgets
+
 
 class OwnSpecs(KernelSpecManager):
     """Looks into no folder, which leaves one kernel: ipykernel's own description of this Python."""
@@ -31,7 +33,7 @@ class StudyKernel(AsyncKernelManager):
     def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
         """Return the command line; jupyter would fill in what stands between braces in a path."""
         command = [sys.executable, "-m", "ipykernel_launcher", "-f", self.connection_file]
-        return command + (extra_arguments or [])
+        return [*command, f"--IPKernelApp.exec_lines={TEXT_BARS}", *(extra_arguments or [])]
 
     async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]  # as it is there
         """Start the process with the signs of a headless run in its environment."""

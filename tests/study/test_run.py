@@ -201,8 +201,8 @@ def test_parameters_reach_the_notebook_and_no_path_is_a_template(place, report, 
 def test_the_kernel_is_started_by_a_path_that_is_no_template():
     kernel = StudyKernel(connection_file="/x/{prefix}/{0}.json")
     command = kernel.format_kernel_cmd(["{connection_file}"])
-    assert command[0] == sys.executable and command[-2:] == ["/x/{prefix}/{0}.json",
-                                                             "{connection_file}"]  # fmt: skip
+    assert command[0] == sys.executable and command[-1] == "{connection_file}"
+    assert command[command.index("-f") + 1] == "/x/{prefix}/{0}.json"
 
 
 @pytest.mark.parametrize("python", ["/opt/old/envs/py38/bin/python", "/bin/false"])
@@ -236,6 +236,14 @@ def test_an_error_in_writing_is_told_as_one(place, report, capsys):
     assert study.main(["--only", "01"]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"error: cannot write {report}/") and error.count("\n") == 1
+
+
+def test_progress_bars_are_text_in_the_log_and_leave_no_widget(place, report):
+    code = "from tqdm.auto import tqdm\nfor _ in tqdm(range(3), desc='three'):\n    pass\nprint(3)"
+    write_book(place / "notebooks" / "01_works.ipynb", code)
+    assert study.main(["--only", "01"]) == 0
+    assert "three: 100%" in (report / "logs" / "01_works.log").read_text(encoding="utf-8")
+    assert output(report / "notebooks" / "01_works.ipynb") == "3\n"
 
 
 def test_what_a_notebook_and_its_libraries_say_is_in_its_log(place, capfd):
