@@ -12,7 +12,7 @@ import pandas as pd
 from birdnb.corpora.reading import read_table
 from birdnb.corpora.sniff import is_audio
 from birdnb.corpora.table import REQUIRED, is_utf8, left_out_rows, make_ids, misnamed, unlisted
-from birdnb.corpora.walking import walk
+from birdnb.corpora.walking import CLOSED, is_closed, walk
 from birdnb.files import BirdnbError
 
 TABLES = ["manifest.csv", "train_metadata.csv", "train.csv"]  # a folder with one is a corpus
@@ -31,8 +31,8 @@ class Source:
 
 def is_manifest(root: Path) -> bool:
     """Tell whether the folder has a manifest.csv; one of another tool, without labels, is none."""
-    path = root / "manifest.csv"
-    if not path.is_file():
+    path = manifest_of(root)
+    if path is None:
         return False
     try:
         with open(path, "rb") as file:
@@ -41,6 +41,13 @@ def is_manifest(root: Path) -> bool:
         return bool({*REQUIRED, *LABELS} & set(read_table(path).columns))
     except (OSError, BirdnbError):
         return True  # reading it will say how it is broken
+
+
+def manifest_of(root: Path) -> Path | None:
+    """Return the folder's manifest.csv, in whatever capitals; None when there is none."""
+    _, _, names = next(walk(root), ("", [], []))
+    found = sorted(name for name in names if name.casefold() == "manifest.csv")
+    return root / found[-1] if found else None  # small letters come last
 
 
 def read_manifest_folder(root: Path, progress: bool = True) -> Source:
@@ -56,7 +63,7 @@ def read_manifest_folder(root: Path, progress: bool = True) -> Source:
     recording_id, path and species are needed; common_name, recordist, date, locality, license, url,
     quality and background_species are used when there. Audio that no row names is reported.
     """
-    table = read_table(root / "manifest.csv", REQUIRED)
+    table = read_table(manifest_of(root) or root / "manifest.csv", REQUIRED)
     return Source(root, table, unlisted(table, root, root))
 
 
@@ -125,9 +132,7 @@ def read_species_folders(root: Path, progress: bool = True) -> Source:
 def _folder_fault(folder: Path) -> str:
     if folder.is_symlink():
         return "a link to a folder: put the folder itself here"
-    if not os.access(folder, os.R_OK | os.X_OK):
-        return "a folder that may not be read: give yourself the right to"
-    return ""
+    return CLOSED if is_closed(folder) else ""
 
 
 def _file_fault(root: Path, path: str, own: list[str]) -> str | None:

@@ -56,7 +56,9 @@ def read_table(path: Path | str, needs: Sequence[str] = ()) -> pd.DataFrame:
     if lines[begin].lstrip()[0] in "<{[":
         kind = "a web page or XML" if lines[begin].lstrip()[0] == "<" else "JSON"
         raise BirdnbError(f"{path} is not a CSV table but {kind}: download the table itself")
-    rows = _rows(path, lines, begin, separator or _separator(lines[begin], needs))
+    if not separator or separator not in lines[begin]:
+        separator = _separator(lines[begin], needs)
+    rows = _rows(path, lines, begin, separator)
     number, header = next(rows)
     names = _header(path, number, header, needs)
     found = _fitted(path, list(rows), len(names))
@@ -102,8 +104,8 @@ def _decoded(path: Path | str, data: bytes) -> str:
         rest = re.split(rb"[\r\n]", data[error.start : error.start + 20])[0]
         near = (before[-1][-20:] + rest).decode("cp1252", errors="replace")
         raise BirdnbError(
-            f"{path}, line {len(before)} is not UTF-8 (perhaps {near!r} in Windows-1252): "
-            f"save it as CSV UTF-8, or convert it with `iconv -f CP1252 -t UTF-8`"
+            f"{path}, line {len(before)} is not UTF-8: save it as CSV UTF-8; or, if {near!r} is "
+            f"what it says, convert it from Windows-1252 with `iconv -f CP1252 -t UTF-8`"
         ) from error
 
 

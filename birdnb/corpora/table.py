@@ -15,7 +15,7 @@ import pandas as pd
 from birdnb.corpora.labels import is_stated, label_fault, label_key, one_spelling
 from birdnb.corpora.paths import CorpusFiles
 from birdnb.corpora.sniff import is_audio
-from birdnb.corpora.walking import files_under
+from birdnb.corpora.walking import CLOSED, closed_folders, files_under
 from birdnb.files import BirdnbError, safe_name
 
 REQUIRED = ["recording_id", "path", "species"]
@@ -121,12 +121,18 @@ def left_out_rows(rows: Iterable[tuple[str, str, str, str]]) -> pd.DataFrame:
 
 
 def unlisted(table: pd.DataFrame, folder: Path, root: Path) -> pd.DataFrame:
-    """Return rows for the audio files under ``folder`` that no row of ``table`` names."""
+    """Return rows for what is under ``folder`` and passed over.
+
+    That is audio that no row of ``table`` names, and folders that may not be read.
+    """
     listed = set(map(posixpath.normpath, table["path"])) if "path" in table.columns else set()
-    return left_out_rows(
+    files = [
         ("", path, "", UNLISTED) if is_utf8(path) else misnamed(path)
         for path in _audio_files(folder, root)
         if path not in listed
+    ]
+    return left_out_rows(
+        files + [("", path, "", CLOSED) for path in closed_folders(folder, root) if is_utf8(path)]
     )
 
 

@@ -25,6 +25,7 @@ LITTER = frozenset(  # folders and files of operating systems, archivers and not
         "thumbs.db",
     ]
 )
+CLOSED = "a folder that may not be read: give yourself the right to"
 APPLE_DOUBLE = b"\x00\x05\x16\x07"  # a Mac's notes on a file: ._robin.wav beside robin.wav
 
 
@@ -46,6 +47,17 @@ def files_under(folder: Path, root: Path) -> list[str]:
         inside = Path(parent).relative_to(root).as_posix()
         found += names if inside == "." else [f"{inside}/{name}" for name in names]
     return sorted(found)
+
+
+def closed_folders(folder: Path, root: Path) -> list[str]:
+    """List the folders under ``folder`` that may not be read, as paths relative to ``root``."""
+    inside = [Path(parent) / name for parent, folders, _ in walk(folder) for name in folders]
+    return sorted(path.relative_to(root).as_posix() for path in inside if is_closed(path))
+
+
+def is_closed(folder: Path) -> bool:
+    """Tell whether a folder may not be read."""
+    return not os.access(folder, os.R_OK | os.X_OK)
 
 
 def is_litter(parent: str, name: str) -> bool:

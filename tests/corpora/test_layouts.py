@@ -82,6 +82,16 @@ FORMS = {
     "CSV": {"m.csv": frame().to_csv(index=False)},
     "CSV of pandas": {"m.csv": frame().assign(id=lambda t: t["id"].astype(float)).to_csv()},
     "CSV of warbleR": {"xc.csv": frame(**R_NAMES).to_csv(sep=";", index=False)},
+    "CSV of suwo": {
+        "m.csv": pd.DataFrame(
+            {
+                "repository": [*["Xeno-Canto"] * 6, "iNaturalist"],
+                "key": [*(r["id"] for r in RECORDS), "9000"],
+                "species": [*(f"{r['gen']} {r['sp']}" for r in RECORDS), "Pica pica"],
+                "user_name": [*(r["rec"] for r in RECORDS), "Bo"],
+            }
+        ).to_csv(index=False)
+    },
     "CSV of whole names": {
         "m.tsv": frame(id="xc_id")
         .assign(scientific_name=lambda t: t["gen"] + " " + t["sp"])
@@ -228,10 +238,19 @@ def test_a_folder_that_may_not_be_read_stops_no_corpus(tmp_path, monkeypatch, bu
     (root / "secret").chmod(0o000)
     (root / "blind").chmod(0o444)
     try:
-        assert len(open_corpus(root, progress=False).manifest) >= 2
+        corpus = open_corpus(root, progress=False)
+        assert len(corpus.manifest) >= 2
+        if build != birdclef_corpus:  # it looks into train_audio/ alone
+            assert {"secret", "blind"} <= set(reasons(corpus))
     finally:
         for name in ("secret", "blind"):
             (root / name).chmod(0o755)
+
+
+def test_a_manifest_in_capitals(tmp_path):
+    root = put(tmp_path / "birds", "a.wav")
+    write(root / "Manifest.CSV", "recording_id,path,species\na,a.wav,A\n")
+    assert open_corpus(root, progress=False).layout == "manifest.csv"
 
 
 def test_a_manifest_of_another_tool_is_reported_and_not_read(tmp_path):

@@ -43,6 +43,7 @@ HABITS = {
     "sep=,": "sep=,\r\n" + table(*ROWS, end="\r\n"),
     "sep=; quoted": '"sep=;"\n' + table(*ROWS).replace(",", ";"),
     "sep=|, BOM in front": "\ufeffsep=|\n" + table(*ROWS).replace(",", "|"),
+    "sep=; and commas": "sep=;\n" + table(*ROWS),
     "semicolons, BOM": "\ufeff" + table(*ROWS).replace(",", ";"),
     "pipes": table(*ROWS).replace(",", "|"),
     "pipes with blanks": table(*ROWS).replace(",", " | "),
@@ -77,7 +78,7 @@ def test_habits_of_spreadsheets_are_read(tmp_path, content):
 REFUSED = {
     "nothing": (b"", r"is empty: it needs a header line with at least recording_id"),
     "blanks": (b"\n \n,,\n", "is empty"),
-    "cp1252": (table(*ROWS).encode("cp1252"), r"line 2 is not UTF-8 .*Hütte.*CSV UTF-8"),
+    "cp1252": (table(*ROWS).encode("cp1252"), r"line 2 is not UTF-8: save it as CSV UTF-8; .*Hütte"),
     "latin-1 after CR": (table(ROWS[1], ROWS[0], end="\r").encode("latin-1"), "line 3 is not UTF"),
     "half of UTF-16": (table(*ROWS).encode("utf-16")[:-1], "damaged UTF-16"),
     "NUL": (table(ROWS[0], "r1,a\0.wav,x,y"), r"line 3 holds a NUL byte: delete it"),

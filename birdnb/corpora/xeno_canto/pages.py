@@ -1,7 +1,7 @@
 """Records of Xeno-Canto in files, however a tool has saved them.
 
 Pages as the API sends them, lists or maps of records or of pages, a record a file, a record a line,
-or a CSV table with the API's names of columns, those of R's warbleR, or plain ones.
+or a CSV table with the API's names of columns, those of R's warbleR and suwo, or plain ones.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ IN_NAMES = [  # where the name of a file has the number, the surest first
     re.compile(r".*\D(\d+)$"),  # Turdus-merula-123.mp3
 ]
 XC_COLUMNS = ["xc_id", "xc_number", "catalogue_number"]  # nobody else calls theirs so
+WHOLE_NAMES = ["scientific_name", "sci_name", "species"]
 COLUMNS = {  # field of the API -> names of the column in tables, as read_table spells them
-    "id": [*XC_COLUMNS, "id", "nr", "recording_id"],
+    "id": [*XC_COLUMNS, "id", "nr", "recording_id", "key"],
     "gen": ["gen", "genus"],
     "sp": ["sp", "specific_epithet", "epithet", "species"],
     "en": ["en", "english_name", "common_name"],
-    "rec": ["rec", "recordist", "author"],
+    "rec": ["rec", "recordist", "author", "user_name"],
     "date": ["date"],
     "loc": ["loc", "locality", "location"],
     "lat": ["lat", "latitude"],
@@ -110,10 +111,13 @@ def _of_table(path: Path) -> list[dict[str, Any]]:
         field: next((name for name in those if name in table.columns), None)
         for field, those in COLUMNS.items()
     }
-    whole = next((name for name in ("scientific_name", "species") if name in table.columns), None)
+    whole = next((name for name in WHOLE_NAMES if name in table.columns), None)
+    if "repository" in table.columns:  # suwo of R lists several archives
+        table = table[table["repository"].str.contains("xeno", case=False)]
     if not names["id"] or "path" in table.columns:
         return []
-    sure = names["id"] in XC_COLUMNS or table[names["id"]].str.match("(?i)xc").all()
+    sure = names["id"] in XC_COLUMNS or "repository" in table.columns
+    sure = sure or table[names["id"]].str.match("(?i)xc").all()
     if not (names["gen"] and names["sp"]) and not (whole and sure):
         return []
     taken = {field: table[name].tolist() for field, name in names.items() if name}
