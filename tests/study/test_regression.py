@@ -62,12 +62,20 @@ print("written")"""
     own = place / "reports" / "demo-laptop" / "metrics.json"
     own.parent.mkdir(parents=True)
     own.write_text("one's own")
-    assert study.main(["--bless", "--only", "01"]) == 0
     example = place / "example"
-    found = {path.relative_to(example).as_posix() for path in example.rglob("*") if path.is_file()}
-    assert found == {"metrics.json", "figures/a.png"}
+    example.mkdir()
+    (example / "old.png").touch()
+    assert study.main(["--bless", "--only", "01"]) == 0
+    assert files(example) == {"metrics.json", "figures/a.png", "old.png"}
     assert own.read_text() == "one's own"
     assert json.loads(book.read_text())["cells"][-1]["outputs"][0]["text"] == ["written\n"]
+    (place / "notebooks" / "02_fails.ipynb").unlink()
+    assert study.main(["--bless"]) == 0  # all of them: what none of them writes is gone
+    assert files(example) == {"metrics.json", "figures/a.png"}
+
+
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
 def git(*words: str, cwd: Path) -> str:
