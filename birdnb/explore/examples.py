@@ -13,7 +13,7 @@ from birdnb.data import StudyData
 from birdnb.evaluation.metrics import top_confusions
 from birdnb.evaluation.predictions import Predictions
 from birdnb.explore.listen import clip_waveform, mix_waveforms, noise_waveform, path_of
-from birdnb.plots.sound import pulse
+from birdnb.plots.rhythm import pulse
 
 
 class Run(Protocol):

@@ -15,7 +15,7 @@ from birdnb.explore.examples import Run
 from birdnb.explore.occlusion import occlusion
 from birdnb.features.lms import normalise
 from birdnb.plots.models import occlusion_map
-from birdnb.plots.sound import percent
+from birdnb.plots.style import percent
 from birdnb.training.devices import make_accelerator
 from birdnb.training.runs import load_model
 

@@ -30,7 +30,8 @@ from birdnb.explore.listen import (
 )
 from birdnb.features.lms import normalise
 from birdnb.plots.results import ensemble_weights
-from birdnb.plots.sound import COLOURS, augmentation_pairs, draw_lms, percent, waveform, wrap
+from birdnb.plots.sound import augmentation_pairs, draw_lms, waveform
+from birdnb.plots.style import COLOURS, percent, wrap
 from birdnb.registry import FULL
 from birdnb.training.augment import add_noise, spec_augment
 

@@ -28,7 +28,7 @@ from birdnb.explore.views import (
     recording_view,
 )
 from birdnb.files import BirdnbError
-from birdnb.plots.sound import png_bytes
+from birdnb.plots.style import png_bytes
 
 SNRS_DB = [math.inf, 30, 25, 20, 15, 10, 6, 3, 0]  # infinite: no noise added
 WIDE = widgets.Layout(width="34em")

@@ -1,6 +1,4 @@
-"""Views into a model's decisions: confusions, calibration, the space it sees species in, and what
-it listens to.
-"""
+"""Draw a model's decisions: confusions, calibration, its space of species, what it listens to."""
 
 from __future__ import annotations
 
@@ -15,7 +13,8 @@ from matplotlib.ticker import PercentFormatter
 
 from birdnb.config import AudioSettings
 from birdnb.plots.lettering import legend_label
-from birdnb.plots.sound import COLOURS, GREY, draw_lms, new_axes, percent, wrap
+from birdnb.plots.sound import draw_lms
+from birdnb.plots.style import COLOURS, GREY, new_axes, percent, wrap
 
 MARKERS = "os^Dv"
 FEW = 5  # recordings: a bin of a reliability diagram with fewer says nothing about a trend
@@ -61,9 +60,7 @@ def confusion_figure(
 
 
 def guesses(shares: np.ndarray, targets: Sequence[int], labels: Sequence[str]) -> Axes:
-    """Draw a model's first guess for each clip: ``shares`` (N, C) probabilities, ``targets`` (N,)
-    the true classes.
-    """
+    """Draw a model's first guesses: ``shares`` (N, C) probabilities, ``targets`` (N,) the truth."""
     shares, targets = np.asarray(shares), [int(target) for target in targets]
     rows, said = np.arange(len(targets))[::-1], shares.argmax(axis=1)
     ax = new_axes((10, 1.4 + 0.34 * len(targets)))
@@ -86,8 +83,7 @@ def guesses(shares: np.ndarray, targets: Sequence[int], labels: Sequence[str]) -
 
 
 def reliability_diagram(curves: Mapping[str, pd.DataFrame], ax: Axes | None = None) -> Axes:
-    """Plot accuracy against confidence, e.g. before and after temperature scaling; a perfect model
-    lies on the diagonal.
+    """Plot accuracy against confidence; an honest model lies on the diagonal.
 
     ``curves`` maps a name to ``evaluation.calibration_curve``. Dots grow with recordings, their
     numbers stand in a row below; a line joins dots side by side that stand for five recordings and
@@ -187,10 +183,10 @@ def embedding_map(
 
 
 def project(embeddings: np.ndarray, method: str, seed: int) -> np.ndarray:
-    """Embeddings (R, D) on a plane (R, 2): ``pca``, or ``tsne`` started from it (perplexity 30,
-    fewer for few recordings).
+    """Put embeddings (R, D) on a plane (R, 2) by ``pca``, or by ``tsne`` started from it.
 
-    Below four recordings there are no neighbours to speak of, and it is PCA in any case.
+    The perplexity is 30, less for few recordings. Below four recordings there are no neighbours to
+    speak of, and it is PCA in any case.
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
@@ -210,11 +206,10 @@ def occlusion_map(
     species: str = "the species",
     model: str = "the model",
 ) -> Figure:
-    """Show a clip (128, T) and, below, where hiding it lowers a species' probability:
-    ``importance`` (128, T) in points.
+    """Draw a clip (128, T) above the map of where hiding it lowers a species' probability.
 
-    ``species`` is the one whose probability is followed. The colours span five points or more, so
-    that noise stays pale.
+    ``importance`` (128, T) is in points. ``species`` is the one whose probability is followed.
+    The colours span five points or more, so that noise stays pale.
     """
     figure, axes = plt.subplots(2, 1, figsize=(9, 5.2), sharex=True)
     draw_lms(axes[0], lms, audio)
@@ -237,8 +232,7 @@ def occlusion_map(
 
 
 def confused_gallery(pairs: Sequence[Mapping], audio: AudioSettings, model: str = "") -> Figure:
-    """Draw, a row a pair, a recording taken for another species beside a typical song of that other
-    species.
+    """Draw recordings taken for another species, each beside a typical song of that species.
 
     Each pair has ``truth``, ``predicted``, ``probability`` (of the predicted species, 0..1),
     ``lms`` and ``typical`` (128, T); ``model`` says whose probability that is.

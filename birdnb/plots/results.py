@@ -1,10 +1,8 @@
-"""Charts of counts and results: what the corpus holds, how runs learned, how well they did and how
-sure that is.
-"""
+"""Draw results: how well runs did, how sure that is, and what each step added."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,14 +11,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from birdnb.evaluation.gates import RULES
 from birdnb.evaluation.metrics import rare_and_common
-from birdnb.plots.lettering import PlainLogFormatter, legend_label
-from birdnb.plots.sound import COLOURS, GREY, new_axes, wrap
-from birdnb.split.sides import SIDES
+from birdnb.plots.style import (
+    COLOURS,
+    GREY,
+    new_axes,
+    species_axes,
+    species_ticks,
+    title_over_legend,
+    wrap,
+)
 
-SIDE_COLOURS = dict(zip(SIDES, (COLOURS[0], COLOURS[4], COLOURS[2]), strict=True))
-GAP_LIMIT = 100 * RULES["train_validation_gap"].target  # [points]
 LABEL = {
     "facecolor": "white",
     "edgecolor": "none",
@@ -29,114 +30,8 @@ LABEL = {
 }  # keeps a number readable over a line
 
 
-def class_counts(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Draw recordings per species and side as stacked bars; ``table`` has a row a recording with
-    ``species`` and ``side``.
-    """
-    counts = pd.crosstab(table["species"], table["side"]).reindex(columns=list(SIDES), fill_value=0)
-    counts = counts.loc[counts.sum(axis=1).sort_values(kind="stable").index]
-    ax = ax or species_axes(len(counts))
-    left = np.zeros(len(counts))
-    for side, colour in SIDE_COLOURS.items():
-        ax.barh(
-            np.arange(len(counts)), counts[side], left=left, color=colour, label=side, height=0.8
-        )
-        left += counts[side].to_numpy()
-    species_ticks(ax, list(counts.index))
-    ax.set_xlabel("recordings")
-    title_over_legend(ax, f"{len(table):,} recordings of {len(counts)} species", 3)
-    ax.grid(axis="x")
-    return ax
-
-
-def split_overview(table: pd.DataFrame) -> Figure:
-    """Count what lies on each side of the split: columns recording_id, session, recordist, species
-    (those there) and side.
-    """
-    kinds = {
-        "recording_id": "recordings",
-        "session": "sessions",
-        "recordist": "recordists",
-        "species": "species",
-    }
-    kinds = {column: name for column, name in kinds.items() if column in table}
-    figure, axes = plt.subplots(1, len(kinds), figsize=(11, 2.7), squeeze=False)
-    for ax, (column, name) in zip(axes[0], kinds.items(), strict=True):
-        counts = (
-            table[table[column] != ""]
-            .groupby("side")[column]
-            .nunique()
-            .reindex(list(SIDES), fill_value=0)
-        )
-        bars = ax.bar(list(SIDES), counts, color=list(SIDE_COLOURS.values()))
-        ax.bar_label(bars, fmt="{:,.0f}", padding=2)
-        ax.set(title=name, yticks=[])
-        ax.spines["left"].set_visible(False)
-        ax.margins(y=0.15)
-    return figure
-
-
-def learning_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
-    """Compare how runs learned: validation solid, training dashed; a dot where validation F1 was
-    best.
-
-    ``histories`` maps a run's name to its ``history.csv``: epoch, train_loss, val_loss,
-    train_accuracy, val_accuracy (0..1), val_f1_macro, lr_backbone, lr_head. Training accuracy is
-    that of the clips as they were trained on, altered or not.
-    """
-    figure, axes = plt.subplots(2, 3, figsize=(12, 6.2))
-    loss, accuracy, f1, rate, ahead, key = axes.flat
-    for (name, history), colour in zip(histories.items(), COLOURS * 3, strict=False):
-        epoch = history["epoch"]
-        for ax, metric, scale in ((loss, "loss", 1), (accuracy, "accuracy", 100)):
-            ax.plot(epoch, scale * history[f"val_{metric}"], color=colour)
-            ax.plot(
-                epoch,
-                scale * history[f"train_{metric}"],
-                color=colour,
-                linestyle=(0, (3, 1.5)),
-                linewidth=1.4,
-            )
-        f1.plot(epoch, history["val_f1_macro"], color=colour)
-        best = history.sort_values(
-            ["val_f1_macro", "val_loss"], ascending=[False, True], kind="stable"
-        ).index[0]
-        f1.plot(epoch[best], history["val_f1_macro"][best], "o", color=colour, markersize=7)
-        rate.plot(epoch, history["lr_head"], color=colour)
-        rate.plot(epoch, history["lr_backbone"], color=colour, linestyle=":")
-        ahead.plot(epoch, 100 * (history["train_accuracy"] - history["val_accuracy"]), color=colour)
-        key.plot([], [], color=colour, linewidth=3, label=legend_label(name))
-    ahead.axhline(GAP_LIMIT, color=GREY, linewidth=1.2)
-    text = "limit, for unaltered clips"
-    place = {"ha": "right", "va": "bottom", "transform": ahead.get_yaxis_transform()}
-    ahead.text(0.99, GAP_LIMIT, text, color="#555555", fontsize=10, **place)
-    for ax, title, unit in (
-        (loss, "loss", "loss"),
-        (accuracy, "accuracy", "accuracy [%]"),
-        (f1, "validation F1-macro", "F1-macro"),
-        (rate, "learning rate", "learning rate"),
-        (ahead, "training (as trained) − validation", "gap in accuracy [points]"),
-    ):
-        ax.set(title=title, xlabel="epoch", ylabel=unit)
-        ax.xaxis.get_major_locator().set_params(integer=True)
-        ax.grid(axis="y")
-    rate.set_yscale("log")
-    rate.yaxis.set_major_formatter(PlainLogFormatter())
-    rate.yaxis.set_minor_formatter(PlainLogFormatter())
-    for style, text in (
-        ("-", "validation (rate: head)"),
-        ("--", "training"),
-        (":", "rate: backbone"),
-    ):
-        key.plot([], [], color=GREY, linestyle=style, label=text)
-    key.legend(loc="center left", bbox_to_anchor=(-0.1, 0.5), handlelength=1.8, labelspacing=0.6)
-    key.axis("off")
-    return figure
-
-
 def per_species_f1(per_class: Mapping[str, Mapping], title: str = "F1 of each species") -> Axes:
-    """Draw F1 of each species, best on top, with its 95 % interval and the number of recordings
-    behind it.
+    """Draw F1 of each species, best on top, with its interval and the recordings behind it.
 
     ``per_class`` is a run's ``metrics["test"]["per_class"]``: species -> f1, support and, where
     known, f1_ci95.
@@ -219,8 +114,7 @@ def rare_vs_common(
 def progression(
     rows: pd.DataFrame, chance: float, targets: Mapping[str, float] | None = None, birds: str = ""
 ) -> Axes:
-    """Draw test accuracy from chance to the ensemble, the first row on top; reported figures are
-    hollow and apart.
+    """Draw test accuracy from chance to the ensemble; reported figures are hollow and apart.
 
     ``rows`` has name, accuracy (0..1), low, high (95 % interval, NaN if unknown) and reported
     (bool); ``targets`` maps a name to an accuracy (0..1). ``birds`` is for the title: "12 invented
@@ -303,8 +197,9 @@ def progression(
 
 
 def paired_differences(rows: pd.DataFrame) -> Axes:
-    """Forest plot of paired differences in accuracy: columns name, difference, low, high (0..1)
-    and, if known, p.
+    """Draw paired differences in accuracy as a forest plot.
+
+    Columns name, difference, low, high (0..1) and, if known, p.
     """
     ax = new_axes((10, 1.6 + 0.55 * len(rows)))
     heights = np.arange(len(rows), 0, -1.0)
@@ -330,8 +225,9 @@ def paired_differences(rows: pd.DataFrame) -> Axes:
 def ensemble_weights(
     curve: pd.DataFrame, first: str, second: str, chosen: float | None = None
 ) -> Figure:
-    """Plot validation accuracy and log loss over the weight of ``first``; ``curve`` has weight,
-    accuracy, log_loss.
+    """Plot validation accuracy and log loss over the weight of ``first``.
+
+    ``curve`` has the columns weight, accuracy and log_loss.
     """
     figure, axes = plt.subplots(1, 2, figsize=(11, 3.4))
     for ax, column, scale, unit in (
@@ -351,30 +247,3 @@ def ensemble_weights(
         )
         ax.grid(axis="y")
     return figure
-
-
-# --- parts the charts share ---
-
-
-def species_axes(count: int) -> Axes:
-    """Axes tall enough for a row a species: generous for few, tight but legible for 90."""
-    inches = 0.32 if count <= 20 else 0.26 if count <= 45 else 0.2
-    return new_axes((9, 1.5 + inches * count))
-
-
-def species_ticks(ax: Axes, names: Sequence[str]) -> None:
-    """Name every row of a horizontal chart, small enough not to touch."""
-    ax.set_yticks(
-        np.arange(len(names)),
-        [str(name) for name in names],
-        fontsize=12 if len(names) <= 20 else 11 if len(names) <= 45 else 10,
-    )
-    ax.set_ylim(-0.7, len(names) - 0.3)
-
-
-def title_over_legend(ax: Axes, title: str, columns: int) -> None:
-    """Put the legend in one line above the data and the title above the legend."""
-    ax.legend(
-        loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.2, borderpad=0.1
-    )
-    ax.set_title(title, pad=26)

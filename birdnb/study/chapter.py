@@ -21,9 +21,9 @@ from birdnb.evaluation.ensemble import EnsembleResult, build_ensemble
 from birdnb.evaluation.metrics import confusion, paired_bootstrap, similarity_order
 from birdnb.evaluation.predictions import Predictions, concatenate
 from birdnb.files import BirdnbError
+from birdnb.plots.learning import learning_curves
 from birdnb.plots.models import confusion_figure
-from birdnb.plots.results import learning_curves
-from birdnb.plots.sound import save, style
+from birdnb.plots.style import save, style
 from birdnb.registry import CLASSICAL, ENSEMBLE, FULL
 from birdnb.report.collect import TITLES, collect
 from birdnb.report.numbers import study_metrics

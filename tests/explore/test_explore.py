@@ -35,7 +35,7 @@ from birdnb.explore.widgets import (
 from birdnb.features.cache import build_cache
 from birdnb.features.lms import log_mel, normalise
 from birdnb.files import BirdnbError
-from birdnb.plots import models as plots_models
+from birdnb.plots.models import confused_gallery
 from birdnb.training.augment import add_noise
 
 RATE = 22050
@@ -299,7 +299,7 @@ def test_confused_pairs_feed_the_gallery(data, run):
     assert pair["probability"] == pytest.approx(0.6)
     np.testing.assert_array_equal(pair["lms"], data.cache.load(data.side("test")[1])[0])
     np.testing.assert_array_equal(pair["typical"], data.cache.load(data.side("train")[0])[0])
-    assert len(plots_models.confused_gallery([pair], data.profile.audio).axes) == 2
+    assert len(confused_gallery([pair], data.profile.audio).axes) == 2
 
 
 def test_label_in_words():

@@ -21,8 +21,27 @@ from matplotlib.ticker import LogFormatterSciNotation
 from birdnb.config import AudioSettings
 from birdnb.evaluation.calibration import calibration_curve
 from birdnb.evaluation.predictions import Predictions
-from birdnb.plots import models, results, sound
+from birdnb.plots.corpus import class_counts
+from birdnb.plots.learning import learning_curves
 from birdnb.plots.lettering import PlainLogFormatter
+from birdnb.plots.models import (
+    confused_gallery,
+    confusion_figure,
+    embedding_map,
+    guesses,
+    occlusion_map,
+    reliability_diagram,
+)
+from birdnb.plots.results import ensemble_weights, paired_differences, per_species_f1, progression
+from birdnb.plots.rhythm import temporal_structure
+from birdnb.plots.sound import (
+    augmentation_pairs,
+    noise_ladder,
+    spectrogram_grid,
+    visualize_spectrogram,
+    waveform,
+)
+from birdnb.plots.style import png_bytes, style
 
 AUDIO = AudioSettings()
 ODD = ["$$", "$x_1$", "C$_$", "_x", "<b>", "|", r"a\b", r"$\frac{1}{", "%s {0}", "^_^", "#"]
@@ -32,7 +51,7 @@ SIDES = ["train", "train", "validation", "test"]
 
 @pytest.fixture(autouse=True)
 def _style():
-    sound.style()
+    style()
     yield
     plt.close("all")
 
@@ -63,30 +82,28 @@ WEIGHTS = pd.DataFrame({"weight": [0, 1], "accuracy": [0.1, 0.2], "log_loss": [1
 PAIRS = [{"truth": name, "predicted": name, "probability": 0.5, "lms": LMS, "typical": LMS}
          for name in ODD]  # fmt: skip
 FIGURES = {
-    "visualize_spectrogram": lambda: sound.visualize_spectrogram(LMS, AUDIO, " ".join(ODD)),
-    "waveform": lambda: sound.waveform(np.ones(99999), AUDIO, [1.0], " ".join(ODD)),
-    "spectrogram_grid": lambda: sound.spectrogram_grid([LMS] * len(ODD), ODD, AUDIO, title="$x$"),
-    "temporal_structure": lambda: sound.temporal_structure(LMS, AUDIO, " ".join(ODD)),
-    "augmentation_pairs": lambda: sound.augmentation_pairs(
+    "visualize_spectrogram": lambda: visualize_spectrogram(LMS, AUDIO, " ".join(ODD)),
+    "waveform": lambda: waveform(np.ones(99999), AUDIO, [1.0], " ".join(ODD)),
+    "spectrogram_grid": lambda: spectrogram_grid([LMS] * len(ODD), ODD, AUDIO, title="$x$"),
+    "temporal_structure": lambda: temporal_structure(LMS, AUDIO, " ".join(ODD)),
+    "augmentation_pairs": lambda: augmentation_pairs(
         [LMS] * len(ODD), [LMS] * len(ODD), ODD, AUDIO
     ),
-    "noise_ladder": lambda: sound.noise_ladder([LMS, LMS], [None, 3.0], AUDIO, " ".join(ODD)),
-    "class_counts": lambda: results.class_counts(table()),
-    "learning_curves": lambda: results.learning_curves(dict.fromkeys(ODD, history())),
-    "per_species_f1": lambda: results.per_species_f1(SCORES, "$$"),
-    "progression": lambda: results.progression(ROWS, 0.1, {"$$": 0.5}, "$x_1$"),
-    "paired_differences": lambda: results.paired_differences(STEPS),
-    "ensemble_weights": lambda: results.ensemble_weights(WEIGHTS, "$$", " ".join(ODD), 0.5),
-    "confusion_figure": lambda: models.confusion_figure(
-        np.eye(len(ODD), dtype=int), ODD, title="$$"
-    ),
-    "guesses": lambda: models.guesses(np.eye(len(ODD)), range(len(ODD)), ODD),
-    "reliability_diagram": lambda: models.reliability_diagram(dict.fromkeys(ODD[:3], curve())),
-    "embedding_map": lambda: models.embedding_map(
+    "noise_ladder": lambda: noise_ladder([LMS, LMS], [None, 3.0], AUDIO, " ".join(ODD)),
+    "class_counts": lambda: class_counts(table()),
+    "learning_curves": lambda: learning_curves(dict.fromkeys(ODD, history())),
+    "per_species_f1": lambda: per_species_f1(SCORES, "$$"),
+    "progression": lambda: progression(ROWS, 0.1, {"$$": 0.5}, "$x_1$"),
+    "paired_differences": lambda: paired_differences(STEPS),
+    "ensemble_weights": lambda: ensemble_weights(WEIGHTS, "$$", " ".join(ODD), 0.5),
+    "confusion_figure": lambda: confusion_figure(np.eye(len(ODD), dtype=int), ODD, title="$$"),
+    "guesses": lambda: guesses(np.eye(len(ODD)), range(len(ODD)), ODD),
+    "reliability_diagram": lambda: reliability_diagram(dict.fromkeys(ODD[:3], curve())),
+    "embedding_map": lambda: embedding_map(
         np.random.default_rng(0).normal(size=(44, 5)), ODD * 4, "pca", title="$$"
     ),
-    "occlusion_map": lambda: models.occlusion_map(LMS, LMS, AUDIO, "$$", " ".join(ODD), "$x_1$"),
-    "confused_gallery": lambda: models.confused_gallery(PAIRS[:6], AUDIO, "_x"),
+    "occlusion_map": lambda: occlusion_map(LMS, LMS, AUDIO, "$$", " ".join(ODD), "$x_1$"),
+    "confused_gallery": lambda: confused_gallery(PAIRS[:6], AUDIO, "_x"),
 }
 
 
@@ -94,7 +111,7 @@ FIGURES = {
 def test_labels_are_text_in_every_figure(name):
     drawn = FIGURES[name]()
     figure = getattr(drawn, "figure", None) or drawn
-    assert sound.png_bytes(figure).startswith(b"\x89PNG")
+    assert png_bytes(figure).startswith(b"\x89PNG")
     texts = [text for text in figure.findobj(Text) if text.get_text()]
     assert not any(text.get_parse_math() for text in texts)
     assert any("$$" in text.get_text() for text in texts)
@@ -151,7 +168,7 @@ def test_other_scripts_are_drawn_where_a_font_is_there(tmp_path):
     ax.set_yticks([0, 1], ["\U00013081", "Parus"])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        sound.png_bytes(figure)
+        png_bytes(figure)
     assert ax._left_title.get_fontfamily() == [*plt.rcParams["font.family"], family]
     assert ax.get_yticklabels()[1].get_fontfamily() == plt.rcParams["font.family"]
 
@@ -161,6 +178,6 @@ def test_where_no_font_is_there_one_line_says_so():
     ax.set_yticks([0, 1], ["\U00014400", "Bo"])
     figure.suptitle("\U00014401\u200b\n")  # Anatolian hieroglyphs
     with pytest.warns(UserWarning) as said:
-        sound.png_bytes(figure)
+        png_bytes(figure)
     assert len(said) == 1
     assert "no font here has the letters '\U00014400\U00014401'" in str(said[0].message)

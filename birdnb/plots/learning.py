@@ -1,0 +1,72 @@
+"""Draw how networks learned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from birdnb.evaluation.gates import RULES
+from birdnb.plots.lettering import PlainLogFormatter, legend_label
+from birdnb.plots.style import COLOURS, GREY
+
+GAP_LIMIT = 100 * RULES["train_validation_gap"].target  # [points]
+
+
+def learning_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
+    """Draw validation solid, training dashed, and a dot where validation F1 was best.
+
+    ``histories`` maps a run's name to its ``history.csv``: epoch, train_loss, val_loss,
+    train_accuracy, val_accuracy (0..1), val_f1_macro, lr_backbone, lr_head. Training accuracy is
+    that of the clips as they were trained on, altered or not.
+    """
+    figure, axes = plt.subplots(2, 3, figsize=(12, 6.2))
+    loss, accuracy, f1, rate, ahead, key = axes.flat
+    for (name, history), colour in zip(histories.items(), COLOURS * 3, strict=False):
+        epoch = history["epoch"]
+        for ax, metric, scale in ((loss, "loss", 1), (accuracy, "accuracy", 100)):
+            ax.plot(epoch, scale * history[f"val_{metric}"], color=colour)
+            ax.plot(
+                epoch,
+                scale * history[f"train_{metric}"],
+                color=colour,
+                linestyle=(0, (3, 1.5)),
+                linewidth=1.4,
+            )
+        f1.plot(epoch, history["val_f1_macro"], color=colour)
+        best = history.sort_values(
+            ["val_f1_macro", "val_loss"], ascending=[False, True], kind="stable"
+        ).index[0]
+        f1.plot(epoch[best], history["val_f1_macro"][best], "o", color=colour, markersize=7)
+        rate.plot(epoch, history["lr_head"], color=colour)
+        rate.plot(epoch, history["lr_backbone"], color=colour, linestyle=":")
+        ahead.plot(epoch, 100 * (history["train_accuracy"] - history["val_accuracy"]), color=colour)
+        key.plot([], [], color=colour, linewidth=3, label=legend_label(name))
+    ahead.axhline(GAP_LIMIT, color=GREY, linewidth=1.2)
+    text = "limit, for unaltered clips"
+    place = {"ha": "right", "va": "bottom", "transform": ahead.get_yaxis_transform()}
+    ahead.text(0.99, GAP_LIMIT, text, color="#555555", fontsize=10, **place)
+    for ax, title, unit in (
+        (loss, "loss", "loss"),
+        (accuracy, "accuracy", "accuracy [%]"),
+        (f1, "validation F1-macro", "F1-macro"),
+        (rate, "learning rate", "learning rate"),
+        (ahead, "training (as trained) − validation", "gap in accuracy [points]"),
+    ):
+        ax.set(title=title, xlabel="epoch", ylabel=unit)
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.grid(axis="y")
+    rate.set_yscale("log")
+    rate.yaxis.set_major_formatter(PlainLogFormatter())
+    rate.yaxis.set_minor_formatter(PlainLogFormatter())
+    for style, text in (
+        ("-", "validation (rate: head)"),
+        ("--", "training"),
+        (":", "rate: backbone"),
+    ):
+        key.plot([], [], color=GREY, linestyle=style, label=text)
+    key.legend(loc="center left", bbox_to_anchor=(-0.1, 0.5), handlelength=1.8, labelspacing=0.6)
+    key.axis("off")
+    return figure
