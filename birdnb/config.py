@@ -13,13 +13,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-import yaml
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from birdnb.files import BirdnbError
 from birdnb.registry import AUGMENTATIONS, MODELS, check
-from birdnb.settings import Settings, check_shape, filled, merge, unknown
+from birdnb.settings import Settings, check_shape, filled, merge, read_yaml, unknown
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -208,11 +207,14 @@ def load_profile(name: str | Path, demo: bool = False) -> Profile:
     for run in changes:
         if run not in runs:
             raise BirdnbError(f"{path}: demo names a run {run!r} that runs does not have")
-    if demo:
-        runs = {run: merge(own or {}, changes.get(run) or {}) for run, own in runs.items()}
-    own = {run: merge(defaults, settings or {}) for run, settings in runs.items()}
+    own = {run: merge(defaults, parts or {}) for run, parts in runs.items()}
     audio, split = text.get("audio") or {}, text.get("split") or {}
     try:
+        _run_settings(defaults, "defaults")  # so that an error names the place where it stands
+        for run, parts in changes.items():
+            _run_settings(parts or {}, f"demo.{run}")
+        if demo:
+            own |= {run: merge(own[run], parts or {}) for run, parts in changes.items()}
         return Profile(
             name=path.stem,
             audio=filled(AudioSettings, audio, "audio"),
@@ -277,12 +279,7 @@ def _profile_path(name: str | Path) -> Path:
 
 def _read_profile(path: Path) -> dict[str, Any]:
     """Read the sections of a profile, those of its base included."""
-    try:
-        text = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise BirdnbError(f"{path} is not valid YAML: {error}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise BirdnbError(f"{path} cannot be read ({error}): it must be text in UTF-8") from error
+    text = read_yaml(path) or {}
     check_shape(f"{path}: the profile", text, 1)
     base = text.pop("base", None)
     for section in text:

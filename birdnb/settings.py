@@ -8,8 +8,10 @@ from __future__ import annotations
 import ast
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
+import yaml
 from pydantic import ConfigDict, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic.fields import FieldInfo
@@ -104,15 +106,35 @@ def filled(kind: type[T], values: dict[str, Any], where: str) -> T:
         raise BirdnbError(f"{where}: {error}") from None
 
 
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file. Raises BirdnbError for one that is damaged or names something twice."""
+    try:
+        return yaml.load(path.read_text(encoding="utf-8-sig"), _OnceOnly)
+    except (OSError, UnicodeDecodeError) as error:
+        raise BirdnbError(f"{path} cannot be read ({error}): it must be text in UTF-8") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a 30th of February
+        what = " ".join(str(error).split())
+        raise BirdnbError(f"{path} is not valid YAML: {what}") from error
+
+
+class _OnceOnly(yaml.SafeLoader):
+    """Refuses a name that stands twice in a mapping, where YAML would forget the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise yaml.YAMLError(f"{twice!r} stands twice{node.start_mark}")
+        return super().construct_mapping(node, deep)
+
+
 def merge(first: dict, second: dict) -> dict:
-    """Lay the second mapping over the first, at any depth."""
-    merged = {**first, **{key: value for key, value in second.items() if value is not None}}
-    shared = [
-        key
-        for key in merged
-        if isinstance(first.get(key), dict) and isinstance(second.get(key), dict)
-    ]
-    return merged | {key: merge(first[key], second[key]) for key in shared}
+    """Lay the second mapping over the first, at any depth; an empty one changes nothing."""
+    merged = dict(first)
+    for key, value in second.items():
+        below = merged.get(key)
+        merged[key] = merge(below, value or {}) if isinstance(below, dict) else value
+    return merged
 
 
 def check_shape(where: str, value: Any, depth: int) -> None:

@@ -73,6 +73,20 @@ def test_a_profile_is_its_base_but_for_what_it_says(tmp_path) -> None:
     assert own.runs["phase3_ast_full"] == override(full, epochs=3, mixup=False) != full
 
 
+def test_empty_parts_and_a_byte_order_mark_change_nothing(tmp_path) -> None:
+    text = "\ufeffbase: laptop\naudio:\nruns: {phase3_ast_full: , phase2_mfcc: {train: }}"
+    assert load_profile(written(tmp_path, text)).runs == load_profile("laptop").runs
+
+
+def test_a_demo_changes_the_runs_it_names(tmp_path) -> None:
+    path = written(
+        tmp_path, "{runs: {x: {train: {epochs: 9}}, y: }, demo: {x: {train: {epochs: 2}}}}"
+    )
+    assert load_profile(path).runs["x"].train.epochs == 9
+    runs = load_profile(path, demo=True).runs
+    assert runs["x"].train == TrainSettings(epochs=2) and runs["y"] == RunSettings()
+
+
 def test_every_profile_that_comes_along_can_be_read() -> None:
     names = {path.stem for path in PROFILES.glob("*.yaml")}
     assert {"laptop", "gpu", "gpu_hop220"} <= names
@@ -139,6 +153,18 @@ def test_a_profile_holds_any_settings(run) -> None:
         ("runs: {x: {optimiser: {}}}", "runs.x: unknown part 'optimiser'"),
         ("demo: {x: {}}", "demo names a run 'x' that runs does not have"),
         ("audio: {", "is not valid YAML"),
+        ("audio: {hop_length: 2026-02-30}", "is not valid YAML: day is out of range"),
+        (
+            "audio: {hop_length: 256, hop_length: 512}",
+            "'hop_length' stands twice.*line 1, column 8",
+        ),
+        ("split: {}\naudio: {}\nsplit: {}", "'split' stands twice"),
+        ("defaults: {train: {epochs: 0}}", "mine.yaml: defaults.train: epochs is 0"),
+        ("{runs: {x: }, demo: {x: {train: {epochs: 0}}}}", "mine.yaml: demo.x.train: epochs is 0"),
+        (
+            "{defaults: {train: {epochs: 3}}, runs: {x: {train: {epochs: }}}}",
+            "runs.x.train: epochs is None: give an integer",
+        ),
         ("audio: 5", "audio is 5: write settings there"),
         ("runs: [a, b]", "runs is .*: write settings there"),
         ("runs: {x: {train: 5}}", "runs.x.train is 5: write settings there"),

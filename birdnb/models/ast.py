@@ -10,7 +10,7 @@ over the patches instead of a class token.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -20,12 +20,12 @@ from transformers.models.audio_spectrogram_transformer.modeling_audio_spectrogra
     ASTMLPHead,
 )
 
-from birdnb.config import N_MELS
+from birdnb.config import N_MELS, Size
 from birdnb.files import BirdnbError
 from birdnb.models.weights import REMEDY, is_local, load_all_but, read_weights, shipped, unavailable
 
 HUB_ID = "MIT/ast-finetuned-audioset-10-10-0.4593"
-SIZES = ("tiny", "base")
+SIZES = get_args(Size)
 TOKENS = 2  # [CLS] and the distillation token, ahead of the patches
 
 
