@@ -90,10 +90,10 @@ class ModelSettings(Settings):
         description="start from: false, synthetic for the shipped weights, true for the hub's, "
         "a hub id, a file or folder",
     )
-    size: Size = Field(default="tiny", description="of AST; base is the published one")
+    size: Size = Field(default="tiny", description="size of AST; base is the published one")
     normalisation: Normalisation = Field(
         default="standard",
-        description="of a spectrogram: zero mean and unit variance, or above each band's median",
+        description="of spectrograms: zero mean and unit variance, or above each band's median",
     )
     drop_path: float = Field(default=0.0, ge=0, lt=1, description="rate of stochastic depth")
 
@@ -139,7 +139,7 @@ class TrainSettings(Settings):
         default=3, ge=1, description="clips learned from each recording, most active first"
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        default="auto", description="of the arithmetic; auto is bf16 where the GPU has it"
+        default="auto", description="arithmetic; auto is bf16 where the GPU has it"
     )
 
 

@@ -11,12 +11,16 @@ from pathlib import Path
 import torch
 
 from birdnb.command import command
+from birdnb.config import TrainSettings
 from birdnb.files import artifacts_dir
 from birdnb.models.weights import FILES
 from birdnb.pretraining.card import cores
 from birdnb.pretraining.pretrain import pretrain, settings_for
 from birdnb.pretraining.stream import Budget, Pretraining
+from birdnb.settings import choices, fields_of
 from birdnb.training.options import bool_or_text, parse_seed
+
+PRECISIONS = choices(fields_of(TrainSettings)["precision"])
 
 
 @command("interrupted: the same command goes on where it stopped")
@@ -88,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--mixup", action="store_true", help="blend pairs of clips in half of the batches"
     )
-    parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16"],
+    parser.add_argument("--precision", default="auto", choices=PRECISIONS,
                         help="auto is bf16 on a GPU; bf16 also pays on CPUs with AMX (default: %(default)s)")  # fmt: skip
     parser.add_argument("--held-out", type=_positive, default=1000, metavar="N",
                         help="clips of other individuals, for validation (default: %(default)s)")  # fmt: skip

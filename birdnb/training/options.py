@@ -22,7 +22,9 @@ from birdnb.settings import bounds, choices, fields_of, plain
 GROUPS = {"model": ModelSettings, "training": TrainSettings, "augmentation": AugmentSettings}
 # name of a network: the option for it is --model
 OPTIONS = [name for kind in GROUPS.values() for name in fields_of(kind) if name != "name"]
-USUAL = "not given: as the profile's run has it, or the default for a model that no run of it has"
+USUAL = (
+    "not given: the profile's; in brackets the range, and what holds where the profile says nothing"
+)
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
