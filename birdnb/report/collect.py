@@ -45,6 +45,7 @@ class ReportInput:
     species_left_out: pd.DataFrame  # species, recordings, groups, decision, reason
     runs: dict[str, list[RunResult]]
     caveat: str = ""  # what is not known about recording sessions
+    notes: Sequence[str] = ()  # sentences on labels that became one, or may be one
     changed: dict[str, Any] = field(default_factory=dict)  # settings other than the profile's
 
     @property
@@ -95,6 +96,7 @@ def collect(datasets: Sequence[StudyData], runs: Mapping[str, list[RunResult]]) 
         species_left_out=report[report["decision"] != "keep"].reset_index(drop=True),
         runs={name: list(runs[name]) for name in order},
         caveat=session_caveat(first.table),
+        notes=first.corpus.notes,
         changed=_changed(first.profile.runs, runs),
     )
 

@@ -6,7 +6,7 @@ import copy
 import functools
 import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from birdnb.config import AugmentSettings, ModelSettings, RunSettings, TrainSettings
+from birdnb.corpora import Corpus
 from birdnb.evaluation.ensemble import best_single, build_ensemble
 from birdnb.evaluation.gates import gates, reported
 from birdnb.evaluation.metrics import paired_bootstrap, summarise
@@ -96,13 +97,8 @@ def _data(table, synthetic, species):
     })  # fmt: skip
     alone = {"recording_id": ["lonely", "broken"], "path": "", "species": "Rara avis"}
     manifest = pd.concat([table, pd.DataFrame(alone)], ignore_index=True)
-    corpus = SimpleNamespace(
-        name="my_birds",
-        synthetic=synthetic,
-        layout="manifest.csv",
-        left_out=refused[:1],
-        manifest=manifest,
-    )
+    root = Path("my_birds")
+    corpus = Corpus("my_birds", root, manifest, refused[:1], "manifest.csv", synthetic)
     rare = {
         "species": "Rara avis",
         "recordings": 1,
@@ -381,6 +377,17 @@ def test_unknown_sessions_are_no_guarantee():
         in text
     )
     assert "As far as is known" in text and "as far as sessions are known" in text
+
+
+def test_labels_that_became_one_are_named():
+    datasets, runs = made_up_study(synthetic=False)
+    assert "became one species" not in rendered(datasets, runs)
+    notes = ("'Parus_niger' and 'Parus nigra' differ by one letter",)
+    datasets[0].corpus = replace(datasets[0].corpus, notes=notes)
+    text = rendered(datasets, runs)
+    assert (
+        "became one species, or may be one:\n\n- 'Parus\\_niger' and 'Parus nigra' differ" in text
+    )
 
 
 def test_a_few_test_sessions_decide_nothing():
