@@ -1,4 +1,4 @@
-"""Several runs as one: weights and temperature chosen on validation, applied once to test."""
+"""Join several runs: weights and temperature chosen on validation, applied once to test."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from birdnb.registry import ENSEMBLE
 
 
 class Member(Protocol):
-    """What an ensemble needs of a run (``birdnb.training.runs.RunResult`` has it)."""
+    """A finished run that can vote (``birdnb.training.runs.RunResult`` is one)."""
 
     config: dict
     labels: list[str]
@@ -36,8 +36,9 @@ class Member(Protocol):
 
 @dataclass
 class EnsembleResult:
-    """An ensemble in the shape of a run, ``val`` and ``test`` weighted and temperature-scaled;
-    ``equal_*`` plain averages.
+    """An ensemble in the shape of a run.
+
+    ``val`` and ``test`` are weighted and temperature-scaled, ``equal_*`` are plain averages.
     """
 
     name: str
@@ -61,12 +62,11 @@ def build_ensemble(
     seed: int = 0,
     name: str = ENSEMBLE,
 ) -> EnsembleResult:
-    """Weigh two or more runs by validation log loss, calibrate on validation, score on test; write
-    a run folder if given.
+    """Weigh two or more runs by validation log loss, calibrate on validation, score on test.
 
-    ``sessions`` maps recording ids to sessions, for the intervals. The test targets are read only
-    to score what validation has already decided. Raises BirdnbError when the runs' labels, splits
-    or targets differ.
+    Writes a run folder if given. ``sessions`` maps recording ids to sessions, for the intervals.
+    The test targets are read only to score what validation has already decided. Raises BirdnbError
+    when the runs' labels, splits or targets differ.
     """
     val, test = _aligned(members, "val"), _aligned(members, "test")
     labels = next(iter(members.values())).labels
@@ -90,9 +90,8 @@ def build_ensemble(
         "seconds": _sum_of(members, "seconds"),
         "pretrained": any(member.metrics.get("pretrained") for member in members.values()),
     }
-    keys = {
-        member: run.config.get("key") for member, run in members.items()
-    }  # tells later whether a member was trained anew
+    # the keys tell later whether a member was trained anew
+    keys = {member: run.config.get("key") for member, run in members.items()}
     config = {
         "run": name,
         "members": keys,
@@ -107,7 +106,7 @@ def build_ensemble(
 
 
 def combine(parts: Sequence[Predictions], weights: Sequence[float] | np.ndarray) -> Predictions:
-    """The weighted mean of aligned predictions; weights are scaled to sum 1."""
+    """Average aligned predictions by weights, which are scaled to sum 1."""
     share = np.asarray(weights, dtype=np.float64)
     if len(share) != len(parts) or (share < 0).any() or share.sum() == 0:
         raise BirdnbError(
@@ -122,13 +121,13 @@ def combine(parts: Sequence[Predictions], weights: Sequence[float] | np.ndarray)
 def choose_weights(
     validation: Sequence[Predictions], sessions: Sequence[str] | None = None
 ) -> np.ndarray:
-    """(M,) weights on a simplex grid: of those whose log loss is within one standard error of the
-    least, the nearest to equal.
+    """Choose (M,) weights: of those as good as the best on validation, the nearest to equal.
 
-    Log loss, as accuracy moves in big steps on small sides. The rule of one standard error (Hastie
-    et al., Elements of Statistical Learning, 7.10), as a few sessions may well prefer one model
-    alone by chance; its error is of the paired difference and counts ``sessions`` (of each
-    recording; None: each its own). The step is 0.05 for two or three models, coarser for more.
+    They lie on a simplex grid; as good means within one standard error of the least log loss
+    (Hastie et al., Elements of Statistical Learning, 7.10), as a few sessions may well prefer one
+    model alone by chance. Log loss, as accuracy moves in big steps on small sides. The error is of
+    the paired difference and counts ``sessions`` (of each recording; None: each its own). The step
+    is 0.05 for two or three models, coarser for more.
     """
     m, n = len(validation), len(validation[0])
     if sessions is not None and len(set(sessions)) < 2:
@@ -151,14 +150,14 @@ def choose_weights(
 
 
 def simplex_grid(members: int, steps: int) -> np.ndarray:
-    """(G, members): every way to share out 1 in steps of 1 / ``steps``."""
+    """List every way to share out 1 in steps of 1 / ``steps``: (G, members)."""
     cuts = itertools.combinations(range(steps + members - 1), members - 1)
     rows = [np.diff([-1, *cut, steps + members - 1]) - 1 for cut in cuts]
     return np.array(rows) / steps
 
 
 def best_single(validation: Mapping[str, Predictions]) -> str:
-    """The run with the best validation accuracy; between equals the one with less log loss."""
+    """Name the run with the best validation accuracy; between equals that of less log loss."""
 
     def score(name: str) -> tuple[float, float]:
         return accuracy(validation[name]), -log_loss(validation[name])
@@ -167,7 +166,7 @@ def best_single(validation: Mapping[str, Predictions]) -> str:
 
 
 def calibration_gain(before: Predictions, after: Predictions) -> dict[str, float]:
-    """Expected calibration error and log loss before and after temperature scaling."""
+    """Compare calibration error and log loss before and after temperature scaling."""
     return {
         "ece_before": expected_calibration_error(before),
         "ece_after": expected_calibration_error(after),
@@ -224,9 +223,8 @@ def _sum_of(members: Mapping[str, Member], key: str) -> float | None:
 
 
 def _write(result: EnsembleResult, folder: Path) -> EnsembleResult:
-    (folder / "metrics.json").unlink(
-        missing_ok=True
-    )  # written last: a folder with metrics is a finished run
+    # written last: a folder with metrics is a finished run
+    (folder / "metrics.json").unlink(missing_ok=True)
     write_json(folder / "config.json", result.config)
     write_json(folder / "labels.json", result.labels)
     result.val.save(folder / "predictions_val.npz")

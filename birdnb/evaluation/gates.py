@@ -1,5 +1,4 @@
-"""Targets and decisions of the study: every gate with its value, its target and what follows,
-computed and never typed.
+"""Decide the gates of the study: each with its value, its target and what follows.
 
 A decision is certain when both ends of the value's 95 % interval lead to it, and the interval comes
 from FEW_SESSIONS or more; without an interval nobody can say (None).
@@ -36,8 +35,9 @@ class Rule:
     otherwise: str
 
     def decide(self, value: float) -> str:
-        """The decision for a value; a bound itself belongs to the step only with >= or <= (rounded
-        to nine digits).
+        """Return the decision for a value, rounded to nine digits.
+
+        A bound itself belongs to the step only with >= or <=.
         """
         value = round(value, 9)
         for relation, bound, decision in self.steps:
@@ -48,7 +48,7 @@ class Rule:
         return self.otherwise
 
     def text(self) -> str:
-        """The rule in words, e.g. ``GO > 55 %, else STOP``."""
+        """Write the rule in words, e.g. ``GO > 55 %, else STOP``."""
         signs = {">": ">", ">=": "\u2265", "<": "<", "<=": "\u2264"}
         steps = [
             f"{decision} {signs[relation]} {in_unit(bound, self.unit)}"
@@ -105,7 +105,7 @@ SUCCESS = (
 
 
 def gates(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict]:
-    """Every gate by name: question, run, value, target, unit, rule, decision, certain, ci95.
+    """Decide every gate: question, run, value, target, unit, rule, decision, certain, ci95.
 
     ``runs`` maps run names to what their metrics.json holds (``val``, ``test``, ``train``,
     ``epochs``; ``gain`` for the ensemble) and ``epochs_to_40``, the first epoch with 40 %
@@ -149,24 +149,23 @@ def gates(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict]:
 
 
 def final_run(runs: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """The model the study ends with: the ensemble when there is one, else the run with the best
-    validation accuracy.
-    """
+    """Name the model the study ends with: the ensemble, or else the best on validation."""
     if ENSEMBLE in runs:
         return ENSEMBLE
     return max(runs, key=lambda name: runs[name].get("val", {}).get("accuracy", -1.0), default=None)
 
 
 def in_unit(value: float, unit: str) -> str:
-    """A value as people read it: ``55 %``, ``2 points``, ``0.45``, ``15 epochs``."""
+    """Write a value as people read it: ``55 %``, ``2 points``, ``0.45``, ``15 epochs``."""
     if unit in ("share", "points"):
         return f"{round(100 * value, 1):g} {'%' if unit == 'share' else 'points'}"
     return f"{value:.2f}" if unit == "score" else f"{value:.3g} epoch{'s' if value != 1 else ''}"
 
 
 def reported() -> dict:
-    """The figures reported by the authors of the study repeated here: ``label``, ``corpus`` and
-    ``runs``.
+    """Read the figures that the authors of the study repeated here reported.
+
+    Keys: ``label``, ``corpus`` and ``runs``.
     """
     return yaml.safe_load((Path(__file__).parent / "reported.yaml").read_text(encoding="utf-8"))
 

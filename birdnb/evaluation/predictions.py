@@ -1,6 +1,4 @@
-"""What a model says about each recording: the table of probabilities, its file, and the function
-that fills it.
-"""
+"""Hold what a model says about each recording: probabilities, their file, how they are made."""
 
 from __future__ import annotations
 
@@ -23,8 +21,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model says about R recordings and C species. Raises BirdnbError when the parts do not
-    fit together.
+    """The probabilities of C species for R recordings.
+
+    Raises BirdnbError when the parts do not fit together.
     """
 
     recording_ids: list[str]
@@ -62,7 +61,7 @@ class Predictions:
 
     @property
     def predicted(self) -> np.ndarray:
-        """(R,) int: the most probable class of each recording."""
+        """Return the most probable class of each recording: (R,) int."""
         return self.probabilities.argmax(axis=1)
 
     def save(self, path: Path | str) -> Path:
@@ -91,9 +90,7 @@ class Predictions:
         return Predictions([str(i) for i in ids], probabilities, targets)
 
     def align(self, recording_ids: Sequence[str]) -> Predictions:
-        """The same recordings in the order given. Raises BirdnbError when they are not the same
-        recordings.
-        """
+        """Return the same recordings in the order given. Raises BirdnbError for others."""
         if set(recording_ids) != set(self.recording_ids) or len(recording_ids) != len(self):
             odd = sorted(set(recording_ids) ^ set(self.recording_ids))
             raise BirdnbError(
@@ -106,8 +103,9 @@ class Predictions:
 
 
 def concatenate(parts: Sequence[Predictions]) -> Predictions:
-    """Pool the predictions of disjoint folds. Raises BirdnbError when a recording comes twice or
-    the classes differ.
+    """Pool the predictions of disjoint folds.
+
+    Raises BirdnbError when a recording comes twice or the classes differ.
     """
     if len({part.probabilities.shape[1] for part in parts}) != 1:
         raise BirdnbError(

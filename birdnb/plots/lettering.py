@@ -59,14 +59,14 @@ class PlainLogFormatter(LogFormatterSciNotation):
 
 
 def _letters(text: str) -> set[str]:
-    """The characters that need a glyph: neither blanks nor controls."""
+    """Return the characters that need a glyph: neither blanks nor controls."""
     blank = {"Zs", "Zl", "Zp", "Cc", "Cf", "Cs"}
     return {letter for letter in text if unicodedata.category(letter) not in blank}
 
 
 @functools.cache
 def _has(families: tuple[str, ...]) -> frozenset[str]:
-    """The characters that one or more of these font families have."""
+    """Return the characters that one or more of these font families have."""
     found: set[str] = set()
     for family in families:
         found |= _characters(font_manager.findfont(font_manager.FontProperties(family=[family])))
@@ -75,7 +75,7 @@ def _has(families: tuple[str, ...]) -> frozenset[str]:
 
 @functools.cache
 def _characters(path: str) -> frozenset[str]:
-    """The characters a font file has; none if it is no font that matplotlib draws."""
+    """Return the characters a font file has; none if matplotlib cannot draw it."""
     try:
         font = font_manager.get_font(path)
         return frozenset(map(chr, font.get_charmap())) if font.scalable else frozenset()
@@ -85,7 +85,7 @@ def _characters(path: str) -> frozenset[str]:
 
 @functools.cache
 def _families_for(letters: frozenset[str]) -> tuple[str, ...]:
-    """Installed font families that together have these letters, as far as there are any."""
+    """Find installed font families that together have these letters, as far as any do."""
     chosen, wanted = [], set(letters)
     for family in _installed():
         if wanted & _has((family,)):
@@ -97,7 +97,7 @@ def _families_for(letters: frozenset[str]) -> tuple[str, ...]:
 
 
 def _installed() -> tuple[str, ...]:
-    """Upright families of usual weight, the plainest first, those installed since lately too."""
+    """List upright families of usual weight, the plainest first, new ones included."""
     known = {entry.fname for entry in font_manager.fontManager.ttflist}
     _add(path for path in font_manager.findSystemFonts() if path not in known)
     names = {
