@@ -11,7 +11,15 @@ import pandas as pd
 
 from birdnb.corpora.reading import read_table
 from birdnb.corpora.sniff import is_audio
-from birdnb.corpora.table import REQUIRED, is_utf8, left_out_rows, make_ids, misnamed, unlisted
+from birdnb.corpora.table import (
+    REQUIRED,
+    audio_files,
+    is_utf8,
+    left_out_rows,
+    make_ids,
+    misnamed,
+    unlisted,
+)
 from birdnb.corpora.walking import CLOSED, is_closed, walk
 from birdnb.files import BirdnbError
 
@@ -68,8 +76,16 @@ def read_manifest_folder(root: Path, progress: bool = True) -> Source:
 
 
 def is_species_folders(root: Path) -> bool:
-    """Tell whether a folder in this one, which is no corpus of its own, holds audio files."""
-    return bool(species_folders(root))
+    """Tell whether a folder in this one holds audio files.
+
+    Folders that are corpora of their own do not count; where they hold more audio than the others
+    together, one of them is meant.
+    """
+    own, species = corpora_inside(root), species_folders(root)
+    if not own or not species:
+        return bool(species)
+    inside = [len(audio_files(root / name, root)) for name in own]
+    return sum(len(audio_files(root / name, root)) for name in species) >= sum(inside)
 
 
 def species_folders(root: Path) -> list[str]:

@@ -33,7 +33,7 @@ from birdnb.report.numbers import f1_of_rare_and_common, progression_rows, step_
 from birdnb.report.page import page
 from birdnb.report.write import render, write_report
 
-SPECIES = ["Turdus <merula>", "Parus | major", "Pica *pica*", "1234", "Strix_aluco_x"]
+SPECIES = ["Turdus <merula>", "Parus | major", "Pica *pica*", "1234", "Strix_$aluco_x$"]
 MARKDOWN = mistune.create_markdown(escape=True, plugins=["table"])
 SKILL = {
     "classical_mfcc": 1.0,
