@@ -104,6 +104,8 @@ def test_sessions_are_small_and_species_have_many_recordists(seed: int) -> None:
         "recordist": [demo.RECORDISTS[take.visit.recordist] for take in takes],
         "date": [take.visit.date for take in takes],
         "locality": [take.visit.locality for take in takes],
+        "path": [f"audio/{take.recording_id}.wav" for take in takes],
+        "url": "",
     })  # fmt: skip
     assert table["recording_id"].is_unique
     assert (table["species"].value_counts() == 30).all()
