@@ -100,7 +100,7 @@ def test_sessions_are_small_and_species_have_many_recordists(seed: int) -> None:
     takes = [take for take in plan(seed, 12, 30) if not take.defect]
     table = pd.DataFrame({
         "recording_id": [take.recording_id for take in takes],
-        "species": [take.species for take in takes],
+        "species": [f"species {take.species}" for take in takes],
         "recordist": [demo.RECORDISTS[take.visit.recordist] for take in takes],
         "date": [take.visit.date for take in takes],
         "locality": [take.visit.locality for take in takes],
