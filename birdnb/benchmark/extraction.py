@@ -18,7 +18,7 @@ from birdnb.benchmark.plain import plain_lms
 from birdnb.benchmark.rows import ROUNDS, Row, best_seconds
 from birdnb.config import AudioSettings
 from birdnb.corpora import open_corpus
-from birdnb.features.audio import AudioError
+from birdnb.features.decoders import AudioError
 from birdnb.features.extract import extract
 from birdnb.features.workers import Task, extract_all
 from birdnb.files import BirdnbError

@@ -12,8 +12,9 @@ from IPython.display import Audio
 
 from birdnb.config import AudioSettings
 from birdnb.data import StudyData
-from birdnb.features.activity import SILENCE_SECONDS, coarse_activity, coarse_frame, find_silence
-from birdnb.features.audio import SoundFile, read_audio
+from birdnb.features.activity import SILENCE_SECONDS, find_silence
+from birdnb.features.audio import hear, read_audio
+from birdnb.features.extract import survey
 from birdnb.features.lms import log_mel
 from birdnb.files import BirdnbError
 
@@ -55,12 +56,9 @@ def noise_waveform(data: StudyData, recording_id: str) -> np.ndarray:
     Raises BirdnbError if there is none.
     """
     audio = data.profile.audio
-    with SoundFile(path_of(data, recording_id)) as sound:
-        coarse = coarse_activity(
-            sound.blocks(multiple=coarse_frame(sound.sample_rate)[1]), sound.sample_rate
-        )
-        seconds = sound.frames / sound.sample_rate
-    first = find_silence(coarse, seconds, audio)
+    first = hear(
+        path_of(data, recording_id), lambda sound: find_silence(survey(sound), sound.seconds, audio)
+    )
     if first is None:
         raise BirdnbError(
             f"recording {recording_id!r} has no silent stretch: choose one that `cache.noise` has"

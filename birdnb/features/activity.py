@@ -145,14 +145,16 @@ def _middle_of_best(scores: np.ndarray) -> int:
     return (first + last) // 2
 
 
-def _frame_activity(bands: np.ndarray) -> np.ndarray:
-    """Activity (frames,) of coarse bands (frames, bands) [dB]: how far they rise above their band
-    and their moment.
-    """
+def prominence(bands: np.ndarray) -> np.ndarray:
+    """How far coarse bands (frames, bands) [dB] rise above their band and moment, 0 to LOUD_DB."""
     above = bands - _quantile(bands, FLOOR_QUANTILE, axis=0)
     above -= np.maximum(_quantile(above, 0.5, axis=1), 0.0)
-    prominent = np.clip(above - PROMINENCE_DB, 0.0, LOUD_DB).sum(axis=1)
-    return np.sqrt(np.maximum(prominent - NOISE_DB, 0.0))
+    return np.clip(above - PROMINENCE_DB, 0.0, LOUD_DB)
+
+
+def _frame_activity(bands: np.ndarray) -> np.ndarray:
+    """Activity (frames,) of coarse bands (frames, bands) [dB]."""
+    return np.sqrt(np.maximum(prominence(bands).sum(axis=1) - NOISE_DB, 0.0))
 
 
 def _quantile(values: np.ndarray, share: float, axis: int) -> np.ndarray:
@@ -165,7 +167,7 @@ def _chunks(blocks: Iterable[np.ndarray], sample_rate: int) -> Iterator[np.ndarr
     """Coarse spectrogram (frames, bands) [dB] in chunks of CHUNK to 2 * CHUNK frames."""
     waiting: list[np.ndarray] = []
     for block in blocks:
-        if len(bands := _coarse_bands(block, sample_rate)):
+        if len(bands := coarse_bands(block, sample_rate)):
             waiting.append(bands)
         while sum(map(len, waiting)) >= 2 * CHUNK:
             together = np.concatenate(waiting)
@@ -175,14 +177,13 @@ def _chunks(blocks: Iterable[np.ndarray], sample_rate: int) -> Iterator[np.ndarr
         yield waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
 
 
-def _coarse_bands(samples: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Coarse spectrogram (frames, bands) [dB] of a block of samples."""
+def coarse_bands(samples: np.ndarray, sample_rate: int, every: int = 1) -> np.ndarray:
+    """Coarse spectrogram (frames, bands) [dB] of a block of samples; one frame in ``every``."""
     size, hop = coarse_frame(sample_rate)
     if len(samples) < size:
         samples = np.pad(samples, (0, size - len(samples)))
-    frames = np.lib.stride_tricks.sliding_window_view(samples, size)[
-        ::hop
-    ]  # (frames, size), a view
+    # (frames, size), a view
+    frames = np.lib.stride_tricks.sliding_window_view(samples, size)[:: every * hop]
     window, bins, banks = _coarse_banks(sample_rate)
     spectrum = fft.rfft(frames * window)[:, bins]
     power = (spectrum.real**2 + spectrum.imag**2) @ banks

@@ -1,82 +1,67 @@
 """Sound files: decode by content and by blocks, downmix, resample, high-pass.
 
-libsndfile decodes; what it refuses is tried with the decoders audioread finds (ffmpeg, Core Audio,
-GStreamer), as librosa does.
+libsndfile decodes; what it refuses, or does not read to its end, goes to the decoders of last
+resort.
 """
 
 from __future__ import annotations
 
 import functools
-import os
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import gcd
 from pathlib import Path
-from typing import IO, Any
+from typing import TypeVar
 
 import numpy as np
 import soundfile
 import soxr
 from scipy import signal
 
-from birdnb.files import BirdnbError
+from birdnb.features import decoders, lengths
+from birdnb.features.activity import coarse_frame
+from birdnb.features.decoders import AudioError, Decoded, StopsEarlyError, Stream
+from birdnb.features.downmix import Downmix
 
-BLOCK = (
-    2**18
-)  # samples decoded at a time, all channels together (1 MB: stays in the processor's cache)
-KEEP = (
-    2**25
-)  # mono samples kept in memory (134 MB: 12 minutes at 44.1 kHz); of longer recordings the windows are decoded again
+Result = TypeVar("Result")
+# samples decoded at a time, all channels together (1 MB: stays in the processor's cache)
+BLOCK = 2**18
+# mono samples kept in memory (134 MB: 12 minutes at 44.1 kHz); of longer recordings the windows are
+# decoded again
+KEEP = 2**25
 # [s] decoded around a slice, so that the filters have settled: their response is below -100 dB by
 # then
 MARGIN = 0.05
 RUN_UP = 0.5  # [s] decoded and thrown away after a jump: an MP3 frame builds on those before it
 LOUDEST = 1e6  # a sample beyond this (full scale is 1) is broken, like NaN
-MAX_BROKEN = (
-    1e-3  # share of broken samples set to zero; more than that and the recording is refused
-)
+# share of broken samples set to zero; more than that and the recording is refused
+MAX_BROKEN = 1e-3
 # from the lowest to the highest sample (full scale is 2): nothing louder than -66 dB of full scale
 SILENT = 1e-3
 SAMPLE_RATES = (4_000, 1_000_000)  # [Hz] outside, the header is wrong or there is no song to hear
 
 
-class AudioError(BirdnbError):
-    """A recording that cannot be used; the message is the reason, ``kind: details``, without the
-    path.
-    """
-
-
-class DecodingBrokeOff(AudioError):
-    """libsndfile opened the recording but could not read it to its end; another decoder may."""
-
-
-class _Stream(soundfile.SoundFile):
-    """soundfile seeks after every read to where it is already, which makes MP3 decoders lose a
-    little; this one does not.
-    """
-
-    def seekable(self) -> bool:
-        return False
-
-
 class SoundFile:
     """A decoded recording, mono float32 at its own sample rate; use as a context manager.
 
-    Isolated broken samples (NaN, infinite, beyond a million times full scale) are read as zero.
-    ``fallback`` leaves libsndfile out. Raises AudioError.
+    The mean of its channels, or ``channel`` of them (from 0) where they cancel each other. Isolated
+    broken samples (NaN, infinite, beyond a million times full scale) are read as zero. ``stopped``
+    is how libsndfile failed before: other decoders are to read it. Raises AudioError.
     """
 
-    def __init__(self, path: Path | str, fallback: bool = False) -> None:
+    def __init__(self, path: Path | str, stopped: StopsEarlyError | None = None) -> None:
         self.path = Path(path)
-        self._temporary: IO[bytes] | None = None
+        self.channel: int | None = None
+        self.frames = self.broken = 0
+        self._decoded: Decoded | None = None
         self._kept: np.ndarray | None = None
-        if fallback:
-            self._open_fallback("libsndfile breaks off")
+        if stopped is not None:
+            self._use(decoders.recover(self.path, stopped.heard, str(stopped)))
         else:
             try:
-                self._open(self.path)
+                self._file = Stream(self.path)
             except soundfile.LibsndfileError as error:
-                self._open_fallback(f"libsndfile says {error.error_string}")
+                said = error.error_string.rstrip(". ")
+                self._use(decoders.decode(self.path, f"cannot be decoded: libsndfile says {said}"))
         self.sample_rate, self.channels = self._file.samplerate, self._file.channels
         low, high = SAMPLE_RATES
         if not low <= self.sample_rate <= high:
@@ -92,36 +77,56 @@ class SoundFile:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-        if self._temporary is not None:
-            self._temporary.close()
+        if self._decoded is not None:
+            self._decoded.file.close()
 
-    def blocks(self, multiple: int = 1) -> Iterator[np.ndarray]:
-        """Yield the whole recording in blocks (samples,); all but the last are a multiple of
-        ``multiple`` samples long.
+    @property
+    def seconds(self) -> float:
+        """Length [s] of what has been read."""
+        return self.frames / self.sample_rate
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Yield the whole recording in blocks (samples,), whole coarse hops long but for the last.
 
         Afterwards ``frames`` (length in samples), ``broken`` (samples set to zero), ``lowest`` and
-        ``highest`` are known. Raises DecodingBrokeOff.
+        ``highest`` are known. Raises StopsEarlyError when sound is left that was not read.
         """
+        self.frames = self.broken = 0
+        self.lowest, self.highest = np.inf, -np.inf
+        self._kept = None
+        listens = self.channels > 1 and self.channel is None
+        self._downmix = Downmix(self.channels, self.sample_rate) if listens else None
+        self._start = 0
         try:
-            yield from self._blocks(multiple)
+            self._seek(0)
+            self._start = self._file.place()
+            yield from self._blocks()
         except soundfile.LibsndfileError as error:
-            raise DecodingBrokeOff(
-                f"cannot be decoded: breaks off after {self.frames / self.sample_rate:.1f} s "
-                f"({error.error_string})"
+            said = error.error_string.rstrip(". ")
+            raise StopsEarlyError(
+                f"cannot be decoded: breaks off after {self.seconds:.1f} s ({said})", self._heard()
             ) from error
+        if self._decoded is None:
+            decoders.check_end(self.path, self._heard())
+
+    def take_channel(self) -> bool:
+        """After ``blocks``: take one channel where they cancel; True: it has to be read anew."""
+        if self._downmix is None:
+            return False
+        self.channel = self._downmix.choice()
+        return self.channel is not None
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Samples ``start`` to ``stop``, fewer where the recording ends; from memory if ``blocks``
-        has kept it.
+        """Samples ``start`` to ``stop``, fewer where the recording ends.
+
+        From memory if ``blocks`` has kept it.
         """
         if self._kept is not None:
             return self._kept[start:stop]
         try:
             first = max(0, start - int(RUN_UP * self.sample_rate))
-            self._file.seek(min(first, self._file.frames))
-            samples = self._file.read(stop - first, dtype="float32", always_2d=True) @ _mixing(
-                self.channels
-            )
+            self._seek(min(first, self.frames or self._file.frames))
+            samples = self._mono(self._file.read(stop - first, dtype="float32", always_2d=True))
             _mend(samples)
             return samples[start - first :]
         except soundfile.LibsndfileError as error:
@@ -151,65 +156,25 @@ class SoundFile:
         after = max(0, stop - start - before - len(samples))
         return np.pad(samples, (before, after)) if before or after else samples
 
-    def _open(self, file: Path | IO[bytes], **raw: Any) -> None:
-        """Open by descriptor, so that the content decides and not the extension."""
-        try:
-            descriptor = (
-                os.open(file, os.O_RDONLY) if isinstance(file, Path) else os.dup(file.fileno())
-            )
-        except OSError as error:
-            raise AudioError(f"cannot be opened: {error.strerror}") from error
-        try:
-            if os.fstat(descriptor).st_size == 0:
-                raise AudioError("empty: the file has no bytes")
-            self._file = _Stream(descriptor, closefd=True, **raw)
-        except BaseException:
-            _close(descriptor)
-            raise
+    def _use(self, decoded: Decoded) -> None:
+        self._decoded = decoded
+        self._file = Stream(decoded.file, **decoded.layout)
 
-    def _open_fallback(self, reason: str) -> None:
-        """Decode with audioread into an unnamed temporary file of 16-bit samples, and go on with
-        that.
-        """
-        import audioread
-        from audioread.rawread import RawAudioFile
+    def _seek(self, frame: int) -> None:
+        if self._file.goes_back:
+            self._file.seek(frame)
+            return
+        self._file.close()
+        self._file = Stream(self.path)
+        while frame > 0 and (passed := len(self._file.read(min(frame, BLOCK)))):
+            frame -= passed
 
-        # RawAudioFile reads nothing that libsndfile cannot, and fails where it should refuse
-        backends = [
-            backend for backend in audioread.available_backends() if backend is not RawAudioFile
-        ]
-        self._temporary = tempfile.TemporaryFile(prefix="birdnb-")  # noqa: SIM115
-        try:
-            with audioread.audio_open(str(self.path.resolve()), backends) as decoder:
-                for data in decoder:
-                    self._temporary.write(data)
-                layout = {"samplerate": decoder.samplerate, "channels": decoder.channels}
-            self._temporary.seek(0)
-            self._open(self._temporary, format="RAW", subtype="PCM_16", endian="LITTLE", **layout)
-        except (
-            audioread.DecodeError,
-            AudioError,
-            soundfile.LibsndfileError,
-            ValueError,
-            EOFError,
-        ) as error:
-            self._temporary.close()
-            raise AudioError(
-                f"cannot be decoded: {reason.rstrip('.')}; no other decoder here can read it either"
-            ) from error
-
-    def _blocks(self, multiple: int) -> Iterator[np.ndarray]:
-        self.frames = self.broken = 0
-        self.lowest, self.highest = np.inf, -np.inf
-        size = max(1, BLOCK // self.channels // multiple) * multiple
+    def _blocks(self) -> Iterator[np.ndarray]:
+        hop = coarse_frame(self.sample_rate)[1]
+        size = max(1, BLOCK // self.channels // hop) * hop
         kept = np.empty(self._file.frames, np.float32) if self._file.frames <= KEEP else None
-        self._file.seek(0)
         while True:
-            place = (
-                np.empty(size, np.float32)
-                if kept is None
-                else kept[self.frames : self.frames + size]
-            )
+            place = np.empty(size, np.float32) if kept is None else kept[self.frames :][:size]
             samples = self._next(place)
             if not len(samples):
                 break
@@ -224,9 +189,9 @@ class SoundFile:
             samples = self._file.read(out=place)
         else:
             several = self._file.read(len(place), dtype="float32")
-            samples = np.matmul(
-                several, _mixing(self.channels), out=place[: len(several)]
-            )  # (n, channels) -> (n,)
+            samples = self._mono(several, out=place[: len(several)])
+            if self._downmix is not None and len(several):
+                self._downmix.add(samples, several)
         if len(samples):
             lowest, highest = samples.min(), samples.max()
             if not -LOUDEST <= lowest <= highest <= LOUDEST:  # NaN is neither
@@ -234,6 +199,32 @@ class SoundFile:
                 lowest, highest = samples.min(), samples.max()
             self.lowest, self.highest = min(self.lowest, lowest), max(self.highest, highest)
         return samples
+
+    def _mono(self, several: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """(samples, channels) -> (samples,)"""
+        if self.channel is None:
+            mixing = np.full(self.channels, 1 / self.channels, np.float32)
+            return np.matmul(several, mixing, out=out)
+        out = np.empty(len(several), np.float32) if out is None else out
+        out[:] = several[:, self.channel]
+        return out
+
+    def _heard(self) -> lengths.Heard:
+        file = self._file
+        return lengths.Heard(
+            file.format, file.subtype, file.endian, file.samplerate, file.channels, self.frames,
+            self._start, file.place(),
+        )  # fmt: skip
+
+
+def hear(path: Path | str, use: Callable[[SoundFile], Result]) -> Result:
+    """Call ``use`` with a recording, and again with other decoders when libsndfile stops early."""
+    try:
+        with SoundFile(path) as sound:
+            return use(sound)
+    except StopsEarlyError as stopped:
+        with SoundFile(path, stopped) as sound:
+            return use(sound)
 
 
 def read_audio(
@@ -243,27 +234,37 @@ def read_audio(
     start: float = 0.0,
     seconds: float | None = None,
 ) -> np.ndarray:
-    """Read a recording, or ``seconds`` of it from ``start`` [s] on, as mono float32 (samples,) at
-    ``sample_rate`` [Hz].
+    """Read a recording, or ``seconds`` of it from ``start`` [s] on, as mono float32 (samples,).
 
-    Resampled by soxr (its HQ, librosa's default) and high-passed. Raises AudioError when there is
-    nothing to read.
+    At ``sample_rate`` [Hz], resampled by soxr (its HQ, librosa's default) and high-passed. Raises
+    AudioError when there is nothing to read.
     """
-    with SoundFile(path) as sound:
-        for _ in sound.blocks():
-            pass
+
+    def cut(sound: SoundFile) -> np.ndarray:
+        read_through(sound)
         check_sound(sound)
         end = -(-sound.frames * sample_rate // sound.sample_rate)
         first = min(round(start * sample_rate), end)
         last = end if seconds is None else min(end, first + round(seconds * sample_rate))
         return sound.slice(first, last, sample_rate, high_pass_hz)
 
+    return hear(path, cut)
+
+
+def read_through(sound: SoundFile) -> None:
+    """Read a recording once, so that its length and the channel to take are known."""
+    for _ in sound.blocks():
+        pass
+    if sound.take_channel():
+        read_through(sound)
+
 
 def check_sound(sound: SoundFile, shortest: float = 0.0) -> None:
-    """Raise AudioError when a recording, read through once, is shorter than ``shortest`` [s],
-    broken, silent or constant.
+    """Raise AudioError when a recording, read through once, cannot be used.
+
+    That is when it is shorter than ``shortest`` [s], broken, silent or constant.
     """
-    seconds = sound.frames / sound.sample_rate
+    seconds = sound.seconds
     if not sound.frames:
         raise AudioError("no samples: there is a header, but no sound after it")
     if seconds < shortest:
@@ -291,20 +292,8 @@ def _butterworth(sample_rate: int, cutoff_hz: float) -> np.ndarray:
     return signal.butter(4, cutoff_hz, "highpass", fs=sample_rate, output="sos")
 
 
-def _mixing(channels: int) -> np.ndarray:
-    return np.full(channels, 1 / channels, np.float32)
-
-
 def _mend(samples: np.ndarray) -> int:
     """Set broken samples to zero, in place, and count them."""
     broken = ~(np.abs(samples) <= LOUDEST)
     samples[broken] = 0.0
     return int(broken.sum())
-
-
-def _close(descriptor: int) -> None:
-    try:
-        os.close(descriptor)
-    except OSError as error:  # libsndfile has closed it already
-        if error.errno != 9:
-            raise

@@ -4,7 +4,8 @@
 
 - ``<recording_id>.npy``: (segments, n_mels, T), the most active windows, best first;
   ``noise/<recording_id>.npy``: (n_mels, T),
-- ``index.csv`` and ``quarantine.csv``: what is in it, and what was left out and why,
+- ``index.csv`` and ``quarantine.csv``: what is in it, and what was left out and why; ``channel``
+  is the number of the one taken where channels cancel each other, else "mean",
 - ``state.jsonl``: a line for each recording that was looked at, so that no work is done twice.
 
 Everything is written atomically and depends on nothing but the sources and the settings, so that a
@@ -30,9 +31,9 @@ from birdnb.files import BirdnbError, artifacts_dir, sweep, write_text, writing
 if TYPE_CHECKING:
     from birdnb.corpora import Corpus
 
-VERSION = 3  # of the extraction: a change makes new caches
+VERSION = 4  # of the extraction: a change makes new caches
 INDEX = ["recording_id", "path", "segments", "seconds", "sample_rate", "channels", "sha256"]
-INDEX += ["starts", "noise"]
+INDEX += ["starts", "noise", "channel"]
 QUARANTINE = ["recording_id", "path", "species", "reason"]
 
 

@@ -16,12 +16,13 @@ from birdnb.config import AudioSettings
 from birdnb.features.activity import (
     SHORTEST_SECONDS,
     SILENCE_SECONDS,
+    Coarse,
     coarse_activity,
-    coarse_frame,
     find_silence,
     find_windows,
 )
-from birdnb.features.audio import AudioError, DecodingBrokeOff, SoundFile, check_sound
+from birdnb.features.audio import SoundFile, check_sound, hear
+from birdnb.features.decoders import AudioError
 from birdnb.features.lms import framed_log_mel, log_mel
 
 
@@ -37,6 +38,7 @@ class Extraction:
     seconds: float
     sample_rate: int
     channels: int
+    channel: int | None  # taken (from 0), where the channels cancel; None: their mean
 
 
 def extract(path: Path | str, audio: AudioSettings) -> Extraction:
@@ -46,30 +48,24 @@ def extract(path: Path | str, audio: AudioSettings) -> Extraction:
     broken.
     """
     try:
-        return _with_fallback(path, audio)
+        return hear(path, lambda sound: _extract(sound, audio))
     except (AudioError, OSError):
         raise
-    except (
-        Exception
-    ) as error:  # one file that no library was ready for must not end the work on all others
+    except Exception as error:
+        # one file that no library was ready for must not end the work on all others
         raise AudioError(f"unexpected error: {type(error).__name__}: {error}") from error
 
 
-def _with_fallback(path: Path | str, audio: AudioSettings) -> Extraction:
-    try:
-        with SoundFile(path) as sound:
-            return _extract(sound, audio)
-    except DecodingBrokeOff:
-        with SoundFile(path, fallback=True) as sound:
-            return _extract(sound, audio)
+def survey(sound: SoundFile) -> Coarse:
+    """Read a recording once and return its activity; the channel to take is settled by then."""
+    coarse = coarse_activity(sound.blocks(), sound.sample_rate)
+    return survey(sound) if sound.take_channel() else coarse
 
 
 def _extract(sound: SoundFile, audio: AudioSettings) -> Extraction:
-    coarse = coarse_activity(
-        sound.blocks(multiple=coarse_frame(sound.sample_rate)[1]), sound.sample_rate
-    )
+    coarse = survey(sound)
     check_sound(sound, shortest=SHORTEST_SECONDS)
-    seconds = sound.frames / sound.sample_rate
+    seconds = sound.seconds
     windows = find_windows(coarse, seconds, audio)
     silence = find_silence(coarse, seconds, audio)
     stretches = [(first, audio.n_frames) for first in windows]
@@ -85,6 +81,7 @@ def _extract(sound: SoundFile, audio: AudioSettings) -> Extraction:
         seconds=seconds,
         sample_rate=sound.sample_rate,
         channels=sound.channels,
+        channel=sound.channel,
     )
 
 

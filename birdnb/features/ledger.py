@@ -28,6 +28,7 @@ class Record:
     seconds: float = 0.0
     sample_rate: int = 0  # [Hz] of the source
     channels: int = 0
+    channel: str = "mean"  # or the number of the one taken, where the channels cancel
     checksums: tuple[int, ...] = ()  # of <recording_id>.npy, of noise/<recording_id>.npy if any
     written: tuple[int, ...] = ()  # time [ns] and size [bytes] of each of these files
 

@@ -71,7 +71,7 @@ def extract_one(task: Task) -> Record:
 
     Raises BirdnbError when the cache cannot be written.
     """
-    from birdnb.features.audio import AudioError
+    from birdnb.features.decoders import AudioError
 
     record = Record(task.recording_id, task.path)
     try:
@@ -113,6 +113,7 @@ def _extract(task: Task, record: Record) -> Record:
         seconds=round(found.seconds, 6),
         sample_rate=found.sample_rate,
         channels=found.channels,
+        channel="mean" if found.channel is None else str(found.channel + 1),
         checksums=tuple(write_lms(path, lms) for path, lms in zip(paths, arrays, strict=False)),
     )
     return stamped(task.folder, task.audio, record)

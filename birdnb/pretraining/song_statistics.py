@@ -20,7 +20,8 @@ from tqdm import tqdm
 from birdnb.command import command
 from birdnb.config import AudioSettings
 from birdnb.corpora import open_corpus
-from birdnb.features.audio import AudioError, high_pass, read_audio
+from birdnb.features.audio import high_pass, read_audio
+from birdnb.features.decoders import AudioError
 from birdnb.features.lms import log_mel
 from birdnb.synthetic.soundscape import invent_clip
 from birdnb.synthetic.species import species_for

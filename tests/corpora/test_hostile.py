@@ -35,6 +35,7 @@ KINDS = {
     "no samples",
     "sample rate",
     "silent",
+    "sound missing",
     "too short",
 }
 

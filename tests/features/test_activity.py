@@ -17,7 +17,7 @@ from birdnb.features.activity import (
     find_silence,
     find_windows,
 )
-from birdnb.features.audio import AudioError
+from birdnb.features.decoders import AudioError
 from birdnb.features.extract import extract
 
 AUDIO = AudioSettings()

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 from birdnb.corpora import open_corpus
 from birdnb.corpora.table import COLUMNS
-from birdnb.features.audio import AudioError, read_audio
+from birdnb.features.audio import read_audio
+from birdnb.features.decoders import AudioError
 from birdnb.files import BirdnbError
 from birdnb.split.sides import sessions
 from birdnb.synthetic import demo

@@ -1,0 +1,196 @@
+"""Sound behind the place where a decoder stops: lengths are not believed from headers.
+
+libsndfile stops where a header says so: a WAV whose data size was never filled in, a VBR MP3
+without its Info frame, a chained Ogg stream. What tells the truth cheaply is the place in the file
+that it has come to: bytes left over there are tags, chunks, padding - or sound.
+"""
+
+from __future__ import annotations
+
+import mmap
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal
+
+PASSED_OVER = 0.1  # [s] bytes left over that would hold less than this are not looked at
+READ_AHEAD = 8192  # bytes that libFLAC has read already and not decoded yet
+UNSURE = 0.5  # [s] of FLAC that may hide in its read-ahead before its packets are counted
+CHUNKED = {"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF"}
+_BEGINNINGS = [
+    re.compile(pattern, re.DOTALL)
+    for pattern in (
+        rb"OggS\x00[\x02\x06]",
+        rb"fLaC[\x00\x80]\x00\x00\x22",
+        rb"(?:RIF[FX]|RF64)....WAVE",
+        rb"FORM....AIF[FC]",
+        rb"\.snd\x00\x00......\x00\x00\x00[\x01-\x1b]",
+        rb"caff\x00\x01\x00.desc",
+        rb"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb",
+        rb"\x00\x00\x00.ftyp[ -~]{4}",
+        rb"0&\xb2u\x8ef\xcf\x11\xa6\xd9\x00\xaa\x00b\xcel",
+    )
+]
+
+
+_OTHER_CHUNKS = {b"LIST", b"INFO", b"JUNK", b"bext", b"iXML", b"id3 ", b"ID3 ", b"_PMX", b"cue "}
+# what stands before the first packet in Matroska and in ASF
+_MEDIA = (b"\x1f\x43\xb6\x75", bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c"))
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What libsndfile read from a file: ``frames`` from byte ``start`` to byte ``stop``."""
+
+    container: str  # soundfile's names: "WAV", "FLAC", ...
+    subtype: str
+    endian: str
+    sample_rate: int
+    channels: int
+    frames: int
+    start: int
+    stop: int
+
+    @property
+    def seconds(self) -> float:
+        """Length of what was read [s]."""
+        return self.frames / self.sample_rate
+
+    @property
+    def byte_order(self) -> str:
+        """Byte order of its samples, BIG or LITTLE."""
+        usual = "BIG" if self.container in ("AIFF", "AU", "CAF") else "LITTLE"
+        return usual if self.endian == "FILE" else self.endian
+
+    def seconds_in(self, size: int) -> float:
+        """Length of sound [s] in so many bytes, at the rate of those that were read."""
+        return size * self.seconds / max(1, self.stop - self.start)
+
+
+def bytes_unheard(path: Path, heard: Heard) -> int:
+    """Count the bytes behind the last sample read that may be sound; 0 when all was heard.
+
+    Tags, padding with zeros and chunks of other content are no sound.
+    """
+    left = path.stat().st_size - heard.stop
+    if left <= 0 or (heard.stop > heard.start and heard.seconds_in(left) < PASSED_OVER):
+        return 0
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        stop = _before_tags(data, heard.stop)
+        chunks = read_chunks(data, heard.stop, stop, heard.container, heard.endian)
+        if chunks is not None:
+            return sum(end - start for name, start, end in chunks if _is_sound(name))
+        return stop - heard.stop if re.compile(rb"[^\0]").search(data, heard.stop, stop) else 0
+
+
+def sound_bytes(path: Path, heard: Heard) -> list[tuple[int, int]]:
+    """Find where the samples of an uncompressed recording lie: (first byte, byte after it)."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        stop = _before_tags(data, heard.stop)
+        chunks = read_chunks(data, heard.stop, stop, heard.container, heard.endian)
+    if chunks is None:
+        return [(heard.start, stop)]
+    skipped = 8 if heard.container == "AIFF" else 0  # offset and block size
+    more = [(start + skipped, end) for name, start, end in chunks if _is_sound(name)]
+    return [(heard.start, heard.stop), *more]
+
+
+def beginnings(path: Path) -> list[int]:
+    """Find the byte at which each of several recordings in one file begins, the first at 0."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        kind = next((kind for kind in _BEGINNINGS if kind.match(data)), None)
+        if kind is None:
+            return [0]
+        found = [match.start() for match in kind.finditer(data)]
+        if data[:4] == b"OggS":  # streams side by side, not one behind the other
+            ends = {place + _page_bytes(data, place) for place in found}
+            found = [place for place in found if place not in ends]
+    return found
+
+
+def media_bytes(file: IO[bytes]) -> int:
+    """Count the bytes of a container that media can lie in.
+
+    In an MP4 file these are its mdat boxes, in Matroska and ASF all bytes from the first packet on.
+    """
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        if data[4:8] not in (b"ftyp", b"moov", b"mdat", b"wide", b"free"):
+            return len(data) - max(0, *map(data.find, _MEDIA))
+        at = media = 0
+        while at + 8 <= len(data):
+            size, name = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+            if size == 1:  # then 64 bits follow
+                size = int.from_bytes(data[at + 8 : at + 16], "big")
+            if size < 8 or not name.isalnum():  # to the end of the file, or no boxes any more
+                return media + len(data) - at
+            if name == b"mdat":
+                media += min(size, len(data) - at)
+            at += size
+    return media
+
+
+def read_chunks(
+    data: mmap.mmap, start: int, stop: int, container: str, endian: str
+) -> list[tuple[bytes, int, int]] | None:
+    """List the chunks (name, first byte, end) that fill a file from ``start`` to ``stop`` exactly.
+
+    None where they do not: these bytes are something else.
+    """
+    if container not in CHUNKED - {"AU"}:
+        return None
+    big = container in ("AIFF", "CAF") or (container in ("WAV", "WAVEX") and endian == "BIG")
+    chunks = []
+    for name, first, end in _walk(data, start, stop, container, "big" if big else "little"):
+        cut_short = end > stop and name not in _OTHER_CHUNKS
+        if cut_short or not (name.isascii() and name.decode().isprintable()):
+            return None
+        chunks.append((name, first, end))
+    return chunks
+
+
+def _walk(
+    data: mmap.mmap, at: int, stop: int, container: str, order: Literal["big", "little"]
+) -> Iterator[tuple[bytes, int, int]]:
+    """Yield name, first byte and end of one chunk after the other, whatever they are."""
+    header, size_at = {"W64": (24, 16), "CAF": (12, 4)}.get(container, (8, 4))
+    while at + header <= stop:
+        size = int.from_bytes(data[at + size_at : at + header], order)
+        if container == "W64":  # its size counts the header; chunks begin at multiples of 8
+            end = at + max(size, header)
+            following = -(-end // 8) * 8
+        else:
+            end = at + header + size
+            padded = container != "CAF" and size % 2 and data[end : end + 1] == b"\0"
+            following = end + 1 if padded else end
+        yield data[at : at + 4], at + header, end
+        at = following
+
+
+def _is_sound(name: bytes) -> bool:
+    """Tell whether a chunk of this name is sound, too, or a recording of its own."""
+    return name in (b"data", b"SSND", b"RIFF", b"RIFX", b"RF64", b"FORM", b"riff", b"caff")
+
+
+def _before_tags(data: mmap.mmap, start: int) -> int:
+    """End of the content before the tags that players put behind it: ID3, APE, Lyrics3."""
+    stop = before = len(data)
+    while stop > start:
+        if data[stop - 128 : stop - 125] == b"TAG":
+            stop -= 128
+        elif data[stop - 32 : stop - 24] == b"APETAGEX":
+            has_header = data[stop - 9] & 0x80
+            stop -= int.from_bytes(data[stop - 20 : stop - 16], "little") + (
+                32 if has_header else 0
+            )
+        elif data[stop - 9 : stop] == b"LYRICS200" and data[stop - 15 : stop - 9].isdigit():
+            stop -= int(data[stop - 15 : stop - 9]) + 15
+        if stop == before:
+            break
+        before = stop
+    return max(start, stop)
+
+
+def _page_bytes(data: mmap.mmap, start: int) -> int:
+    segments = data[start + 26]
+    return 27 + segments + sum(data[start + 27 : start + 27 + segments])
