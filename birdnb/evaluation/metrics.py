@@ -50,15 +50,16 @@ def summarise(
         )
     one = np.ones((1, len(predictions)))
     scores = {key: value[0] for key, value in _scores(predictions, one).items()}
+    present = [int(c) for c in np.flatnonzero(scores["support"])]
     order = np.argsort(-predictions.probabilities, axis=1, kind="stable")[:, :5]
     result: dict[str, Any] = {
         "recordings": len(predictions),
         "sessions": _session_index(predictions, sessions)[1],
-        "species": int((scores["support"] > 0).sum()),
-        "accuracy": float(scores["accuracy"]),
+        "species": len(present),
+        "accuracy": accuracy(predictions),
         "balanced_accuracy": float(np.nanmean(scores["recall"])),
         "top5_accuracy": float((order == predictions.targets[:, None]).any(axis=1).mean()),
-        "f1_macro": float(np.nanmean(scores["f1"])),
+        "f1_macro": f1_macro(predictions),
         "map_macro": float(_mean_average_precision(predictions, one)[0]),
         "auroc_macro": _auroc(predictions),
         "ece": expected_calibration_error(predictions),
@@ -67,7 +68,7 @@ def summarise(
     per_class: dict[str, dict[str, Any]] = {
         labels[c]: {"support": int(scores["support"][c])}
         | {k: float(scores[k][c]) for k in ("precision", "recall", "f1")}
-        for c in map(int, np.flatnonzero(scores["support"]))
+        for c in present
     }
     if bootstrap:
         weights = _draws(predictions, sessions, seed, bootstrap)
@@ -77,7 +78,7 @@ def summarise(
         result["map_macro_ci95"] = _shifted_interval(
             _mean_average_precision(predictions, weights), result["map_macro"]
         )
-        for c in map(int, np.flatnonzero(scores["support"])):
+        for c in present:
             per_class[labels[c]]["f1_ci95"] = _interval_if_any(drawn["f1"][:, c])
     return result | {"per_class": per_class}
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from birdnb.evaluation.gates import RULES
 from birdnb.plots.lettering import PlainLogFormatter, legend_label
 from birdnb.plots.style import COLOURS, GREY
 
+LINES = {"-": "validation (rate: head)", "--": "training", ":": "rate: backbone"}
 GAP_LIMIT = 100 * RULES["train_validation_gap"].target  # [points]
 
 
@@ -25,29 +27,11 @@ def learning_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
     figure, axes = plt.subplots(2, 3, figsize=(12, 6.2))
     loss, accuracy, f1, rate, ahead, key = axes.flat
     for (name, history), colour in zip(histories.items(), COLOURS * 3, strict=False):
-        epoch = history["epoch"]
-        for ax, metric, scale in ((loss, "loss", 1), (accuracy, "accuracy", 100)):
-            ax.plot(epoch, scale * history[f"val_{metric}"], color=colour)
-            ax.plot(
-                epoch,
-                scale * history[f"train_{metric}"],
-                color=colour,
-                linestyle=(0, (3, 1.5)),
-                linewidth=1.4,
-            )
-        f1.plot(epoch, history["val_f1_macro"], color=colour)
-        best = history.sort_values(
-            ["val_f1_macro", "val_loss"], ascending=[False, True], kind="stable"
-        ).index[0]
-        f1.plot(epoch[best], history["val_f1_macro"][best], "o", color=colour, markersize=7)
-        rate.plot(epoch, history["lr_head"], color=colour)
-        rate.plot(epoch, history["lr_backbone"], color=colour, linestyle=":")
-        ahead.plot(epoch, 100 * (history["train_accuracy"] - history["val_accuracy"]), color=colour)
+        _draw_run(axes.flat, history, colour)
         key.plot([], [], color=colour, linewidth=3, label=legend_label(name))
     ahead.axhline(GAP_LIMIT, color=GREY, linewidth=1.2)
-    text = "limit, for unaltered clips"
     place = {"ha": "right", "va": "bottom", "transform": ahead.get_yaxis_transform()}
-    ahead.text(0.99, GAP_LIMIT, text, color="#555555", fontsize=10, **place)
+    ahead.text(0.99, GAP_LIMIT, "limit, for unaltered clips", color="#555555", fontsize=10, **place)
     for ax, title, unit in (
         (loss, "loss", "loss"),
         (accuracy, "accuracy", "accuracy [%]"),
@@ -61,12 +45,27 @@ def learning_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
     rate.set_yscale("log")
     rate.yaxis.set_major_formatter(PlainLogFormatter())
     rate.yaxis.set_minor_formatter(PlainLogFormatter())
-    for style, text in (
-        ("-", "validation (rate: head)"),
-        ("--", "training"),
-        (":", "rate: backbone"),
-    ):
+    for style, text in LINES.items():
         key.plot([], [], color=GREY, linestyle=style, label=text)
     key.legend(loc="center left", bbox_to_anchor=(-0.1, 0.5), handlelength=1.8, labelspacing=0.6)
     key.axis("off")
     return figure
+
+
+def _draw_run(axes: Iterable[Axes], history: pd.DataFrame, colour: str) -> None:
+    loss, accuracy, f1, rate, ahead, _ = axes
+    epoch, dashes = history["epoch"], (0, (3, 1.5))
+    for ax, metric, scale in ((loss, "loss", 1), (accuracy, "accuracy", 100)):
+        ax.plot(epoch, scale * history[f"val_{metric}"], color=colour)
+        ax.plot(
+            epoch, scale * history[f"train_{metric}"], color=colour, linestyle=dashes, linewidth=1.4
+        )
+    f1.plot(epoch, history["val_f1_macro"], color=colour)
+    by_score = history.sort_values(
+        ["val_f1_macro", "val_loss"], ascending=[False, True], kind="stable"
+    )
+    best = by_score.iloc[0]
+    f1.plot(best["epoch"], best["val_f1_macro"], "o", color=colour, markersize=7)
+    rate.plot(epoch, history["lr_head"], color=colour)
+    rate.plot(epoch, history["lr_backbone"], color=colour, linestyle=":")
+    ahead.plot(epoch, 100 * (history["train_accuracy"] - history["val_accuracy"]), color=colour)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -121,79 +122,44 @@ def progression(
     species".
     """
     ax = new_axes((10, 1.7 + 0.45 * (len(rows) + 1)))
-    rows = pd.concat([rows[~rows["reported"].astype(bool)], rows[rows["reported"].astype(bool)]])
-    names = ["chance", *rows["name"]]
-    heights = np.arange(len(names), 0, -1.0)
-    heights[1 + int((~rows["reported"].astype(bool)).sum()) :] -= (
-        1  # a gap before the reported figures
-    )
+    reported = rows["reported"].astype(bool)
+    rows, measured = pd.concat([rows[~reported], rows[reported]]), int((~reported).sum())
+    heights = np.arange(len(rows) + 1, 0, -1.0)
+    heights[1 + measured :] -= 1  # a gap before the reported figures
     ax.plot(100 * chance, heights[0], "|", color=GREY, markersize=18, markeredgewidth=3)
-    ax.annotate(
-        f"{100 * chance:.1f} %",
-        (100 * chance, heights[0]),
-        (10, 0),
-        textcoords="offset points",
-        va="center",
-        bbox=LABEL,
-    )
+    _write_beside(ax, 100 * chance, heights[0], 100 * chance)
     for y, row in zip(heights[1:], rows.itertuples(), strict=True):
-        value = 100 * row.accuracy
-        right = max(value, 100 * row.high) if np.isfinite(row.high) else value
-        if np.isfinite(row.low):
-            ax.plot(
-                [100 * row.low, 100 * row.high], [y, y], color=COLOURS[0], linewidth=3, alpha=0.5
-            )
-        face, edge = ("white", GREY) if row.reported else (COLOURS[0], COLOURS[0])
-        ax.plot(
-            value,
-            y,
-            "D" if row.reported else "o",
-            color=face,
-            markeredgecolor=edge,
-            markersize=10,
-            markeredgewidth=2,
-        )
-        ax.annotate(
-            f"{value:.1f} %",
-            (right, y),
-            (10, 0),
-            textcoords="offset points",
-            va="center",
-            bbox=LABEL,
-        )
+        _draw_accuracy(ax, y, row)
     for name, value in (targets or {}).items():
         ax.axvline(100 * value, color=COLOURS[1], linewidth=1, linestyle=":", zorder=0)
-        ax.text(
-            100 * value,
-            1.0,
-            name,
-            color=COLOURS[1],
-            fontsize=10,
-            ha="center",
-            va="bottom",
-            transform=ax.get_xaxis_transform(),
-        )
-    if rows["reported"].any():
-        y = heights[1 + int((~rows["reported"].astype(bool)).sum())] + 0.75
-        ax.text(
-            1,
-            y,
-            "reported by the study we repeat, for other birds:",
-            fontsize=11,
-            va="center",
-            color="#555555",
-        )
-    ax.set_yticks(heights, names)
-    ax.set(
-        xlim=(0, 100),
-        xlabel="test accuracy [%]\n(line: 95 % interval; hollow: reported, not reproduced here)",
-    )
-    ax.set_ylim(heights[-1] - 0.7, heights[0] + 0.7)
-    ax.set_title(
-        "From chance to the ensemble" + (f": {birds}" if birds else ""), pad=22 if targets else 6
-    )
+        ax.text(100 * value, 1.0, name, color=COLOURS[1], fontsize=10, ha="center", va="bottom",
+                transform=ax.get_xaxis_transform())  # fmt: skip
+    if reported.any():
+        text = "reported by the study we repeat, for other birds:"
+        ax.text(1, heights[1 + measured] + 0.75, text, fontsize=11, va="center", color="#555555")
+    ax.set_yticks(heights, ["chance", *rows["name"]])
+    ax.set(xlim=(0, 100), ylim=(heights[-1] - 0.7, heights[0] + 0.7))
+    ax.set_xlabel("test accuracy [%]\n(line: 95 % interval; hollow: reported, not reproduced here)")
+    title = "From chance to the ensemble" + (f": {birds}" if birds else "")
+    ax.set_title(title, pad=22 if targets else 6)
     ax.grid(axis="x")
     return ax
+
+
+def _draw_accuracy(ax: Axes, y: float, row: Any) -> None:
+    """Draw a row of the progression: its interval, a dot or hollow mark, and the number."""
+    value, low, high = 100 * row.accuracy, 100 * row.low, 100 * row.high
+    if np.isfinite(low):
+        ax.plot([low, high], [y, y], color=COLOURS[0], linewidth=3, alpha=0.5)
+    marker, face, edge = ("D", "white", GREY) if row.reported else ("o", COLOURS[0], COLOURS[0])
+    ax.plot(value, y, marker, color=face, markeredgecolor=edge, markersize=10, markeredgewidth=2)
+    _write_beside(ax, max(value, high) if np.isfinite(high) else value, y, value)
+
+
+def _write_beside(ax: Axes, x: float, y: float, value: float) -> None:
+    ax.annotate(
+        f"{value:.1f} %", (x, y), (10, 0), textcoords="offset points", va="center", bbox=LABEL
+    )
 
 
 def paired_differences(rows: pd.DataFrame) -> Axes:
