@@ -19,6 +19,7 @@ from birdnb.files import BirdnbError
 
 SEPARATORS = ",;\t|"
 SEP_LINE = re.compile(r'"?sep=(.)"?[,;\t| ]*', re.IGNORECASE)  # Excel's note to itself
+TITLE = 10  # lines above the header in which a sheet may have its title
 SAVE = "save it as CSV UTF-8 (comma delimited)"
 FOREIGN = {  # how a file begins -> what it is and what to do
     b"PK\x03\x04": f"is a workbook of Excel or another archive, not CSV: open it and {SAVE}",
@@ -110,21 +111,30 @@ def _decoded(path: Path | str, data: bytes) -> str:
 
 
 def _preamble(lines: list[str], needs: Sequence[str]) -> tuple[int, str]:
-    """Where the header line is, past blank lines, comments and ``sep=``; and what that said."""
+    """Where the header line is, past blank lines, comments and ``sep=``; and what that said.
+
+    A title above the header is passed over, too, where the names needed stand a few lines below.
+    """
     separator = ""
     for place, line in enumerate(lines):
         marked = SEP_LINE.fullmatch(line.strip("\ufeff\r"))
         if marked:
             separator = marked[1]
         elif line.strip(f" \ufeff\"'{SEPARATORS}") and not _is_comment(line, needs):
-            return place, separator
+            near = range(place, min(place + TITLE, len(lines)))
+            whole = [n for n in near if needs and set(needs) <= _words(lines[n])]
+            return (whole[0] if whole else place), separator
     return len(lines), separator
 
 
 def _is_comment(line: str, needs: Sequence[str] = ()) -> bool:
     """Tell whether a line begins with #, and is not the header itself marked so."""
-    words = re.split(f"[{SEPARATORS}]", line)
-    return line.lstrip().startswith("#") and not {_plain(word) for word in words} & set(needs)
+    return line.lstrip().startswith("#") and not _words(line) & set(needs)
+
+
+def _words(line: str) -> set[str]:
+    """The names a header line may hold, whatever separates them."""
+    return {_plain(word) for word in re.split(f"[{SEPARATORS}]", line)}
 
 
 def _separator(header: str, needs: Sequence[str]) -> str:
@@ -149,12 +159,13 @@ def _rows(
     def feed() -> Iterator[str]:
         nonlocal first, last, fresh
         for last in range(begin, len(lines)):
-            if fresh and last > begin and lines[last].lstrip().startswith("#"):
+            if fresh and last > begin and not hashed and lines[last].lstrip().startswith("#"):
                 continue
             if fresh:
                 first, fresh = last, False
             yield lines[last] + "\n"
 
+    hashed = all(line.lstrip()[:1] in ("#", "") for line in lines[begin + 1 :])  # ids, no comments
     reader = csv.reader(feed(), delimiter=separator, skipinitialspace=True, strict=True)
     try:
         for row in reader:

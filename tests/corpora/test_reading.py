@@ -62,6 +62,7 @@ HABITS = {
     "row numbers": "\n".join(["," + HEAD, "0," + ROWS[0], "1," + ROWS[1]]),
     "row numbers of R": "\n".join([HEAD, "1," + ROWS[0], "2," + ROWS[1]]),
     "comments": f"# made by hand, by Ann\n\n#\n{HEAD}\n{ROWS[0]}\n# \"later\n{ROWS[1]}",
+    "a title above": "My recordings,,,\nof 2023,,,\n,,,\n" + table(*ROWS),
     "a marked header": "#" + table(*ROWS),
     "a line break": table(*ROWS).replace("by the river", '"by the\r\nriver"'),
     "two blank lines first": "\n \n" + table(*ROWS),
@@ -78,7 +79,7 @@ def test_habits_of_spreadsheets_are_read(tmp_path, content):
 REFUSED = {
     "nothing": (b"", r"is empty: it needs a header line with at least recording_id"),
     "blanks": (b"\n \n,,\n", "is empty"),
-    "cp1252": (table(*ROWS).encode("cp1252"), r"line 2 is not UTF-8: save it as CSV UTF-8; .*Hütte"),
+    "cp1252": (table(*ROWS).encode("cp1252"), "line 2 is not UTF-8: save it as CSV UTF.*Hütte"),
     "latin-1 after CR": (table(ROWS[1], ROWS[0], end="\r").encode("latin-1"), "line 3 is not UTF"),
     "half of UTF-16": (table(*ROWS).encode("utf-16")[:-1], "damaged UTF-16"),
     "NUL": (table(ROWS[0], "r1,a\0.wav,x,y"), r"line 3 holds a NUL byte: delete it"),
@@ -124,6 +125,12 @@ def test_short_rows_are_filled_and_columns_without_a_name_dropped(tmp_path):
     ]
     found = read(tmp_path, "a,,b\n1,2,3\n", needs=())
     assert found.to_dict("list") == {"a": ["1"], "b": ["3"]}
+
+
+def test_rows_that_all_begin_with_a_hash_are_rows(tmp_path):
+    found = read(tmp_path, table("#1,a.wav,A,", "#2,b.wav,B,"))
+    assert found["recording_id"].tolist() == ["#1", "#2"]
+    assert len(read(tmp_path, table("#1,a.wav,A,", "2,b.wav,B,"))) == 1
 
 
 FIELD = st.text(
