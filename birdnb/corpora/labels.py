@@ -41,11 +41,14 @@ SOUNDS = frozenset([
 # fmt: on
 UNSURE = re.compile(r".* (?:spp?|ssp|spec|indet)\.?(?: \w{1,2})?|spp?\.?|.*\?|.* (?:cf|aff)\. .*")
 INVERTED = re.compile(r"[^\W\d_]+, [^,]+")  # Thrush, Song
+LONGEST = 24  # letters of a text that states nothing
 NEAR = 8  # letters a label needs before one letter more or less is taken for a slip
 
 
 def is_stated(text: str) -> bool:
     """Tell whether a text states something: not empty, no dashes, no ``nan``, no ``unknown``."""
+    if len(text) > LONGEST:
+        return True
     plain = label_key(text).strip("()[]<>{}\"' ")
     return (
         re.search(r"[^\s?.,;:*_/\\|~#-]", plain) is not None
@@ -60,9 +63,11 @@ def label_key(label: str) -> str:
     That is capitals, ways of writing one letter, invisible characters, kinds and number of blanks
     (an underscore is one) and of dashes.
     """
-    plain = unicodedata.normalize("NFKC", _visible(label)).casefold()
-    plain = re.sub(r"[\u2010-\u2015\u2212]", "-", unicodedata.normalize("NFKC", plain))
-    return re.sub(r"[\s_]+", " ", plain).strip()
+    plain = label.casefold()
+    if not plain.isascii():
+        plain = unicodedata.normalize("NFKC", _visible(label)).casefold()
+        plain = re.sub(r"[\u2010-\u2015\u2212]", "-", unicodedata.normalize("NFKC", plain))
+    return " ".join(plain.replace("_", " ").split())
 
 
 def label_fault(label: str, known: frozenset[str] | set[str] = frozenset()) -> str:

@@ -74,9 +74,13 @@ def _as_stated(table: pd.DataFrame) -> pd.DataFrame:
         if name != "path":
             table[name] = table[name].str.strip()
         if name not in REQUIRED:
-            table[name] = table[name].where(table[name].map(is_stated), "")
+            table[name] = table[name].where(_stated(table[name]), "")
     table["species"] = one_spelling(table["species"])
     return table.reset_index(drop=True)
+
+
+def _stated(column: pd.Series) -> pd.Series:
+    return column.map({text: is_stated(text) for text in column.unique()}).astype(bool)
 
 
 def make_ids(paths: Sequence[str]) -> list[str]:

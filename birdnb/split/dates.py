@@ -1,8 +1,8 @@
 """Read the day out of dates as recorders, spreadsheets and people write them.
 
 A time of day, a zone and a prefix do not count. A text that names no day is undated. Numbers such
-as 12/05/2023 are read in the one order that fits all of the column; where several orders fit and
-days are written in other forms too, the days that may be meant count as one: no session is split.
+as 12/05/2023 are read in the one order that fits all of the column; where several orders fit, the
+days that may be meant count as one, so that no session is split.
 """
 
 from __future__ import annotations
@@ -62,8 +62,6 @@ def read_days(dates: pd.Series) -> tuple[pd.Series, str]:
     said = []
     for form, texts in forms.items():
         orders = [order for order in ORDERS if all(order in readings[text] for text in texts)]
-        if form and len(forms) == 1:
-            orders = orders[:1]  # one form for all: any order keeps the same days together
         for text in texts:
             days = [readings[text][order] for order in orders] or list(readings[text].values())
             possible[text] = sorted(set(days))
@@ -198,6 +196,4 @@ def _sentence(
         days = " or ".join(possible[text])
         return (f"Dates such as {text!r} may mean {days}, and nothing in the table tells: "
                 "these days count as one.")  # fmt: skip
-    decided = any(order not in readings[other] for other in texts for order in readings[text])
-    why = "the only order that fits all of them" if decided else "any order gives the same sessions"
-    return f"Dates such as {text!r} are read {orders[0]}: {why}."
+    return f"Dates such as {text!r} are read {orders[0]}: the only order that fits all of them."

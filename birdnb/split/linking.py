@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+LAST = "\uffff"  # sorts behind every label, so that a session is called after its own
+
 
 def smallest_linked(nodes: Sequence, keys: Sequence[str]) -> pd.Series:
     """Return for each node the smallest key it is linked to, directly or through other nodes.
@@ -25,3 +27,11 @@ def smallest_linked(nodes: Sequence, keys: Sequence[str]) -> pd.Series:
     np.minimum.at(smallest, part[len(names) :], np.arange(len(texts)))
     found = texts[smallest[part[: len(names)]]] if len(names) else []
     return pd.Series(found, index=pd.Index(names, dtype=object), dtype=object)
+
+
+def linked(label: pd.Series, links: list[tuple]) -> pd.Series:
+    """Give rows that share a key, of ``links`` (index, key), the smallest label among them."""
+    if not links:
+        return label
+    nodes = [*label.index, *(row for row, _ in links)]
+    return label.index.to_series().map(smallest_linked(nodes, [*label, *(key for _, key in links)]))

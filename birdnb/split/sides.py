@@ -11,15 +11,15 @@ import numpy as np
 import pandas as pd
 
 from birdnb.config import SplitSettings
-from birdnb.corpora.labels import is_stated, label_key
+from birdnb.corpora.labels import is_stated
 from birdnb.files import BirdnbError
 from birdnb.split.dates import read_days
-from birdnb.split.linking import smallest_linked
+from birdnb.split.facts import known_sessions, plain_texts
+from birdnb.split.linking import LAST, linked, smallest_linked
 from birdnb.split.sharing import share_out
 from birdnb.split.sources import source_links
 
 SIDES = ("train", "validation", "test")
-LAST = "\uffff"  # sorts behind every label, so that a session is called after its own
 
 
 def sessions(manifest: pd.DataFrame) -> pd.Series:
@@ -32,36 +32,19 @@ def sessions(manifest: pd.DataFrame) -> pd.Series:
     the recording stands alone. Capitals, blanks, and how the day is written make no difference.
     Files of one recording (``source_links``) are in one session.
     """
-    known, facts = _known(manifest)
+    known, facts = known_sessions(manifest)
     label = known.mask(known == "", "recording " + manifest["recording_id"])
     nobody = (facts["recordist"] == "") & (facts["day"] != "") & (facts["place"] != "")
     there = facts["day"] + LAST + facts["place"]
     there = there[there.isin(set(there[nobody]))]
     links = [*zip(there.index, LAST + there, strict=True)]
     links += [(manifest.index[row], LAST + key) for row, key in source_links(manifest)]
-    return _linked(label, links).rename("session")
-
-
-def _known(manifest: pd.DataFrame) -> tuple[pd.Series, pd.DataFrame]:
-    """Return what is known of each row's session as a label ("" for nothing), and the facts.
-
-    The facts are recordist, day and place of each row, "" where not stated.
-    """
-    recordist, place = _plain(manifest["recordist"]), _plain(manifest["locality"])
-    day = read_days(manifest["date"])[0]
-    facts = pd.DataFrame({"recordist": recordist, "day": day, "place": place})
-    someone = recordist != ""
-    somewhere = recordist.where(someone, "place " + place)  # who, or else where
-    undated = (day == "").groupby(somewhere).transform("any") & (someone | (place != ""))
-    unplaced = someone & (place == "").groupby([recordist, day]).transform("any")
-    day, place = day.mask(undated, ""), place.mask(someone & (undated | unplaced), "")
-    label = (recordist + " | " + day + " | " + place).str.replace(r"( \| )+$", "", regex=True)
-    return label, facts
+    return linked(label, links).rename("session")
 
 
 def session_caveat(manifest: pd.DataFrame) -> str:
     """Return what is not known or was concluded about sessions, in sentences; "" for nothing."""
-    known, facts = _known(manifest)
+    known, facts = known_sessions(manifest)
     nothing, total = int((known == "").sum()), f"{len(manifest):,}"
     said = []
     if nothing:
@@ -96,21 +79,13 @@ def groups(manifest: pd.DataFrame, group_by: str) -> pd.Series:
         raise BirdnbError(f"group_by is {group_by!r}: choose session, recordist or recording")
     if group_by == "recording":
         links = [(manifest.index[row], LAST + key) for row, key in source_links(manifest)]
-        return _linked(manifest["recording_id"], links).rename("group")
+        return linked(manifest["recording_id"], links).rename("group")
     session = sessions(manifest).rename("group")
     if group_by == "session":
         return session
-    recordist = _plain(manifest["recordist"])
+    recordist = plain_texts(manifest["recordist"])
     label = session.where(recordist == "", recordist)
-    return _linked(label, [*zip(session.index, LAST + session, strict=True)])
-
-
-def _linked(label: pd.Series, links: list[tuple]) -> pd.Series:
-    """Give rows that share a key, of ``links`` (index, key), the smallest label among them."""
-    if not links:
-        return label
-    nodes = [*label.index, *(row for row, _ in links)]
-    return label.index.to_series().map(smallest_linked(nodes, [*label, *(key for _, key in links)]))
+    return linked(label, [*zip(session.index, LAST + session, strict=True)])
 
 
 def check_species(
@@ -213,7 +188,7 @@ def audit_split(manifest: pd.DataFrame, side: pd.Series, group_by: str = "sessio
             f"{', '.join(SIDES)}"
         )
     table["session"] = sessions(manifest)
-    table["recordist"] = _plain(manifest["recordist"]).replace("", None)
+    table["recordist"] = plain_texts(manifest["recordist"]).replace("", None)
     table["group"] = table["session"] if group_by == "session" else groups(manifest, group_by)
     for what, name in (("path", "file"), ("group", group_by)):
         numbers = table[[what, "side"]].drop_duplicates().value_counts(what, sort=False)
@@ -229,12 +204,6 @@ def audit_split(manifest: pd.DataFrame, side: pd.Series, group_by: str = "sessio
         recordists=("recordist", "nunique"), species=("species", "nunique"),
     )  # fmt: skip
     return counts.reindex(list(SIDES), fill_value=0).rename_axis("side").reset_index()
-
-
-def _plain(column: pd.Series) -> pd.Series:
-    """Return texts without differences that mean nothing; "" for what states nothing."""
-    plain = {text: label_key(text).replace("|", "/") for text in column.unique() if is_stated(text)}
-    return column.map(plain).fillna("").astype(object)
 
 
 def _rare_reasons(

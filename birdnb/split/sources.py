@@ -19,13 +19,14 @@ from birdnb.corpora.sniff import AUDIO_SUFFIXES
 
 # Xeno-Canto, Macaulay Library, iNaturalist, Colombian Sound Archive
 ARCHIVES = re.compile(
-    r"(?<![a-z0-9])(?:(xc)[ _-]?(\d+)|(ml|inat|csa)(?:uralist)?[ _-]?(\d{3,}))(?!\d)"
+    r"(?<![a-z0-9])(?:(xc)[ _-]?(\d+)|(ml|inat|csa)(?:uralist)?[ _-]?(\d{4,}))(?!\d)"
 )
 ADDRESSES = {
     "xc": re.compile(r"xeno-canto\.org/(\d+)"),
     "ml": re.compile(r"macaulaylibrary\.org/(?:asset|audio)/(\d+)"),
     "inat": re.compile(r"inaturalist\.\w+/observations/(\d+)"),
 }
+BARE = re.compile(r"[1-9]\d{4,6}")  # 123456.mp3 may be XC123456.mp3
 # what stands for one recording in whatever folder the file lies: a day with a time, a long number
 MOMENT = r"(?:19|20)\d\d-?\d\d-?\d\d[-_t ]{0,3}\d\d[-.h]?\d\d(?:[-.m]?\d\d)?"
 OWN = re.compile(rf"(?<!\d)(?:{MOMENT}|[1-9]\d{{5,6}}|[1-9]\d{{8,}})(?!\d)")
@@ -85,6 +86,8 @@ def source_links(manifest: pd.DataFrame) -> list[tuple[int, str]]:
         links += [(row, number) for number in file.numbers]
         if base and not file.numbers:
             links.append((row, f"{folder}/{base}"))
+            if BARE.fullmatch(base):
+                links.append((row, f"xc{base}"))
     links += _other_folders(files, bases) + _intervals(files)
     shared = Counter(key for _, key in links)
     return [(row, key) for row, key in links if shared[key] > 1]

@@ -204,7 +204,7 @@ def test_the_day_itself_is_read(moment, form):
     [
         (["12/05/2023", "13/05/2023", "2023-05-12"], ["2023-05-12", "2023-05-13"], "day first"),
         (["5/12/2023", "5/13/2023", "2023-05-12"], ["2023-05-12", "2023-05-13"], "month first"),
-        (["01/02/2023", "03/04/2023"], ["2023-02-01", "2023-04-03"], "read day first: any order"),
+        (["01/02/2023", "03/04/2023"], ["2023-01-02", "2023-03-04"], "may mean 2023-01-02 or"),
         (
             ["12.05.2023", "2023-05-12", "2023-12-05"],
             ["2023-05-12"],
@@ -279,6 +279,14 @@ def test_what_is_no_day_is_undated_and_falls_on_the_safe_side(date):
     assert "2 of 5 recordings have no date that names a day" in session_caveat(manifest)
 
 
+def test_coordinates_are_one_place_however_they_are_written():
+    places = ["45.1, 7.25", "45.1000,7.25", "45.1; 7.2500", "45.10004, 7.25", "45.2, 7.25"]
+    manifest = manifest_of(recordist=["Ann"] * 5, date=["2020-05-01"] * 5, locality=places)
+    session = sessions(manifest).tolist()
+    assert len(set(session[:4])) == 1
+    assert session[4] != session[0]
+
+
 @pytest.mark.parametrize(
     "nothing",
     ["nan", "None", "NULL", "NA", "N/A", "unknown", "-", "--", "?", "<NA>", "Not specified"],
@@ -307,7 +315,8 @@ SAME = [
     ["A/xeno-canto_XC7_Bird.mp3", "B/Bird-XC7.wav"],
     ["A/XC0007.wav", "A/xc 7.flac"],
     ["A/ML12345.wav", "B/ML12345_2.mp3"],
-    ["A/iNat123.m4a", "A/iNaturalist_123_b.wav"],
+    ["A/iNat1234.m4a", "A/iNaturalist_1234_b.wav"],
+    ["A/123456.mp3", "B/XC123456_2.wav"],
     ["A/robin 1.mp3", "A/Robin 1.WAV"],
     ["A/robin.wav.mp3", "A/robin.wav"],
     [
