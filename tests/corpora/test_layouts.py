@@ -10,6 +10,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from birdnb.corpora import open_corpus
 from birdnb.files import BirdnbError
@@ -227,6 +229,50 @@ def test_bystanders_stop_no_corpus_and_litter_is_no_recording(tmp_path, monkeypa
     pd.testing.assert_frame_equal(corpus.manifest, alone.manifest)
     sounds = [path for path in reasons(corpus) if path.endswith((".wav", ".ogg"))]
     assert set(sounds) <= {".cache/huggingface/x.wav"}, "the only one that may be a recording"
+
+
+PLACES = ["", "A", "train_audio/a", "audio/A", "metadata/q", "__MACOSX", ".cache", "deep/er/est"]
+FILES = ["manifest.csv", "train.csv", "train_metadata.csv", "taxonomy.csv", "p.json", "q.jsonl"]
+FILES += ["m.csv", "t.tsv", "train.parquet", "b.parquet", "XC1.wav", "1.mp3", "x", "._XC1.wav"]
+BROKEN = [b"", b"\0", b"\xff\xfe\0", b"PAR1" + b"\xff" * 50 + b"PAR1", b"null", b"[1, null, {}]"]
+BROKEN += [b'"' * 77, b"sep=", b"#\n#", b",,,\n,,", b"a,b\n1,2\n"]
+TEXTS = [
+    '{"recordings": [null, 1, {"id": null}], "numRecordings": null}',
+    '[{"gen": "A", "id": true}]',
+    '{"gen": "A", "sp": "b", "also": {"x": 1}, "id": 1.0, "file-name": 5}',
+    '{"gen": NaN, "id": 1e400}',
+    "recording_id,path,species\n1,XC1.wav,A\n",
+    "id,gen,sp\n1,A,b\nx,y,z\n,,\n",
+    "xc_id,species\n1,A b\n",
+    "primary_label,filename\na,XC1.wav\n,\n",
+]
+JUNK = [*BROKEN, *(text.encode() for text in TEXTS)]
+TREES = st.dictionaries(
+    st.tuples(st.sampled_from(PLACES), st.sampled_from(FILES)),
+    st.sampled_from([*JUNK, "folder", "link"]),
+    max_size=9,
+)
+
+
+@settings(deadline=None, max_examples=80)
+@given(tree=TREES)
+def test_whatever_lies_in_a_folder_it_is_a_corpus_or_an_error_in_words(tmp_path_factory, tree):
+    root = tmp_path_factory.mktemp("any")
+    for (place, name), content in tree.items():
+        path = root / place / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if content == "folder":
+            path.mkdir()
+        elif content == "link":
+            path.symlink_to(root if name == "x" else path.name)
+        else:
+            path.write_bytes(content)
+    try:
+        corpus = open_corpus(root, progress=False)
+    except BirdnbError as error:
+        assert str(root) in str(error)
+    else:
+        assert all((corpus.root / path).is_file() for path in corpus.manifest["path"])
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may read everything")
