@@ -49,6 +49,11 @@ LMS = np.random.default_rng(0).normal(-50, 10, (128, 173)).astype(np.float32)
 SIDES = ["train", "train", "validation", "test"]
 
 
+def left_title(ax):
+    """The text of the title that stands on the left."""
+    return next(text for text in ax.findobj(Text) if text.get_text() == ax.get_title(loc="left"))
+
+
 @pytest.fixture(autouse=True)
 def _style():
     style()
@@ -169,7 +174,7 @@ def test_other_scripts_are_drawn_where_a_font_is_there(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         png_bytes(figure)
-    assert ax._left_title.get_fontfamily() == [*plt.rcParams["font.family"], family]
+    assert left_title(ax).get_fontfamily() == [*plt.rcParams["font.family"], family]
     assert ax.get_yticklabels()[1].get_fontfamily() == plt.rcParams["font.family"]
 
 

@@ -15,6 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 
 from birdnb.config import AudioSettings
@@ -52,6 +53,11 @@ from birdnb.plots.sound import (
 from birdnb.plots.style import CMAP, COLOURS, GREY, png_bytes, save, style, wrap
 
 AUDIO = AudioSettings()
+
+
+def left_title(ax):
+    """The text of the title that stands on the left."""
+    return next(text for text in ax.findobj(Text) if text.get_text() == ax.get_title(loc="left"))
 
 
 @pytest.fixture(autouse=True)
@@ -145,7 +151,7 @@ def test_grid_has_a_named_panel_for_each(count):
     shown = [ax for ax in figure.axes if ax.get_visible()]
     assert len(shown) == count
     assert [ax.get_title(loc="left").replace("\n", " ") for ax in shown] == names(count)
-    assert not overlaps(figure, [ax.title for ax in shown] + [ax._left_title for ax in shown])
+    assert not overlaps(figure, [ax.title for ax in shown] + [left_title(ax) for ax in shown])
 
 
 def test_a_wrapped_title_keeps_a_number_and_its_per_cent_sign_together():
@@ -215,7 +221,7 @@ def test_class_counts_are_the_tables(count):
         "test",
     ]
     assert not overlaps(ax.figure, ax.get_yticklabels())
-    assert not overlaps(ax.figure, [ax._left_title, *ax.get_legend().get_texts()])
+    assert not overlaps(ax.figure, [left_title(ax), *ax.get_legend().get_texts()])
 
 
 def test_split_overview_counts_each_kind():
@@ -412,7 +418,7 @@ def test_reliability_diagram_states_the_calibration_error():
     assert (
         ax.get_legend().get_texts()[0].get_text() == f"before: calibration error {error:.1f} points"
     )
-    assert not overlaps(ax.figure, [ax._left_title, *ax.get_legend().get_texts(), *ax.texts])
+    assert not overlaps(ax.figure, [left_title(ax), *ax.get_legend().get_texts(), *ax.texts])
 
 
 def test_reliability_joins_no_bins_of_few_recordings_and_says_how_many():

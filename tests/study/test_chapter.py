@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from small_study import small_study
+from PIL import Image
+from small_study import settings, small_study
 
+from birdnb.evaluation.metrics import paired_bootstrap
 from birdnb.files import BirdnbError
 from birdnb.study.chapter import start
+from birdnb.training.train import train_run
 
 
 @pytest.mark.parametrize(
@@ -34,3 +37,41 @@ def test_results_of_nothing(monkeypatch, tmp_path):
         match="no run of this corpus and profile is finished: run notebooks 04 to 06 first",
     ):
         chapter.results()
+
+
+@pytest.fixture
+def chapter(tmp_path, monkeypatch):
+    """A chapter of a small study with two trained runs, logistic regression and a network."""
+    monkeypatch.setenv("BIRDNB_ARTIFACTS", str(tmp_path / "artifacts"))
+    monkeypatch.setenv("BIRDNB_REPORTS", str(tmp_path / "reports"))
+    chapter = start("05")
+    chapter.datasets = [small_study()]
+    train_run(chapter.data, "classical_mfcc", progress=False)
+    train_run(chapter.data, "phase2_mfcc", settings(epochs=2), progress=False)
+    return chapter
+
+
+def test_one_call_shows_how_networks_learned_and_what_a_run_confused(chapter):
+    results = chapter.results("classical_mfcc", "phase2_mfcc")
+    curves = chapter.learning_curves(results, "learned")
+    key = [text.get_text() for text in curves.axes[-1].get_legend().get_texts()]
+    assert key[0] == "Phase 2 reference: MFCC network"  # logistic regression has no epochs to show
+    confused = chapter.confusion(results["phase2_mfcc"])
+    assert [tick.get_text() for tick in confused.axes[0].get_yticklabels()] != []
+    assert set(chapter.figures) == {"learned", "confusion"}
+    for path in chapter.figures.values():
+        Image.open(path).verify()
+
+
+def test_two_runs_are_compared_on_the_same_recordings(chapter):
+    results = chapter.results("classical_mfcc", "phase2_mfcc")
+    a, b = (those[0].test for those in results.values())
+    found = chapter.compare(*results.values())
+    assert found == paired_bootstrap(a, b, chapter.data.sessions(a.recording_ids), seed=7)
+    metrics = {"runs": {"phase2_mfcc": {"test": {"accuracy": 0.5}}}}
+    assert chapter.accuracies(metrics) == {"accuracy of Phase 2 reference: MFCC network": 0.5}
+
+
+def test_what_is_told_is_shown_as_markdown(capsys):
+    start("01").tell("rhythm", songs=[])
+    assert "IPython.core.display.Markdown" in capsys.readouterr().out
