@@ -25,7 +25,7 @@ ENSEMBLE = "phase3_ensemble"
 # called with (n_classes, n_frames, pretrained, size=..., drop_path=...); gives an nn.Module with
 # head, embed and layers()
 MODELS: dict[str, Entry] = {
-    "ast": "birdnb.models.ast:AudioAST",
+    "ast": "birdnb.models.ast:build",
     "efficientnet_b2": "birdnb.models.efficientnet:build",
     "mfcc": "birdnb.models.mfcc:build",
 }

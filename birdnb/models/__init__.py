@@ -7,6 +7,7 @@ Every model maps normalised log-mel spectrograms (B, 128, T) to logits (B, n_cla
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
@@ -22,14 +23,15 @@ def build_model(
     n_frames: int,
     pretrained: bool | str = False,
     *,
-    size: str = "tiny",
+    size: str | Mapping[str, Any] = "tiny",
     drop_path: float = 0.0,
 ) -> nn.Module:
     """Build a network: (B, 128, n_frames) normalised LMS in, (B, n_classes) logits out.
 
     ``pretrained`` is False, "synthetic" (the shipped checkpoint), True (the model's hub
     checkpoint), a hub id, or a local file or folder; nothing is downloaded unless it asks for it.
-    ``size`` is for AST. Raises BirdnbError for an unknown name and when the weights cannot be had.
+    ``size`` is for AST, or what another network says is its ``size``. Raises BirdnbError for an
+    unknown name and when the weights cannot be had.
     """
     build = find("model", MODELS, name)
     return build(n_classes, n_frames, pretrained, size=size, drop_path=drop_path)

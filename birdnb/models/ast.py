@@ -9,6 +9,7 @@ over the patches instead of a class token.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import ASTConfig, ASTForAudioClassification
-from transformers.models.audio_spectrogram_transformer.modeling_audio_spectrogram_transformer import (
-    ASTMLPHead,
+from transformers.models.audio_spectrogram_transformer import (
+    modeling_audio_spectrogram_transformer as modeling,
 )
 
 from birdnb.config import N_MELS, Size
@@ -26,18 +27,32 @@ from birdnb.models.weights import REMEDY, is_local, load_all_but, read_weights, 
 
 HUB_ID = "MIT/ast-finetuned-audioset-10-10-0.4593"
 SIZES = get_args(Size)
+TINY = {
+    "hidden_size": 192,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "intermediate_size": 768,
+}
+# of ASTConfig: all that decides what a network computes from its weights
+SHAPE = (
+    *TINY,
+    "hidden_act",
+    "layer_norm_eps",
+    "patch_size",
+    "qkv_bias",
+    "frequency_stride",
+    "time_stride",
+)
+Shape = str | Mapping[str, Any]  # a name of SIZES, or values of SHAPE
 TOKENS = 2  # [CLS] and the distillation token, ahead of the patches
 
 
 class AudioAST(nn.Module):
     """AST on log-mel spectrograms: (B, 128, n_frames) normalised LMS to (B, n_classes) logits.
 
-    ``size`` is "tiny" (192 wide, a convolutional stem; for a laptop, from scratch) or "base" (the
-    published one: 12 layers, 768 wide, 16 x 16 patches every 10). ``pretrained`` is False,
-    "synthetic" (the shipped tiny checkpoint), True (AudioSet weights from the hub), a hub id, a
-    folder that transformers saved, or a .safetensors file or run folder of this class. A hub or
-    transformers checkpoint brings its own size. Position embeddings are cut or interpolated to
-    n_frames; only the head is new. Raises BirdnbError when the weights cannot be had or do not fit.
+    ``size`` is "tiny" (192 wide, a convolutional stem; for a laptop, from scratch), "base" (the
+    published one: 12 layers, 768 wide, 16 x 16 patches every 10), or a dictionary of those values
+    of ``ASTConfig`` that ``SHAPE`` names. ``network`` takes the place of a new one.
     """
 
     input_scale: Tensor
@@ -46,32 +61,46 @@ class AudioAST(nn.Module):
         self,
         n_classes: int,
         n_frames: int,
-        pretrained: bool | str = False,
         *,
-        size: str = "tiny",
+        size: Shape = "tiny",
         drop_path: float = 0.0,
+        network: ASTForAudioClassification | None = None,
     ) -> None:
         super().__init__()
-        source = _source(pretrained, size)
-        own = source is not None and _is_own(source)
-        if source is None or own:
-            model = _from_scratch(size, n_classes, n_frames)
-        else:
-            model = _from_transformers(source, n_classes, n_frames)
-        self.encoder = model.audio_spectrogram_transformer
-        self.head = model.classifier
-        # AudioSet checkpoints saw (x - mean) / (2 std): halve our unit variance. Saved along, for
-        # fine-tuned ones.
-        self.register_buffer("input_scale", torch.tensor(1.0 if source is None or own else 0.5))
-        if source is not None and own:
-            self._load(source, n_frames)
-        for depth, layer in enumerate(
-            self.encoder.layers
-        ):  # deeper layers are dropped more often, the last at drop_path
-            rate = drop_path * depth / max(1, len(self.encoder.layers) - 1)
-            layer.dropout = DropPath(
-                rate
-            )  # transformers applies it to both residual branches of a layer
+        self.size = size if network is None else {k: getattr(network.config, k) for k in SHAPE}
+        network = network or _new(size, n_classes, n_frames)
+        self.encoder: Any = network.audio_spectrogram_transformer
+        self.head = network.classifier
+        # what the input is multiplied by; saved along, for fine-tuned checkpoints
+        self.register_buffer("input_scale", torch.tensor(1.0))
+        if drop_path:
+            _add_drop_path(self.encoder.layers, drop_path)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str,
+        n_classes: int,
+        n_frames: int,
+        *,
+        size: Shape = "tiny",
+        drop_path: float = 0.0,
+    ) -> AudioAST:
+        """Build it from a .safetensors file or run folder of this class, or from transformers.
+
+        ``source`` may also be a folder that transformers saved or a hub id; those bring their own
+        size. Position embeddings are cut or interpolated to n_frames; only the head is new. Raises
+        BirdnbError when the weights cannot be had or do not fit.
+        """
+        if _is_own(source):
+            model = cls(n_classes, n_frames, size=size, drop_path=drop_path)
+            model._load(source, n_frames)
+            return model
+        network = _from_transformers(source, n_classes, n_frames)
+        model = cls(n_classes, n_frames, drop_path=drop_path, network=network)
+        # AudioSet checkpoints saw (x - mean) / (2 std): halve our unit variance
+        model.input_scale.fill_(0.5)
+        return model
 
     def layers(self) -> list[nn.Module]:
         """Parts from input to output, the head left out; for layer-wise learning rates."""
@@ -84,14 +113,10 @@ class AudioAST(nn.Module):
         over the patches: a song is anywhere in the clip, and two hundred recordings do not teach a
         token from scratch where to look.
         """
+        hidden = self.encoder(self.input_scale * x.transpose(1, 2))  # (B, T, 128)
         if isinstance(self.encoder.embeddings.patch_embeddings, ConvStem):
-            hidden = self.encoder(
-                self.input_scale * x.transpose(1, 2)
-            ).last_hidden_state  # (B, T, 128) -> (B, 2 + N, D)
-            return hidden[:, TOKENS:].amax(dim=1)  # (B, D)
-        return self.encoder(
-            self.input_scale * x.transpose(1, 2)
-        ).pooler_output  # (B, T, 128) -> (B, D)
+            return hidden.last_hidden_state[:, TOKENS:].amax(dim=1)  # (B, 2 + N, D) -> (B, D)
+        return hidden.pooler_output  # (B, D)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 128, T) normalised LMS to (B, n_classes) logits."""
@@ -148,21 +173,19 @@ class ConvStem(nn.Module):
         return x.flatten(2).transpose(1, 2)  # (B, 8 * T / 8, D)
 
 
-class DropPath(nn.Module):
-    """Stochastic depth: drops a sample's whole residual branch at this rate in training.
-    https://arxiv.org/abs/1603.09382
-    """
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, N, D) to (B, N, D)."""
-        if not self.training or self.rate == 0:
-            return x
-        kept = torch.rand(len(x), 1, 1, device=x.device) >= self.rate  # (B, 1, 1)
-        return x * kept / (1 - self.rate)
+def build(
+    n_classes: int,
+    n_frames: int,
+    pretrained: bool | str = False,
+    *,
+    size: Shape = "tiny",
+    drop_path: float = 0.0,
+) -> AudioAST:
+    """Build the network as ``build_model`` asks for it."""
+    source = _source(pretrained, size)
+    if source is None:
+        return AudioAST(n_classes, n_frames, size=size, drop_path=drop_path)
+    return AudioAST.from_pretrained(source, n_classes, n_frames, size=size, drop_path=drop_path)
 
 
 def fit_positions(table: Tensor, n_mel: int, n_time: int) -> Tensor:
@@ -186,7 +209,7 @@ def fit_positions(table: Tensor, n_mel: int, n_time: int) -> Tensor:
     )  # (1, D, mel * time) -> (1, 2 + mel * time, D)
 
 
-def _source(pretrained: bool | str, size: str) -> str | None:
+def _source(pretrained: bool | str, size: Shape) -> str | None:
     """Where the weights come from: a path or a hub id, None for none."""
     if pretrained == "synthetic":
         if size != "tiny":
@@ -208,31 +231,33 @@ def _is_own(source: str) -> bool:
     )
 
 
-def _from_scratch(size: str, n_classes: int, n_frames: int) -> ASTForAudioClassification:
+def _add_drop_path(layers: Any, drop_path: float) -> None:
+    """Drop deeper layers more often, the last at this rate (https://arxiv.org/abs/1603.09382)."""
+    from timm.layers import DropPath  # takes a second to import: most runs have none
+
+    for depth, layer in enumerate(layers):
+        # transformers applies it to both residual branches of a layer
+        layer.dropout = DropPath(drop_path * depth / max(1, len(layers) - 1))
+
+
+def _new(size: Shape, n_classes: int, n_frames: int) -> ASTForAudioClassification:
+    if isinstance(size, Mapping):
+        return ASTForAudioClassification(_config(n_classes, max_length=n_frames, **size))
     if size == "base":
         return ASTForAudioClassification(_config(n_classes, max_length=n_frames))
     if size not in SIZES:
         raise BirdnbError(f"AST has no size {size!r}: choose one of {', '.join(SIZES)}")
-    config = _config(
-        n_classes,
-        hidden_size=192,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        intermediate_size=768,
-    )
-    model = ASTForAudioClassification(config)
+    model = ASTForAudioClassification(_config(n_classes, **TINY))
+    width = model.config.hidden_size
     embeddings: Any = model.audio_spectrogram_transformer.embeddings
-    embeddings.patch_embeddings = ConvStem(config.hidden_size)
+    embeddings.patch_embeddings = ConvStem(width)
     n_mel, n_time = _grid(embeddings, n_frames)
-    positions = (
-        torch.randn(1, TOKENS + n_mel * n_time, config.hidden_size) * config.initializer_range
-    )
+    positions = torch.randn(1, TOKENS + n_mel * n_time, width) * model.config.initializer_range
     embeddings.position_embeddings = nn.Parameter(positions)
     layers: Any = model.audio_spectrogram_transformer.layers
-    for layer in layers:  # at first each layer passes on what the stem saw
-        nn.init.zeros_(
-            layer.attention.o_proj.weight
-        )  # Zhang et al., https://arxiv.org/abs/1901.09321
+    # at first each layer passes on what the stem saw: Zhang et al., https://arxiv.org/abs/1901.09321
+    for layer in layers:
+        nn.init.zeros_(layer.attention.o_proj.weight)
         nn.init.zeros_(layer.mlp.fc2.weight)
     return model
 
@@ -278,7 +303,7 @@ def _from_transformers(source: str, n_classes: int, n_frames: int) -> ASTForAudi
         fit_positions(embeddings.position_embeddings.data, n_mel, n_time)
     )
     model.config.num_labels, model.config.max_length = n_classes, n_frames
-    model.classifier = ASTMLPHead(model.config)
+    model.classifier = modeling.ASTMLPHead(model.config)
     nn.init.trunc_normal_(model.classifier.dense.weight, std=model.config.initializer_range)
     nn.init.zeros_(model.classifier.dense.bias)
     return model

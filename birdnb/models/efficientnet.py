@@ -20,33 +20,52 @@ ARCHITECTURE = "efficientnet_b2"
 
 
 class AudioEfficientNet(nn.Module):
-    """timm's EfficientNet-B2 with one input channel: (B, 128, T) normalised LMS to (B, n_classes)
-    logits, any T.
+    """timm's EfficientNet-B2 with one input channel: (B, 128, T) normalised LMS to logits, any T.
 
-    ``pretrained``: False, "synthetic", True (timm's ImageNet weights from the hub), a hub id, or a
-    local file or folder. ImageNet weights saw images of about zero mean and unit variance in each
-    colour; our LMS is that already, and timm sums the first convolution over the colours (the same
-    as a grey image in all three), so the input is used as it is. Raises BirdnbError when the
-    weights cannot be had or do not fit.
+    The logits are (B, n_classes). ``size`` is the name of another architecture of timm's with the
+    same parts; ``backbone`` takes the place of a new one.
     """
 
-    backbone: Any  # timm's EfficientNet
+    backbone: Any  # timm's network
 
     def __init__(
-        self, n_classes: int, pretrained: bool | str = False, *, drop_path: float = 0.0
+        self,
+        n_classes: int,
+        *,
+        size: str = ARCHITECTURE,
+        drop_path: float = 0.0,
+        backbone: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        self.backbone = _create(
-            pretrained, in_chans=1, num_classes=n_classes, drop_path_rate=drop_path
-        )
-        if pretrained == "synthetic":
-            self._load(str(shipped("efficientnet_b2")))
-        elif isinstance(pretrained, str) and is_local(pretrained):
-            self._load(pretrained)
-        if (
-            not torch.backends.mps.is_available()
-        ):  # there torch 2.11 fails in, or garbles, batch normalisation of this layout
+        own: dict[str, Any] = {"in_chans": 1, "num_classes": n_classes, "drop_path_rate": drop_path}
+        self.backbone = backbone or timm.create_model(size, pretrained=False, **own)
+        self.size = self.backbone.default_cfg["architecture"]
+        # on a Mac's GPU torch 2.11 fails in, or garbles, batch normalisation of this layout
+        if not torch.backends.mps.is_available():
             self.backbone.to(memory_format=torch.channels_last)  # a third faster on a CPU
+
+    @classmethod
+    def from_pretrained(
+        cls, source: bool | str, n_classes: int, *, drop_path: float = 0.0
+    ) -> AudioEfficientNet:
+        """Build it from a local file or folder, a hub id, or, for True, timm's ImageNet weights.
+
+        ImageNet weights saw images of about zero mean and unit variance in each colour; our LMS is
+        that already, and timm sums the first convolution over the colours (the same as a grey image
+        in all three), so the input is used as it is. Raises BirdnbError when the weights cannot be
+        had or do not fit.
+        """
+        if isinstance(source, str) and is_local(source):
+            model = cls(n_classes, drop_path=drop_path)
+            model._load(source)
+            return model
+        name = ARCHITECTURE if source is True else f"hf_hub:{source}"
+        own: dict[str, Any] = {"in_chans": 1, "num_classes": n_classes, "drop_path_rate": drop_path}
+        try:
+            backbone = timm.create_model(name, pretrained=True, **own)
+        except Exception as error:  # the hub's client raises its own, httpx' and plain OS errors
+            raise unavailable(name, error) from error
+        return cls(n_classes, backbone=backbone)
 
     @property
     def head(self) -> nn.Module:
@@ -91,19 +110,13 @@ def build(
     *,
     size: str = "",
     drop_path: float = 0.0,
-) -> nn.Module:
-    """The network as ``build_model`` asks for it; it takes any number of frames and has one size."""
-    return AudioEfficientNet(n_classes, pretrained, drop_path=drop_path)
+) -> AudioEfficientNet:
+    """Build the network as ``build_model`` asks for it; it takes any number of frames.
 
-
-def _create(pretrained: bool | str, **settings: Any) -> nn.Module:
-    """The network, with weights from the hub when ``pretrained`` is True or a hub id."""
-    if pretrained is False or (
-        isinstance(pretrained, str) and (pretrained == "synthetic" or is_local(pretrained))
-    ):
-        return timm.create_model(ARCHITECTURE, pretrained=False, **settings)
-    name = ARCHITECTURE if pretrained is True else f"hf_hub:{pretrained}"
-    try:
-        return timm.create_model(name, pretrained=True, **settings)
-    except Exception as error:  # the hub's client raises its own, httpx' and plain OS errors
-        raise unavailable(name, error) from error
+    Sizes that are none of timm's architectures, as those of AST, mean EfficientNet-B2.
+    """
+    if pretrained is False:
+        name = size if timm.is_model(size) else ARCHITECTURE
+        return AudioEfficientNet(n_classes, size=name, drop_path=drop_path)
+    source = str(shipped("efficientnet_b2")) if pretrained == "synthetic" else pretrained
+    return AudioEfficientNet.from_pretrained(source, n_classes, drop_path=drop_path)

@@ -1,6 +1,4 @@
-"""The Phase 2 reference: mel-frequency cepstral coefficients (MFCC) and a small convolutional
-network.
-"""
+"""The Phase 2 reference: a small network on mel-frequency cepstral coefficients (MFCC)."""
 
 from __future__ import annotations
 
@@ -57,8 +55,9 @@ def build(
     size: str = "",
     drop_path: float = 0.0,
 ) -> nn.Module:
-    """The network as ``build_model`` asks for it: any T, one size. Raises BirdnbError when weights
-    are asked for.
+    """Build the network as ``build_model`` asks for it: any T, one size.
+
+    Raises BirdnbError when weights are asked for.
     """
     if pretrained:
         raise BirdnbError("the MFCC reference has no pretrained weights: set pretrained=false")

@@ -1,17 +1,19 @@
 """AudioAST against transformers' own AST."""
 
+import json
 import subprocess
 import sys
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 from transformers import ASTConfig, ASTForAudioClassification
 
 from birdnb.files import BirdnbError
 from birdnb.models import build_model, parameter_groups
-from birdnb.models.ast import HUB_ID, AudioAST, ConvStem, DropPath, fit_positions
-from birdnb.models.weights import read_weights, save_weights
+from birdnb.models.ast import HUB_ID, AudioAST, ConvStem, fit_positions
+from birdnb.models.weights import read_weights, save_weights, weights_of
 
 POSITIONS = "audio_spectrogram_transformer.embeddings.position_embeddings"
 
@@ -41,7 +43,7 @@ def checkpoint(tmp_path_factory):
 @pytest.mark.parametrize("source", ["tiny", "checkpoint"])
 def test_logits_for_clips_of_3_4_and_5_seconds(n_frames, source, checkpoint):
     pretrained = str(checkpoint[0]) if source == "checkpoint" else False
-    model = AudioAST(12, n_frames, pretrained).eval()
+    model = build_model("ast", 12, n_frames, pretrained).eval()
     x = torch.randn(3, 128, n_frames)
     logits = model(x)
     assert logits.shape == (3, 12) and torch.isfinite(logits).all()
@@ -61,13 +63,13 @@ def test_base_is_the_published_size():
 
 
 def test_tiny_fits_ten_megabytes_in_float16(tmp_path):
-    path = save_weights(tmp_path / "tiny.safetensors", AudioAST(90, 173))
+    path = save_weights(tmp_path / "tiny.safetensors", weights_of(AudioAST(90, 173), torch.float16))
     assert path.stat().st_size < 10e6
 
 
 def test_same_forward_pass_as_transformers(checkpoint):
     folder, theirs = checkpoint
-    own = AudioAST(527, 1024, str(folder)).eval()
+    own = build_model("ast", 527, 1024, str(folder)).eval()
     own.head.load_state_dict(theirs.classifier.state_dict())
     x = torch.randn(
         2, 128, 1024
@@ -83,7 +85,7 @@ def test_every_tensor_but_the_head_is_the_checkpoints(checkpoint):
     theirs = ASTForAudioClassification.from_pretrained(folder).state_dict()
     own = {
         f"audio_spectrogram_transformer.{k}": v
-        for k, v in AudioAST(12, 173, str(folder)).encoder.state_dict().items()
+        for k, v in build_model("ast", 12, 173, str(folder)).encoder.state_dict().items()
     }
     encoder = {name for name in theirs if not name.startswith("classifier.")}
     assert set(own) == encoder
@@ -101,7 +103,7 @@ def test_every_tensor_but_the_head_is_the_checkpoints(checkpoint):
 
 def test_the_head_is_new_even_for_as_many_classes(checkpoint):
     folder, theirs = checkpoint
-    head = AudioAST(527, 173, str(folder)).head
+    head = build_model("ast", 527, 173, str(folder)).head
     assert head.dense.weight.shape == (527, 24)
     assert not torch.equal(head.dense.weight, theirs.classifier.dense.weight)
     assert torch.equal(head.dense.bias, torch.zeros(527))
@@ -109,8 +111,8 @@ def test_the_head_is_new_even_for_as_many_classes(checkpoint):
 
 def test_longer_clips_interpolate_positions(checkpoint):
     folder, theirs = checkpoint
-    own = AudioAST(
-        12, 2034, str(folder)
+    own = build_model(
+        "ast", 12, 2034, str(folder)
     ).encoder.embeddings.position_embeddings  # 202 steps, twice 101
     grid = theirs.state_dict()[POSITIONS][:, 2:].reshape(12, 101, 24)
     longer = own[:, 2:].reshape(12, 202, 24)
@@ -134,7 +136,7 @@ def test_unknown_or_missing_tensors_are_refused(checkpoint, tmp_path):
     del state[lost]
     save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(BirdnbError, match="layernorm_before"):
-        AudioAST(12, 173, str(tmp_path))
+        build_model("ast", 12, 173, str(tmp_path))
 
 
 def test_damaged_checkpoints_are_refused(checkpoint, tmp_path):
@@ -143,11 +145,11 @@ def test_damaged_checkpoints_are_refused(checkpoint, tmp_path):
     whole = (tmp_path / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(BirdnbError, match="pretrained=false"):
-        AudioAST(12, 173, str(tmp_path))
+        build_model("ast", 12, 173, str(tmp_path))
     own = tmp_path / "own.safetensors"
     own.write_bytes(b"not a checkpoint")
     with pytest.raises(BirdnbError, match=r"own\.safetensors cannot be read"):
-        AudioAST(12, 173, str(own))
+        build_model("ast", 12, 173, str(own))
 
 
 @pytest.mark.parametrize("pretrained", [True, "someone/else"])
@@ -172,16 +174,16 @@ def test_the_shipped_checkpoint_is_tiny_and_may_be_absent(monkeypatch, tmp_path)
     with pytest.raises(
         BirdnbError, match=r"ast_tiny\.safetensors is not shipped.*pretrained=false"
     ):
-        AudioAST(12, 173, "synthetic")
+        build_model("ast", 12, 173, "synthetic")
     with pytest.raises(BirdnbError, match="size=tiny"):
-        AudioAST(12, 173, "synthetic", size="base")
+        build_model("ast", 12, 173, "synthetic", size="base")
 
 
 def test_own_weights_for_other_species_and_another_length(monkeypatch, tmp_path):
     pretraining = AudioAST(40, 173)
-    save_weights(tmp_path / "ast_tiny.safetensors", pretraining, torch.float32)
+    save_weights(tmp_path / "ast_tiny.safetensors", weights_of(pretraining))
     monkeypatch.setattr("birdnb.models.weights.SHIPPED", tmp_path)
-    own = AudioAST(12, 130, "synthetic")
+    own = build_model("ast", 12, 130, "synthetic")
     for name, tensor in own.encoder.state_dict().items():
         if not name.endswith("position_embeddings"):
             assert torch.equal(tensor, pretraining.encoder.state_dict()[name]), name
@@ -195,15 +197,15 @@ def test_own_weights_for_other_species_and_another_length(monkeypatch, tmp_path)
 
 def test_the_shipped_weights_are_of_the_tiny_size():
     with pytest.raises(BirdnbError, match="set size=tiny"):
-        AudioAST(12, 176, "synthetic", size="base")
+        build_model("ast", 12, 176, "synthetic", size="base")
 
 
 def test_a_fine_tuned_checkpoint_remembers_its_input_scale(checkpoint, tmp_path):
-    tuned = AudioAST(12, 173, str(checkpoint[0]))
-    path = save_weights(tmp_path / "tuned.safetensors", tuned)
+    tuned = build_model("ast", 12, 173, str(checkpoint[0]))
+    path = save_weights(tmp_path / "tuned.safetensors", weights_of(tuned))
     assert read_weights(path)["input_scale"] == 0.5
     with pytest.raises(BirdnbError, match="another model or size"):
-        AudioAST(12, 173, str(path))  # 24 wide, not the tiny size
+        build_model("ast", 12, 173, str(path))  # 24 wide, not the tiny size
 
 
 def test_every_parameter_learns():
@@ -227,16 +229,25 @@ def test_stem_grid_is_what_the_stem_makes(n_frames):
     assert stem(torch.zeros(2, n_frames, 128)).shape == (2, n_mel * n_time, 24)
 
 
-def test_drop_path_keeps_the_mean_and_rests_in_evaluation():
-    torch.manual_seed(0)
-    drop, x = DropPath(0.25), torch.ones(20_000, 2, 3)
-    y = drop(x)
-    assert y.unique().tolist() == pytest.approx([0, 4 / 3])
-    assert y.mean() == pytest.approx(1, abs=0.02)
-    assert (y == y[:, :1, :1]).all()  # a sample is dropped whole
-    assert torch.equal(drop.eval()(x), x)
-    rates = [layer.dropout.rate for layer in AudioAST(3, 173, drop_path=0.3).encoder.layers]
-    assert rates == pytest.approx([0.0, 0.1, 0.2, 0.3])
+def test_deeper_layers_are_dropped_more_often_and_only_in_training():
+    model = AudioAST(3, 173, drop_path=0.3)
+    assert [layer.dropout.drop_prob for layer in model.encoder.layers] == pytest.approx(
+        [0.0, 0.1, 0.2, 0.3]
+    )
+    for layer in model.encoder.layers:  # they begin as identities, which nothing could be seen of
+        nn.init.normal_(layer.attention.o_proj.weight)
+    x = torch.randn(4, 128, 173)
+    assert not torch.equal(model.train()(x), model(x))
+    assert torch.equal(model.eval()(x), model(x))
+
+
+def test_a_network_of_a_checkpoints_size_is_built_again_from_its_size(checkpoint):
+    tuned = build_model("ast", 12, 173, str(checkpoint[0])).eval()
+    again = build_model("ast", 12, 173, size=json.loads(json.dumps(tuned.size))).eval()
+    again.load_state_dict(tuned.state_dict())
+    x = torch.randn(2, 128, 173)
+    torch.testing.assert_close(again(x), tuned(x), rtol=0, atol=0)
+    assert build_model("ast", 12, 173).size == "tiny"
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta", "cuda"])
@@ -280,7 +291,8 @@ def test_unknown_names_are_errors():
 
 
 def test_importing_the_package_of_models_needs_torch_at_most():
-    code = "import sys, birdnb.models; print([m for m in ('transformers', 'timm', 'sklearn', 'librosa') if m in sys.modules])"
+    heavy = ("transformers", "timm", "sklearn", "librosa")
+    code = f"import sys, birdnb.models; print([m for m in {heavy} if m in sys.modules])"
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )

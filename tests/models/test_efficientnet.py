@@ -9,7 +9,7 @@ from torch import nn
 from birdnb.files import BirdnbError
 from birdnb.models import build_model, parameter_groups
 from birdnb.models.efficientnet import AudioEfficientNet
-from birdnb.models.weights import is_local, save_weights
+from birdnb.models.weights import is_local, save_weights, weights_of
 from birdnb.training.devices import convert_sync_batchnorm
 
 
@@ -47,7 +47,7 @@ def test_statistics_over_several_gpus_leave_the_network_as_it_is(name):
 @pytest.mark.parametrize("name", ["", "model.safetensors", "saved.pth"])
 def test_local_colour_weights_see_a_spectrogram_as_a_grey_image(name, imagenet):
     folder, theirs = imagenet
-    own = AudioEfficientNet(12, str(folder / name)).eval()
+    own = build_model("efficientnet_b2", 12, 173, str(folder / name)).eval()
     x = torch.randn(2, 128, 173)
     with torch.no_grad():
         expected = theirs.forward_head(
@@ -59,7 +59,7 @@ def test_local_colour_weights_see_a_spectrogram_as_a_grey_image(name, imagenet):
 
 def test_own_weights_come_back_with_a_new_head(monkeypatch, tmp_path):
     before = AudioEfficientNet(40)
-    path = save_weights(tmp_path / "efficientnet_b2.safetensors", before)
+    path = save_weights(tmp_path / "efficientnet_b2.safetensors", weights_of(before, torch.float16))
     assert path.stat().st_size < 20e6
     monkeypatch.setattr("birdnb.models.weights.SHIPPED", tmp_path)
     after = build_model("efficientnet_b2", 12, 173, "synthetic")
@@ -74,13 +74,20 @@ def test_own_weights_come_back_with_a_new_head(monkeypatch, tmp_path):
 def test_weights_of_something_else_are_refused(tmp_path):
     save_file({"conv_stem.weight": torch.zeros(16, 3, 3, 3)}, tmp_path / "other.safetensors")
     with pytest.raises(BirdnbError, match=r"other\.safetensors does not fit.*missing.*more"):
-        AudioEfficientNet(3, str(tmp_path / "other.safetensors"))
+        build_model("efficientnet_b2", 3, 173, str(tmp_path / "other.safetensors"))
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(BirdnbError, match="no table of tensors"):
-        AudioEfficientNet(3, str(tmp_path / "list.pth"))
+        build_model("efficientnet_b2", 3, 173, str(tmp_path / "list.pth"))
     with pytest.raises(BirdnbError, match=r"holds none of model\.safetensors"):
         (tmp_path / "empty").mkdir()
-        AudioEfficientNet(3, str(tmp_path / "empty"))
+        build_model("efficientnet_b2", 3, 173, str(tmp_path / "empty"))
+
+
+def test_another_architecture_is_built_again_from_its_size():
+    assert build_model("efficientnet_b2", 3, 173).size == "efficientnet_b2"
+    other = AudioEfficientNet(3, backbone=timm.create_model("efficientnet_b0", in_chans=1))
+    again = build_model("efficientnet_b2", 1000, 173, size=other.size)
+    again.load_state_dict(other.state_dict())
 
 
 @pytest.mark.parametrize("pretrained", [True, "someone/else", "synthetic"])
@@ -89,7 +96,7 @@ def test_weights_that_cannot_be_had(pretrained, monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("birdnb.models.weights.SHIPPED", tmp_path)
     with pytest.raises(BirdnbError, match="pretrained=false"):
-        AudioEfficientNet(3, pretrained)
+        build_model("efficientnet_b2", 3, 173, pretrained)
 
 
 @pytest.mark.parametrize("name", ["ast", "efficientnet_b2"])
@@ -110,7 +117,7 @@ def test_a_missing_file_asks_for_a_file_or_folder(tmp_path):
     with pytest.raises(
         BirdnbError, match=r"no weights at .*my\.safetensors: give a file or a local folder as"
     ):
-        AudioEfficientNet(3, str(tmp_path / "my.safetensors"))
+        build_model("efficientnet_b2", 3, 173, str(tmp_path / "my.safetensors"))
     assert (
         is_local(str(tmp_path))
         and not is_local("owner/name")
