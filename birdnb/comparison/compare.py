@@ -23,7 +23,7 @@ from birdnb.evaluation.predictions import concatenate
 from birdnb.files import BirdnbError, safe_name
 from birdnb.registry import CLASSICAL
 from birdnb.settings import literal
-from birdnb.training.runs import RunResult
+from birdnb.training.runs import ClassicalSettings, RunResult
 from birdnb.training.train import train_run
 
 PRESETS = Path(__file__).with_name("variants.yaml")
@@ -143,13 +143,13 @@ def compare(
     seeds: Sequence[int] = (7,),
     progress: bool = True,
 ) -> list[Pooled]:
-    """Train every variant of every run on every fold and seed, and pool what they say; logistic
-    regression comes first.
+    """Train every variant of every run on every fold and seed, and pool what they say.
 
-    Finished trainings are loaded. Raises BirdnbError when settings do not exist, folds cannot be
-    made or a training diverges.
+    Logistic regression comes first. Finished trainings are loaded. Raises BirdnbError when settings
+    do not exist, folds cannot be made or a training diverges.
     """
-    jobs = {(CLASSICAL, CLASSICAL): (profile.audio, None), **settings_of(comparison, profile)}
+    classical = {(CLASSICAL, CLASSICAL): (profile.audio, ClassicalSettings())}
+    jobs = classical | settings_of(comparison, profile)
     turns = [(seed, (fold, folds)) for seed in seeds for fold in range(1, folds + 1)]
     results: dict[tuple[str, str], list[tuple[RunResult, StudyData]]] = {job: [] for job in jobs}
     began, total = time.perf_counter(), len(turns) * len(jobs)
@@ -175,8 +175,9 @@ def compare(
 
 
 def run_name(run: str, variant: str, seed: int) -> str:
-    """Name of a compared training: ``compare_ast_scratch`` of ``phase3_ast_full``, with the seed
-    unless it is 7.
+    """Return the name of a compared training: ``compare_ast_scratch`` of ``phase3_ast_full``.
+
+    The seed is in it unless it is 7.
     """
     name = (
         run

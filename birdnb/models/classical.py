@@ -1,19 +1,19 @@
-"""The classical reference: logistic regression on the mean and deviation of 40 MFCCs of each
-segment.
-"""
+"""The classical reference: logistic regression on statistics of the MFCCs of each segment."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
+import torch
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from birdnb.features.lms import dct_matrix
-from birdnb.files import BirdnbError, atomic_path
+from birdnb.files import BirdnbError
+from birdnb.models.weights import read_weights, save_weights
 
 N_MFCC = 40
 BATCH = 512  # spectrograms worked on at a time
@@ -36,31 +36,24 @@ class ClassicalModel:
         return softmax(x @ self.coefficients.T + self.intercept, axis=1)
 
     def save(self, path: str | Path) -> Path:
-        """Write the arrays to an .npz file, atomically."""
-        with atomic_path(path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, **vars(self))
-        return Path(path)
+        """Write the arrays to a .safetensors file, atomically."""
+        return save_weights(path, {k: torch.from_numpy(v) for k, v in vars(self).items()})
 
     @classmethod
     def load(cls, path: str | Path) -> ClassicalModel:
-        """Read what ``save`` wrote (no pickle). Raises BirdnbError when the file is missing or
-        damaged.
-        """
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                return cls(**arrays)
-        except (OSError, ValueError, TypeError, EOFError) as error:
-            raise BirdnbError(
-                f"{path} is not a saved classical model ({error}): delete it and train again"
-            ) from error
+        """Read what ``save`` wrote. Raises BirdnbError when the file is missing or damaged."""
+        arrays = {name: value.numpy() for name, value in read_weights(path).items()}
+        if set(arrays) != {field.name for field in fields(cls)}:
+            raise BirdnbError(f"{path} is not a saved classical model: delete it and train again")
+        return cls(**arrays)
 
 
 def fit_classical(lms_db: np.ndarray, target: np.ndarray, n_classes: int) -> ClassicalModel:
-    """Fit logistic regression (C = 0.1, balanced classes, standardised input) on segments (N, 128,
-    T) in dB, target (N,).
+    """Fit logistic regression (C = 0.1, balanced classes, standardised input) on segments.
 
-    All ``n_classes`` species get a probability; one without training segments gets 0. Raises
-    BirdnbError when there are fewer than two species to tell apart.
+    They are (N, 128, T) in dB, target (N,). All ``n_classes`` species get a probability; one
+    without training segments gets 0. Raises BirdnbError when there are fewer than two species to
+    tell apart.
     """
     target = np.asarray(target)
     present = np.unique(target)
@@ -73,9 +66,8 @@ def fit_classical(lms_db: np.ndarray, target: np.ndarray, n_classes: int) -> Cla
     scaler = StandardScaler().fit(statistics)
     model = LogisticRegression(C=0.1, class_weight="balanced", max_iter=2000)
     model.fit(scaler.transform(statistics), target)
-    two = (
-        len(model.coef_) == 1
-    )  # scikit-learn keeps one row for two classes: the logit of the second against 0
+    # scikit-learn keeps one row for two classes: the logit of the second against 0
+    two = len(model.coef_) == 1
     coefficients = np.zeros((n_classes, len(scaler.mean_)))
     coefficients[present[1:] if two else present] = model.coef_
     intercept = np.full(n_classes, -np.inf)
@@ -84,13 +76,13 @@ def fit_classical(lms_db: np.ndarray, target: np.ndarray, n_classes: int) -> Cla
 
 
 def mfcc_statistics(lms_db: np.ndarray) -> np.ndarray:
-    """Mean and standard deviation over time of 40 MFCCs: segments (N, 128, T) in dB to (N, 80)
-    float64.
+    """Return mean and standard deviation over time of 40 MFCCs, (N, 80) float64.
+
+    Of segments (N, 128, T) in dB.
     """
     statistics = np.empty((len(lms_db), 2 * N_MFCC))
-    for first in range(
-        0, len(lms_db), BATCH
-    ):  # all at once would take six times the memory of the spectrograms
+    # all at once would take six times the memory of the spectrograms
+    for first in range(0, len(lms_db), BATCH):
         batch = slice(first, first + BATCH)
         lms = np.asarray(lms_db[batch], dtype=np.float32)  # (B, 128, T)
         mfcc = dct_matrix(lms.shape[1], N_MFCC) @ lms  # (B, 40, T)

@@ -116,7 +116,9 @@ def save_weights(path: str | Path, weights: dict[str, Tensor]) -> Path:
     return Path(path)
 
 
-def load_all_but(model: nn.Module, state: dict[str, Tensor], new: str, source: str | Path) -> None:
+def load_all_but(
+    model: nn.Module, state: dict[str, Tensor], new: str | tuple[str, ...], source: str | Path
+) -> None:
     """Copy ``state`` into ``model``, leaving out only names that start with ``new`` (the head).
 
     Raises BirdnbError naming the tensors that are missing, not expected, or of another shape.

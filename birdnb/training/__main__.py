@@ -21,7 +21,7 @@ from birdnb.training.options import (
     parse_seed,
     settings_of,
 )
-from birdnb.training.runs import RunResult
+from birdnb.training.runs import ClassicalSettings, RunResult
 from birdnb.training.train import train_run
 
 
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"such setting"
         )
     run, settings = (
-        (CLASSICAL, None)
+        (CLASSICAL, ClassicalSettings())
         if args.run == CLASSICAL
         else settings_of(profile, args.run, args.model, vars(args))
     )

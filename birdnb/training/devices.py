@@ -25,18 +25,18 @@ WAIT = timedelta(hours=12)  # how long a process waits for another that builds t
 
 
 def make_accelerator() -> Accelerator:
-    """Accelerate's view of the machine: CPU, one GPU, or what ``accelerate launch`` started. bf16
-    is left to ``autocast``.
+    """Let accelerate look at the machine: CPU, one GPU, or what ``accelerate launch`` started.
+
+    bf16 is left to ``autocast``.
     """
     return Accelerator(mixed_precision="no", kwargs_handlers=[InitProcessGroupKwargs(timeout=WAIT)])
 
 
 def leave(accelerator: Accelerator) -> None:
-    """Part with the other processes: all together, and with nothing left that keeps gloo's threads
-    alive at the exit.
+    """Shut down the process group, with nothing left that keeps gloo's threads alive at the exit.
 
-    One run was seen to abort (``terminate called``) after its last line, the group still held; this
-    is the likely cure.
+    Every process calls it, last. One run was seen to abort (``terminate called``) after its last
+    line, the group still held; this is the likely cure.
     """
     accelerator.wait_for_everyone()
     accelerator.free_memory()
@@ -45,12 +45,15 @@ def leave(accelerator: Accelerator) -> None:
 
 
 def device_name(device: torch.device) -> str:
-    """The name of the GPU, or "cpu"."""
+    """Return the name of the GPU, or "cpu"."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """bf16 autocast where ``precision`` asks for it: "bf16" anywhere, "auto" on a GPU that has it."""
+    """Return bf16 autocast where ``precision`` asks for it.
+
+    "bf16" does anywhere, "auto" on a GPU that has it.
+    """
     has_it = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.autocast(
         device.type, torch.bfloat16, enabled=precision == "bf16" or (precision == "auto" and has_it)
@@ -58,9 +61,7 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 
 def on_device(lms: Tensor, device: torch.device) -> Tensor:
-    """The spectrograms on the device when they take less than half of its free memory, else where
-    they are.
-    """
+    """Move spectrograms to the device when they take less than half of its free memory."""
     if device.type == "cuda":
         torch.cuda.empty_cache()  # what an earlier training has left is free, too
         if lms.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
@@ -69,19 +70,19 @@ def on_device(lms: Tensor, device: torch.device) -> Tensor:
 
 
 def convert_sync_batchnorm(model: nn.Module) -> nn.Module:
-    """The model with batch statistics over all processes, by timm's function: torch's own drops
-    activations in its layers.
+    """Let the model take batch statistics over all processes.
+
+    By timm's function: torch's own drops activations in timm's layers.
     """
-    from timm.layers import (
-        convert_sync_batchnorm,
-    )  # takes a second to import: only several GPUs need it
+    # takes a second to import: only several GPUs need it
+    from timm.layers import convert_sync_batchnorm
 
     return convert_sync_batchnorm(model)
 
 
 @contextlib.contextmanager
 def enough_memory(settings: RunSettings) -> Iterator[None]:
-    """Raises BirdnbError with the remedy when a GPU's memory runs out inside."""
+    """Raise BirdnbError with the remedy when a GPU's memory runs out inside."""
     try:
         yield
     except torch.OutOfMemoryError as error:
@@ -99,13 +100,12 @@ def forget_peak_memory(device: torch.device) -> None:
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """The most memory taken so far [MB]: by tensors on a GPU, else by the whole process."""
+    """Return the most memory taken so far [MB]: by tensors on a GPU, else by the whole process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
     status = Path("/proc/self/status")
-    if (
-        status.exists()
-    ):  # Linux; its ru_maxrss begins with the peak of the process that started this one
+    # Linux; its ru_maxrss begins with the peak of the process that started this one
+    if status.exists():
         return int(re.search(r"VmHWM:\s*(\d+) kB", status.read_text(encoding="utf-8"))[1]) / 1e3  # type: ignore[index]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on a Mac, kB elsewhere
     return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
@@ -114,8 +114,7 @@ def peak_memory_mb(device: torch.device) -> float:
 def predict_shared(
     model: nn.Module, clips: Clips, settings: RunSettings, accelerator: Accelerator
 ) -> Predictions:
-    """``predict`` with the recordings shared out between the processes; each gets all predictions,
-    in the order of ``clips``.
+    """Predict with the recordings shared out; each process gets all predictions, in their order.
 
     Raises BirdnbError when a recording is predicted twice or not at all.
     """

@@ -13,12 +13,11 @@ import json
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import safetensors.torch
 import torch
 from torch import nn
 from tqdm import tqdm
@@ -29,7 +28,7 @@ from birdnb.data import StudyData
 from birdnb.evaluation.predictions import Predictions
 from birdnb.files import ROOT, BirdnbError, artifacts_dir, safe_name, write_json
 from birdnb.models import build_model
-from birdnb.models.weights import FILES, SHIPPED, is_local
+from birdnb.models.weights import FILES, SHIPPED, is_local, load_all_but, read_weights
 from birdnb.registry import CLASSICAL
 from birdnb.training.checkpoint import BEST, sha256_of
 from birdnb.training.devices import device_name
@@ -37,6 +36,13 @@ from birdnb.training.devices import device_name
 CONFIG, METRICS, LABELS, HISTORY = "config.json", "metrics.json", "labels.json", "history.csv"
 REPLACED = "replaced"  # folder in a run's folder: the finished run before this one
 PACKAGES = ("torch", "accelerate", "transformers", "timm", "numpy", "scikit-learn", "librosa")
+
+
+@dataclass(frozen=True)
+class ClassicalSettings:
+    """The settings of logistic regression on MFCC statistics, which has none to choose."""
+
+    model: dict[str, str] = field(default_factory=lambda: {"name": CLASSICAL})
 
 
 @dataclass
@@ -93,7 +99,7 @@ def load_run(folder: Path | str) -> RunResult:
 
 
 def load_model(folder: Path | str) -> nn.Module:
-    """The network of a finished run with the weights it kept, on the CPU, in evaluation mode.
+    """Build the network of a finished run with the weights it kept, on the CPU, for evaluation.
 
     Raises BirdnbError when the run is no network or not finished, or when its weights are damaged
     or of another run.
@@ -114,28 +120,36 @@ def load_model(folder: Path | str) -> nn.Module:
             f"{folder / BEST} is damaged or of another run (see weights_sha256 in {METRICS}): "
             f"train it again"
         )
-    weights, m = safetensors.torch.load_file(folder / BEST), config["settings"]["model"]
-    shapes = {name: value.shape for name, value in weights.items()}
-    # a hub checkpoint brings its own size, base as a rule; only one of yet another size is asked
-    # for again
-    for pretrained, size in ((False, m["size"]), (False, "base"), (m["pretrained"], m["size"])):
-        model = build_model(m["name"], len(labels), config["n_frames"], pretrained, size=size)
-        if {name: value.shape for name, value in model.state_dict().items()} == shapes:
-            model.load_state_dict(weights)
-            return model.eval()
-    raise BirdnbError(
-        f"{folder / BEST} does not fit {m['name']} for {len(labels)} species: train it again"
-    )
+    weights, name = read_weights(folder / BEST), config["settings"]["model"]["name"]
+    model = build_model(name, len(labels), config["n_frames"], size=config["size"])
+    load_all_but(model, weights, (), folder / BEST)
+    return model.eval()
+
+
+def record_size(folder: Path, size: Any) -> None:
+    """Add the size of the network to ``config.json``, from which ``load_model`` builds it again.
+
+    It may be another than that of the settings: a checkpoint of a hub brings its own.
+    """
+    config = read_json(folder / CONFIG)
+    if config.get("size") != size:
+        write_json(folder / CONFIG, config | {"size": size})
 
 
 def run_config(
-    data: StudyData, run: str, settings: RunSettings | None, device: torch.device, processes: int
+    data: StudyData,
+    run: str,
+    settings: RunSettings | ClassicalSettings,
+    device: torch.device,
+    processes: int,
 ) -> dict[str, Any]:
-    """What goes into ``config.json``; ``key`` covers what decides the result: settings, seed,
-    labels, split, spectrograms.
+    """Put together what goes into ``config.json``.
+
+    ``key`` covers what decides the result: settings, seed, labels, split, spectrograms and the
+    bytes of local or shipped weights that the network starts from.
     """
-    plain = dataclasses.asdict(settings) if settings else {"model": {"name": CLASSICAL}}
-    split, weights = data.fingerprint(), _weights_key(settings.model) if settings else None
+    plain, split = dataclasses.asdict(settings), data.fingerprint()
+    weights = _weights_key(settings.model) if isinstance(settings, RunSettings) else None
     return {
         "run": run,
         "key": key_of(plain, data.seed, data.labels, split, weights),

@@ -24,9 +24,11 @@ from birdnb.training.fit import best_epoch, fit
 from birdnb.training.runs import (
     HISTORY,
     METRICS,
+    ClassicalSettings,
     RunResult,
     load_run,
     prepare_folder,
+    record_size,
     run_config,
     run_folder,
 )
@@ -35,7 +37,7 @@ from birdnb.training.runs import (
 def train_run(
     data: StudyData,
     run: str,
-    settings: RunSettings | None = None,
+    settings: RunSettings | ClassicalSettings | None = None,
     progress: bool = True,
     *,
     again: bool = False,
@@ -43,22 +45,21 @@ def train_run(
 ) -> RunResult:
     """Train a run, or load it when it is finished and unchanged, or go on where it was killed.
 
-    ``settings`` are the profile's unless given; "classical_mfcc" (logistic regression; also
-    "compare_classical_mfcc" and the like) needs none. A run whose settings, seed, labels,
-    recordings, split or spectrograms changed is trained from the start, and says so; a finished one
-    is kept in ``replaced/``. ``again`` starts over in any case. Raises BirdnbError for an unknown
-    run, a damaged state and a training that diverges.
+    ``settings`` are the profile's unless given, and ``ClassicalSettings`` for the run called
+    "classical_mfcc" (logistic regression). A run whose settings, seed, labels, recordings, split or
+    spectrograms changed is trained from the start, and says so; a finished one is kept in
+    ``replaced/``. ``again`` starts over in any case. Raises BirdnbError for an unknown run, a
+    damaged state and a training that diverges.
     """
     accelerator = accelerator or make_accelerator()
-    if settings is None and CLASSICAL not in run:
-        settings = _of_profile(data.profile, run)
+    settings = settings or _of_profile(data.profile, run)
     folder = run_folder(data, run)
     if accelerator.is_main_process:
         config = run_config(data, run, settings, accelerator.device, accelerator.num_processes)
         prepare_folder(folder, config, data.labels, again)
     accelerator.wait_for_everyone()
     if not (folder / METRICS).exists():
-        if settings is None:
+        if isinstance(settings, ClassicalSettings):
             _train_classical(data, folder, accelerator)
         else:
             _train_network(data, settings, folder, progress, accelerator)
@@ -79,6 +80,8 @@ def _train_network(
         size=m.size,
         drop_path=m.drop_path,
     )
+    if accelerator.is_main_process:
+        record_size(folder, getattr(model, "size", m.size))
     train, val, test = data.clips("train", t.segments), data.clips("validation"), data.clips("test")
     bank = data.noise_bank() if settings.augment.noise else None
     shared = {
@@ -90,9 +93,8 @@ def _train_network(
     }
     history = fit(model, train, val, settings, folder, **shared)
     n = len(train.recording_ids)
-    some = train.of_recordings(
-        range(0, n, max(1, n // max(len(val.recording_ids), 128)))
-    )  # enough to know the accuracy
+    # enough to know the accuracy
+    some = train.of_recordings(range(0, n, max(1, n // max(len(val.recording_ids), 128))))
     on_train = predict_shared(model, some, settings, accelerator)
     found = {
         side: predict_shared(model, clips, settings, accelerator)
@@ -122,7 +124,7 @@ def _train_classical(data: StudyData, folder: Path, accelerator: Accelerator) ->
     model = fit_classical(
         clips["train"].lms.numpy(), clips["train"].target.numpy(), len(data.labels)
     )
-    model.save(folder / "model.npz")
+    model.save(folder / "classical.safetensors")
     seconds = time.perf_counter() - start
     found = {
         name: by_recording(side, torch.from_numpy(model.predict_proba(side.lms.numpy())))
@@ -131,20 +133,13 @@ def _train_classical(data: StudyData, folder: Path, accelerator: Accelerator) ->
     row: dict[str, float] = {"epoch": 1}
     for name in ("train", "val"):
         row |= {f"{name}_loss": log_loss(found[name]), f"{name}_accuracy": accuracy(found[name])}
-    row |= {
-        "val_f1_macro": f1_macro(found["val"]),
-        "seconds": seconds,
-        "clips_per_second": len(clips["train"]) / seconds,
-    }
+    row |= {"val_f1_macro": f1_macro(found["val"]), "seconds": seconds}
+    row["clips_per_second"] = len(clips["train"]) / seconds
     write_text(folder / HISTORY, pd.DataFrame([row]).to_csv(index=False, lineterminator="\n"))
-    size = model.coefficients.size + model.intercept.size
     about = {
-        "epochs": 1,
-        "best_epoch": 1,
-        "seconds": seconds,
-        "parameters": size,
-        "pretrained": False,
-    }
+        "epochs": 1, "best_epoch": 1, "seconds": seconds,
+        "parameters": model.coefficients.size + model.intercept.size, "pretrained": False,
+    }  # fmt: skip
     _finish(data, folder, found.pop("train"), found, about)
 
 
@@ -165,7 +160,9 @@ def _finish(
     write_json(folder / METRICS, metrics | about)
 
 
-def _of_profile(profile: Profile, run: str) -> RunSettings:
+def _of_profile(profile: Profile, run: str) -> RunSettings | ClassicalSettings:
+    if run == CLASSICAL:
+        return ClassicalSettings()
     if run not in profile.runs:
         raise BirdnbError(
             f"profile {profile.name} has no run {run!r}: choose "

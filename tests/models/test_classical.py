@@ -3,12 +3,14 @@
 import librosa
 import numpy as np
 import pytest
+import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from birdnb.files import BirdnbError
 from birdnb.models.classical import ClassicalModel, fit_classical, mfcc_statistics
+from birdnb.models.weights import save_weights
 
 
 def clips(n_classes, each=12, seed=0):
@@ -57,16 +59,19 @@ def test_a_species_without_training_segments_gets_nothing():
 def test_saved_and_loaded(tmp_path):
     lms, target = clips(3)
     model = fit_classical(lms, target, 4)
-    again = ClassicalModel.load(model.save(tmp_path / "classical.npz"))
+    again = ClassicalModel.load(model.save(tmp_path / "classical.safetensors"))
     np.testing.assert_array_equal(again.predict_proba(lms), model.predict_proba(lms))
 
 
 def test_a_damaged_file_and_a_single_species_are_errors(tmp_path):
-    (tmp_path / "bad.npz").write_bytes(b"PK nonsense")
-    with pytest.raises(BirdnbError, match=r"bad\.npz"):
-        ClassicalModel.load(tmp_path / "bad.npz")
-    with pytest.raises(BirdnbError, match=r"missing\.npz"):
-        ClassicalModel.load(tmp_path / "missing.npz")
+    (tmp_path / "bad.safetensors").write_bytes(b"PK nonsense")
+    with pytest.raises(BirdnbError, match=r"bad\.safetensors"):
+        ClassicalModel.load(tmp_path / "bad.safetensors")
+    with pytest.raises(BirdnbError, match=r"missing\.safetensors"):
+        ClassicalModel.load(tmp_path / "missing.safetensors")
+    save_weights(tmp_path / "other.safetensors", {"mean": torch.zeros(80)})
+    with pytest.raises(BirdnbError, match=r"other\.safetensors is not a saved classical model"):
+        ClassicalModel.load(tmp_path / "other.safetensors")
     lms, target = clips(1)
     with pytest.raises(BirdnbError, match="at least two"):
         fit_classical(lms, target, 3)

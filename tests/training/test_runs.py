@@ -1,4 +1,4 @@
-"""Run folders: what is in them, when a run is loaded, started over or refused, and damaged files."""
+"""Run folders: their files, when a run is loaded, started over or refused, and damaged files."""
 
 from __future__ import annotations
 
@@ -163,22 +163,28 @@ def test_what_a_run_depends_on(finished):
     assert len({key(), *changed}) == 6 and key(small_study()) == key()
 
 
+def weights_key(**model):
+    """What the configuration of a run says of the weights that its network starts from."""
+    run = replace(settings(), model=ModelSettings(**model))
+    return runs.run_config(small_study(), "run", run, torch.device("cpu"), 1)["weights"]
+
+
 def test_local_weights_are_part_of_the_configuration(tmp_path):
     (tmp_path / "w.safetensors").write_bytes(b"1")
-    model = replace(settings().model, pretrained=str(tmp_path / "w.safetensors"))
-    before = runs._weights_key(model)
+    before = weights_key(name="mfcc", pretrained=str(tmp_path / "w.safetensors"))
     (tmp_path / "w.safetensors").write_bytes(b"2")
-    assert runs._weights_key(model) != before and runs._weights_key(settings().model) is None
+    assert weights_key(name="mfcc", pretrained=str(tmp_path / "w.safetensors")) != before
+    assert weights_key(name="mfcc") is None
 
 
 def test_shipped_weights_count_for_their_own_model_only(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "SHIPPED", tmp_path)
     for name in ("ast_tiny", "efficientnet_b2"):
         (tmp_path / f"{name}.safetensors").write_bytes(b"1")
-    models = [ModelSettings(name, "synthetic") for name in ("ast", "efficientnet_b2")]
-    before = [runs._weights_key(model) for model in models]
+    names = ("ast", "efficientnet_b2")
+    before = [weights_key(name=name, pretrained="synthetic") for name in names]
     (tmp_path / "efficientnet_b2.safetensors").write_bytes(b"2")
-    after = [runs._weights_key(model) for model in models]
+    after = [weights_key(name=name, pretrained="synthetic") for name in names]
     assert after[0] == before[0] and after[1] != before[1]
 
 
@@ -222,11 +228,24 @@ def test_training_does_not_see_the_test_labels(done, tmp_path, monkeypatch):
     assert result.metrics["test"]["accuracy"] < runs.load_run(folder).metrics["test"]["accuracy"]
 
 
+def test_only_the_settings_say_what_is_logistic_regression():
+    data = small_study()
+    with pytest.raises(BirdnbError, match="no run 'my_classical_mfcc'"):
+        train_run(data, "my_classical_mfcc")
+    result = train_run(data, "my_classical_mfcc", settings(epochs=1), progress=False)
+    assert result.config["settings"]["model"]["name"] == "mfcc"
+    own = train_run(data, "other_name", runs.ClassicalSettings())
+    assert own.config["settings"] == {"model": {"name": "classical_mfcc"}}
+
+
 def test_the_classical_reference_is_a_run_like_any_other(tmp_path):
     data = small_study()
     result = train_run(data, "classical_mfcc")
     assert result.metrics["test"]["accuracy"] > 0.5 and result.metrics["epochs"] == 1
-    assert result.test.recording_ids == data.side("test") and (result.folder / "model.npz").exists()
+    assert (
+        result.test.recording_ids == data.side("test")
+        and (result.folder / "classical.safetensors").exists()
+    )
     with pytest.raises(BirdnbError, match="holds no network"):
         runs.load_model(result.folder)
 
