@@ -50,8 +50,9 @@ def recording(
 
 
 def write(path: Path, sound: np.ndarray, sample_rate: int = 22050, **kind: str) -> Path:
-    """Write a sound file, a second at a time: libsndfile crashes when a long OGG or MP3 is written
-    in a single call.
+    """Write a sound file, a second at a time.
+
+    libsndfile crashes when a long OGG or MP3 is written in a single call.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     channels = 1 if sound.ndim == 1 else sound.shape[1]

@@ -38,8 +38,9 @@ DIGITAL_SILENCE_DB = -90.0  # [dB] per band; a gap in which nothing was recorded
 
 @dataclass(frozen=True)
 class Coarse:
-    """Activity of a recording over time: ``activity`` and ``level`` [dB] (frames,), ``hop_seconds``
-    apart.
+    """Activity of a recording over time.
+
+    ``activity`` and ``level`` [dB] are (frames,), ``hop_seconds`` apart.
     """
 
     activity: np.ndarray
@@ -48,16 +49,18 @@ class Coarse:
 
 
 def coarse_frame(sample_rate: int) -> tuple[int, int]:
-    """Samples of a coarse frame, and from one to the next: looking at a quarter of the recording is
-    enough to find the song.
+    """Return the samples of a coarse frame, and from one to the next.
+
+    Looking at a quarter of the recording is enough to find the song.
     """
     size = 2 ** round(np.log2(FRAME_SECONDS * sample_rate))
     return size, 4 * size
 
 
 def coarse_activity(blocks: Iterable[np.ndarray], sample_rate: int) -> Coarse:
-    """Activity of a recording given as blocks of samples, each but the last a multiple of the
-    coarse hop.
+    """Return the activity of a recording given as blocks of samples.
+
+    Each block but the last is a multiple of the coarse hop.
     """
     hop = coarse_frame(sample_rate)[1]
     parts = [(_frame_activity(bands), bands.mean(axis=1)) for bands in _chunks(blocks, sample_rate)]
@@ -70,11 +73,10 @@ def coarse_activity(blocks: Iterable[np.ndarray], sample_rate: int) -> Coarse:
 
 
 def find_windows(coarse: Coarse, seconds: float, audio: AudioSettings) -> list[int]:
-    """First frames (of the recording's LMS) of the windows that hold most activity, best first; at
-    least one.
+    """Return the first frames of the windows that hold most activity, best first; at least one.
 
-    At most ``audio.segments_per_recording``, overlapping by half at the most and each with activity
-    of its own. A recording shorter than a clip has one, at 0.
+    Frames of the recording's LMS. At most ``audio.segments_per_recording``, overlapping by half at
+    the most and each with activity of its own. A recording shorter than a clip has one, at 0.
     """
     remaining = coarse.activity.copy()
     frame_times = np.arange(len(remaining)) * coarse.hop_seconds
@@ -96,8 +98,9 @@ def find_windows(coarse: Coarse, seconds: float, audio: AudioSettings) -> list[i
 
 
 def find_silence(coarse: Coarse, seconds: float, audio: AudioSettings) -> int | None:
-    """First frame of the quietest SILENCE_SECONDS, the pause between two songs say; None when none
-    is really quiet.
+    """Return the first frame of the quietest SILENCE_SECONDS, the pause between two songs say.
+
+    None when none is really quiet.
     """
     starts, scores = _scores(coarse.activity, coarse.hop_seconds, seconds, audio, SILENCE_SECONDS)
     _, recorded = _scores(
@@ -117,8 +120,9 @@ def _scores(
     audio: AudioSettings,
     window: float | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Every possible window (of a clip, or of ``window`` seconds): its first LMS frame, and the
-    mean of ``values`` in it.
+    """Score every possible window: its first LMS frame, and the mean of ``values`` in it.
+
+    A window is as long as a clip, or ``window`` seconds.
     """
     window = window or audio.clip_seconds
     last = max(0, int((seconds - window) * audio.sample_rate)) // audio.hop_length
@@ -133,8 +137,9 @@ def _scores(
 
 
 def _middle_of_best(scores: np.ndarray) -> int:
-    """Index in the middle of the plateau around the best score: a song shorter than the window is
-    not left at its edge.
+    """Return the index in the middle of the plateau around the best score.
+
+    A song shorter than the window is not left at its edge.
     """
     first = last = int(np.argmax(scores))
     enough = PLATEAU * scores[first]
@@ -146,25 +151,28 @@ def _middle_of_best(scores: np.ndarray) -> int:
 
 
 def prominence(bands: np.ndarray) -> np.ndarray:
-    """How far coarse bands (frames, bands) [dB] rise above their band and moment, 0 to LOUD_DB."""
+    """Return how far coarse bands (frames, bands) [dB] stand out, 0 to LOUD_DB.
+
+    That is how far they rise above their band and their moment.
+    """
     above = bands - _quantile(bands, FLOOR_QUANTILE, axis=0)
     above -= np.maximum(_quantile(above, 0.5, axis=1), 0.0)
     return np.clip(above - PROMINENCE_DB, 0.0, LOUD_DB)
 
 
 def _frame_activity(bands: np.ndarray) -> np.ndarray:
-    """Activity (frames,) of coarse bands (frames, bands) [dB]."""
+    """Return the activity (frames,) of coarse bands (frames, bands) [dB]."""
     return np.sqrt(np.maximum(prominence(bands).sum(axis=1) - NOISE_DB, 0.0))
 
 
 def _quantile(values: np.ndarray, share: float, axis: int) -> np.ndarray:
-    """The value that this share lies below, without interpolation; ``axis`` is kept."""
+    """Return the value that this share lies below, without interpolation; ``axis`` is kept."""
     index = int(share * (values.shape[axis] - 1))
     return np.take(np.partition(values, index, axis=axis), [index], axis=axis)
 
 
 def _chunks(blocks: Iterable[np.ndarray], sample_rate: int) -> Iterator[np.ndarray]:
-    """Coarse spectrogram (frames, bands) [dB] in chunks of CHUNK to 2 * CHUNK frames."""
+    """Yield the coarse spectrogram (frames, bands) [dB] in chunks of CHUNK to 2 * CHUNK frames."""
     waiting: list[np.ndarray] = []
     for block in blocks:
         if len(bands := coarse_bands(block, sample_rate)):
@@ -178,7 +186,7 @@ def _chunks(blocks: Iterable[np.ndarray], sample_rate: int) -> Iterator[np.ndarr
 
 
 def coarse_bands(samples: np.ndarray, sample_rate: int, every: int = 1) -> np.ndarray:
-    """Coarse spectrogram (frames, bands) [dB] of a block of samples; one frame in ``every``."""
+    """Return the coarse spectrogram (frames, bands) [dB] of a block; one frame in ``every``."""
     size, hop = coarse_frame(sample_rate)
     if len(samples) < size:
         samples = np.pad(samples, (0, size - len(samples)))
@@ -192,8 +200,9 @@ def coarse_bands(samples: np.ndarray, sample_rate: int, every: int = 1) -> np.nd
 
 @functools.cache
 def _coarse_banks(sample_rate: int) -> tuple[np.ndarray, slice, np.ndarray]:
-    """Window (size,), the bins in use, and the matrix (bins, bands) that adds them up into bands of
-    equal width.
+    """Return the window (size,), the bins in use, and the matrix (bins, bands) of bands.
+
+    It adds the bins up into bands of equal width.
     """
     size = coarse_frame(sample_rate)[0]
     bin_hz = sample_rate / size

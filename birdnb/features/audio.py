@@ -82,7 +82,7 @@ class SoundFile:
 
     @property
     def seconds(self) -> float:
-        """Length [s] of what has been read."""
+        """Return the length [s] of what has been read."""
         return self.frames / self.sample_rate
 
     def blocks(self) -> Iterator[np.ndarray]:
@@ -117,7 +117,7 @@ class SoundFile:
         return self.channel is not None
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Samples ``start`` to ``stop``, fewer where the recording ends.
+        """Read samples ``start`` to ``stop``, fewer where the recording ends.
 
         From memory if ``blocks`` has kept it.
         """
@@ -136,11 +136,11 @@ class SoundFile:
             ) from error
 
     def slice(self, start: int, stop: int, sample_rate: int, high_pass_hz: float) -> np.ndarray:
-        """Samples ``start`` to ``stop`` (stop - start,) counted at ``sample_rate``; zeros before
-        and after the recording.
+        """Cut samples ``start`` to ``stop`` (stop - start,), counted at ``sample_rate``.
 
-        Equal to the same cut from the whole recording, resampled and filtered: it decodes a margin
-        on both sides, and starts where a sample of the one rate falls on a sample of the other.
+        Zeros before and after the recording. Equal to the same cut from the whole recording,
+        resampled and filtered: it decodes a margin on both sides, and starts where a sample of the
+        one rate falls on a sample of the other.
         """
         divisor = gcd(self.sample_rate, sample_rate)
         down, up = self.sample_rate // divisor, sample_rate // divisor
@@ -201,7 +201,7 @@ class SoundFile:
         return samples
 
     def _mono(self, several: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """(samples, channels) -> (samples,)"""
+        """Return the mean of (samples, channels), or the channel taken, as (samples,)."""
         if self.channel is None:
             mixing = np.full(self.channels, 1 / self.channels, np.float32)
             return np.matmul(several, mixing, out=out)

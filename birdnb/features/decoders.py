@@ -69,7 +69,7 @@ class Stream(soundfile.SoundFile):
         return False
 
     def place(self) -> int:
-        """Byte of the file that libsndfile has read up to."""
+        """Return the byte of the file that libsndfile has read up to."""
         return os.lseek(self._descriptor, 0, os.SEEK_CUR)
 
 
@@ -96,7 +96,7 @@ class Decoded:
 
     @property
     def seconds(self) -> float:
-        """Length [s]."""
+        """Return the length [s]."""
         size = os.fstat(self.file.fileno()).st_size
         return size / 4 / self.layout["channels"] / self.layout["samplerate"]
 

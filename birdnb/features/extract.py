@@ -28,8 +28,10 @@ from birdnb.features.lms import framed_log_mel, log_mel
 
 @dataclass(frozen=True)
 class Extraction:
-    """What is kept of a recording: ``lms`` (segments, n_mels, T) float32 [dB], best first;
-    ``starts`` [s] of the windows; ``noise`` (n_mels, T) of its quietest second, or None.
+    """What is kept of a recording.
+
+    ``lms`` (segments, n_mels, T) float32 [dB], best first; ``starts`` [s] of the windows; ``noise``
+    (n_mels, T) of its quietest second, or None.
     """
 
     lms: np.ndarray
@@ -86,8 +88,9 @@ def _extract(sound: SoundFile, audio: AudioSettings) -> Extraction:
 
 
 def back_and_forth(lms: np.ndarray, audio: AudioSettings) -> np.ndarray:
-    """The first SILENCE_SECONDS of an LMS (n_mels, T), forwards and backwards by turns: (n_mels,
-    n_frames).
+    """Fill a clip (n_mels, n_frames) from the first SILENCE_SECONDS of an LMS (n_mels, T).
+
+    They are taken forwards and backwards by turns.
     """
     lms = lms[:, : _silence_frames(audio)]
     turn = np.concatenate([lms, lms[:, ::-1]], axis=1)
@@ -99,8 +102,9 @@ def _silence_frames(audio: AudioSettings) -> int:
 
 
 def _cut(sound: SoundFile, wanted: list[tuple[int, int]], audio: AudioSettings) -> list[np.ndarray]:
-    """LMS (n_mels, frames) of stretches given as (first frame, frames); overlapping ones share the
-    work.
+    """Return the LMS (n_mels, frames) of stretches given as (first frame, frames).
+
+    Overlapping ones share the work.
     """
     joined: list[list[int]] = []
     for first, frames in sorted(wanted):
@@ -119,7 +123,7 @@ def _cut(sound: SoundFile, wanted: list[tuple[int, int]], audio: AudioSettings) 
 
 
 def _repeated(sound: SoundFile, audio: AudioSettings) -> np.ndarray:
-    """LMS of a recording shorter than a clip, repeated from its beginning."""
+    """Return the LMS of a recording shorter than a clip, repeated from its beginning."""
     length = math.ceil(sound.frames * audio.sample_rate / sound.sample_rate)
     return log_mel(
         np.resize(

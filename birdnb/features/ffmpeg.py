@@ -73,7 +73,7 @@ def write_samples(file: IO[bytes], out: IO[bytes], **options: str) -> Tally:
 
 
 def count_seconds(path: Path) -> float:
-    """Length [s] of the packets of a recording, without decoding them."""
+    """Sum up the packets of a recording [s], without decoding them."""
     import av
 
     with path.open("rb") as file, av.open(file, "r", metadata_errors="ignore") as container:
@@ -111,8 +111,7 @@ def _frames(container: InputContainer, tally: Tally) -> Iterator[av.AudioFrame]:
         raise ValueError("it finds no sound track")
     stream = container.streams.audio[0]
     if stream.codec_context is None:
-        codec = re.search(r"Audio: ([^,\n]+)", container.dumps_format() or "")
-        raise ValueError(f"it has no decoder for the codec {codec[1] if codec else 'used here'}")
+        raise ValueError(f"it has no decoder for the codec {_codec(container)}")
     failed = 0.0
     for packet in _packets(container, tally):
         if packet.stream is not stream:
@@ -124,6 +123,17 @@ def _frames(container: InputContainer, tally: Tally) -> Iterator[av.AudioFrame]:
             yield from packet.decode()  # type: ignore[misc]  # an audio stream has audio frames
         except av.error.FFmpegError:
             failed = float((packet.duration or 0) * (stream.time_base or 0))
+
+
+def _codec(container: InputContainer) -> str:
+    """Name the codec of a sound track that has no decoder, or its number in the container."""
+    import av
+
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.INFO)  # its description is a message of ffmpeg's
+    described = re.search(r"Audio: ([^,\n]+)", container.dumps_format() or "")
+    av.logging.set_level(level)
+    return described[1] if described else "used here"
 
 
 def _packets(container: InputContainer, tally: Tally) -> Iterator[av.Packet]:
@@ -148,7 +158,7 @@ def _packets(container: InputContainer, tally: Tally) -> Iterator[av.Packet]:
 
 
 def _seconds_unheard(file: IO[bytes], kind: str, tally: Tally) -> float:
-    """Length of the sound in the bytes that are in none of the packets that ffmpeg has found."""
+    """Estimate the sound [s] in the bytes that are in none of the packets ffmpeg has found."""
     boxed = kind.startswith(("mov", "matroska", "asf"))
     if not tally.bytes or not (boxed or tally.broke_off):
         return 0.0  # other formats mark each of their frames: what is no frame is no sound

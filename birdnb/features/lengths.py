@@ -54,17 +54,17 @@ class Heard:
 
     @property
     def seconds(self) -> float:
-        """Length of what was read [s]."""
+        """Return the length of what was read [s]."""
         return self.frames / self.sample_rate
 
     @property
     def byte_order(self) -> str:
-        """Byte order of its samples, BIG or LITTLE."""
+        """Return the byte order of its samples, BIG or LITTLE."""
         usual = "BIG" if self.container in ("AIFF", "AU", "CAF") else "LITTLE"
         return usual if self.endian == "FILE" else self.endian
 
     def seconds_in(self, size: int) -> float:
-        """Length of sound [s] in so many bytes, at the rate of those that were read."""
+        """Estimate the sound [s] in so many bytes, at the rate of those that were read."""
         return size * self.seconds / max(1, self.stop - self.start)
 
 
@@ -173,7 +173,7 @@ def _is_sound(name: bytes) -> bool:
 
 
 def _before_tags(data: mmap.mmap, start: int) -> int:
-    """End of the content before the tags that players put behind it: ID3, APE, Lyrics3."""
+    """Find the end of the content before the tags of players: ID3, APE, Lyrics3."""
     stop = before = len(data)
     while stop > start:
         if data[stop - 128 : stop - 125] == b"TAG":

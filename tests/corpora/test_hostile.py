@@ -1,5 +1,6 @@
-"""Files that break loaders: each ends in the cache or in the quarantine with a reason, and all
-others are unaffected.
+"""Files that break loaders: each ends in the cache, or in the quarantine with a reason.
+
+All others are unaffected.
 """
 
 import os
@@ -50,8 +51,9 @@ def good(seed=0, seconds=6.0, sample_rate=48000):
 
 
 def hostile_files(root, rate=48000):
-    """Write them; their names, and the kind of reason in the quarantine: None when usable, "any"
-    when either may be.
+    """Write them; return their names, and the kind of reason in the quarantine.
+
+    None when usable, "any" when either may be.
     """
     expected: dict[str, str | None] = {}
 
@@ -147,8 +149,9 @@ def test_every_hostile_file_is_kept_or_named_and_the_good_ones_stay(tmp_path):
 
 
 def mutate(data: bytes, rng: random.Random) -> bytes:
-    """Damage a file as disks, networks and people do: bytes changed, cut, repeated, removed,
-    zeroed, headers rewritten.
+    """Damage a file as disks, networks and people do.
+
+    Bytes changed, cut, repeated, removed, zeroed, headers rewritten.
     """
     data = bytearray(data)
     for _ in range(rng.choice([1, 1, 2, 5, 20])):
@@ -228,7 +231,8 @@ from sound_files import corpus_of
 from birdnb.config import AudioSettings
 from birdnb.features.cache import build_cache
 root = Path(sys.argv[1])
-cache = build_cache(corpus_of(root, {path.stem: path.name for path in sorted(root.iterdir())}), AudioSettings(), jobs=2)
+files = {path.stem: path.name for path in sorted(root.iterdir())}
+cache = build_cache(corpus_of(root, files), AudioSettings(), jobs=2)
 print(len(cache.index))
 for row in cache.quarantine.itertuples():
     print(row.recording_id, row.reason)
@@ -236,8 +240,9 @@ for row in cache.quarantine.itertuples():
 
 
 def test_a_decoder_that_crashes_or_hangs_costs_its_own_recording_only(tmp_path):
-    """Every Python process gets a decoder that dies of a segmentation fault, or never returns, over
-    some files.
+    """A decoder dies of a segmentation fault, or never returns, over some files.
+
+    Every Python process gets it.
     """
     root = tmp_path / "c"
     for number, name in enumerate(["crash", "hang", "other 1", "other 2", "other 3"]):
@@ -265,7 +270,8 @@ from birdnb.features.extract import extract
 found = extract(sys.argv[1], AudioSettings())
 assert round(found.seconds) == int(sys.argv[2]), found.seconds
 assert any(start <= float(sys.argv[3]) <= start + 4 for start in found.starts), found.starts
-status = Path("/proc/self/status")  # ru_maxrss counts what the test runner had before this process began
+# ru_maxrss counts what the test runner had before this process began
+status = Path("/proc/self/status")
 high = re.search(r"VmHWM:\\s+(\\d+)", status.read_text()) if status.exists() else None
 print(int(high[1] if high else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) // 1024)
 """

@@ -1,4 +1,4 @@
-"""Windows where the bird sings, silence where it does not, and the fast pass against the plain way."""
+"""Windows where the bird sings, silence where it does not; the fast pass against the plain way."""
 
 import librosa
 import numpy as np
@@ -36,8 +36,9 @@ def starts_of(sound, sample_rate=22050, audio=AUDIO):
 
 
 def scene(rng, sample_rate, colour):
-    """A recording with one song at a known place: (sound, onset, length) with steady noise, clicks
-    and a slow gust of wind.
+    """Make a recording with one song at a known place: (sound, onset, length).
+
+    With steady noise, clicks and a slow gust of wind.
     """
     seconds, length = rng.uniform(6, 30), rng.uniform(0.4, 3.0)
     onset = rng.uniform(0, seconds - length)

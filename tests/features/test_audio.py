@@ -189,6 +189,46 @@ def test_reasons_a_person_understands(tmp_path):
     assert str(tmp_path) not in "".join(refused(tmp_path / name) for name in expected)
 
 
+@pytest.mark.parametrize(
+    "content, reason",
+    [
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 3\n",
+            "Git LFS pointer",
+        ),
+        (b"<!DOCTYPE html>\n<html><title>404</title></html>", "an HTML page"),
+        (b'{"error": "rate limit exceeded"}', "a JSON document"),
+        (
+            b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:1,a\nother.wav\n#EXT-X-ENDLIST\n",
+            "a text file",
+        ),
+    ],
+)
+def test_what_is_no_recording_is_called_what_it_is(tmp_path, content, reason):
+    write(tmp_path / "other.wav", recording(2.0, 0.5, 1.0))
+    (tmp_path / "a.mp3").write_bytes(content)
+    assert refused(tmp_path / "a.mp3").startswith("cannot be decoded: it is ")
+    assert reason in refused(tmp_path / "a.mp3")
+
+
+def test_a_missing_decoder_is_named(tmp_path):
+    data = bytearray(write(tmp_path / "a.wav", recording(2.0, 0.5, 1.0)).read_bytes())
+    data[20:22] = b"\x34\x12"  # a codec that nobody knows
+    (tmp_path / "b.wav").write_bytes(data)
+    assert "no decoder for the codec none" in refused(tmp_path / "b.wav")
+    assert "0x1234" in refused(tmp_path / "b.wav")
+
+
+@pytest.mark.parametrize("subtype", ["GSM610", "G721_32", "NMS_ADPCM_16", "IMA_ADPCM"])
+def test_formats_that_only_go_forwards_are_read(tmp_path, subtype, monkeypatch):
+    path = write(tmp_path / "a.wav", recording(20.0, 3.0, 15.0, 8000), 8000, subtype=subtype)
+    expected = high_pass(soundfile.read(path, dtype="float32")[0], 8000, 500.0)
+    np.testing.assert_allclose(read_audio(path, 8000), expected, atol=1e-6)
+    monkeypatch.setattr(audio, "KEEP", 1000)
+    part = read_audio(path, 8000, start=11.0, seconds=4.0)
+    np.testing.assert_allclose(part, expected[11 * 8000 : 15 * 8000], atol=1e-5)
+
+
 def test_too_short_is_told_with_the_length(tmp_path):
     with SoundFile(write(tmp_path / "a.wav", noise(0.1))) as sound:
         for _ in sound.blocks():
