@@ -131,7 +131,7 @@ def _codec(container: InputContainer) -> str:
 
     level = av.logging.get_level()
     av.logging.set_level(av.logging.INFO)  # its description is a message of ffmpeg's
-    described = re.search(r"Audio: ([^,\n]+)", container.dumps_format() or "")
+    described = re.search(r"Audio: ([^,\n]+)", getattr(container, "dumps_format", str)() or "")
     av.logging.set_level(level)
     return described[1] if described else "used here"
 
