@@ -1,4 +1,4 @@
-"""What a comparison of variants found: the table and the figure of its report."""
+"""Write the report of a comparison of variants: a table and a figure for each run."""
 
 from __future__ import annotations
 
@@ -20,22 +20,17 @@ from birdnb.report.words import NONE, duration, percent, plain, points, score, t
 
 READING = (
     "Judged on the {side} recordings of all folds together; brackets hold 95 % intervals from "
-    "drawing recording sessions "
-    "again. Differences are paired, from *{reference}*: the same sessions are drawn for both. An "
-    "interval that holds zero, "
-    "or a p above 0.05, means that these recordings cannot tell. Folds share their recordings: "
-    "what is chosen on the "
-    "validation side of some has no untouched test side left among the others. Logistic regression "
-    "on MFCC statistics is "
-    "there for comparison."
+    "drawing recording sessions again. Differences are paired, from *{reference}*: the same "
+    "sessions are drawn for both. An interval that holds zero, or a p above 0.05, means that these "
+    "recordings cannot tell. Folds share their recordings: what is chosen on the validation side "
+    "of some has no untouched test side left among the others. Logistic regression on MFCC "
+    "statistics is there for comparison."
 )
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is compared: the profile's ``runs``, each with every variant's settings in place of its
-    own.
-    """
+    """The profile's ``runs``, each with every variant's settings in place of its own."""
 
     name: str  # of the report
     title: str
@@ -47,7 +42,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Pooled:
-    """What a variant of a run said over all folds and seeds; recording ids carry fold and seed."""
+    """A variant of a run over all folds and seeds; recording ids carry fold and seed."""
 
     run: str
     variant: str
@@ -61,10 +56,9 @@ class Pooled:
 def comparison_rows(
     comparison: Comparison, pooled: Sequence[Pooled], run: str
 ) -> list[dict[str, Any]]:
-    """A row for each variant of a run, and for logistic regression: its scores, and the differences
-    from the reference.
+    """Score each variant of a run, and logistic regression, and compare them with the reference.
 
-    name, minutes, folds, scores (as ``summarise``) and, but for the reference, paired (as
+    Keys: name, minutes, folds, scores (as ``summarise``) and, but for the reference, paired (as
     ``paired_bootstrap``).
     """
     chosen = [p for p in pooled if p.run in (run, CLASSICAL)]
@@ -87,9 +81,7 @@ def comparison_rows(
 def write_comparison(
     comparison: Comparison, pooled: Sequence[Pooled], about: str, folder: Path | None = None
 ) -> Path:
-    """Write ``<name>.md`` and a figure for each run into the reports folder; returns the Markdown's
-    path.
-    """
+    """Write ``<name>.md`` and a figure for each run into the reports folder; return its path."""
     folder = folder or reports_dir()
     lines = [
         f"# {comparison.title}",

@@ -6,6 +6,7 @@ from FEW_SESSIONS or more; without an interval nobody can say (None).
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,17 +17,17 @@ import yaml
 from birdnb.registry import BASELINE, ENSEMBLE, FULL
 
 NOT_MEASURED = "not measured"
+RELATIONS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
 FEW_SESSIONS = 10  # on the test side: intervals from fewer are too narrow to call anything certain
 CONVERGED = 0.40  # the validation accuracy the baseline should reach within 15 epochs
 
-Steps = tuple[
-    tuple[str, float, str], ...
-]  # (relation, bound, decision), the first that holds decides
+# (relation, bound, decision): the first that holds decides
+Steps = tuple[tuple[str, float, str], ...]
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What is asked, in which unit, and the steps that lead from a value to a decision."""
+    """A question, its unit, and the steps that lead from a value to a decision."""
 
     question: str
     unit: str  # share (of recordings), points (difference of shares), score, or epochs
@@ -41,9 +42,7 @@ class Rule:
         """
         value = round(value, 9)
         for relation, bound, decision in self.steps:
-            if {">": value > bound, ">=": value >= bound, "<": value < bound, "<=": value <= bound}[
-                relation
-            ]:
+            if RELATIONS[relation](value, bound):
                 return decision
         return self.otherwise
 
