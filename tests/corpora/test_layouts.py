@@ -197,7 +197,7 @@ def add_bystanders(root: Path) -> None:
     write(root / "broken.json", '{"recordings": [')
     write(root / "deep.json", "[" * 99999)
     write(root / "words.json", ["a", "b"])
-    write(root / "huge.json", '{"type": "FeatureCollection", "features": [' + "[1, 2]," * 10**6)
+    write(root / "huge.json", '{"type": "FeatureCollection", "species": [' + "[1, 2]," * 10**6)
     (root / "latin.json").write_bytes('{"gen": "M\u00f6we"}'.encode("latin-1"))
     write(root / "web.csv", "<html>species gen")
     write(root / "other.csv", "species,count\nA,1\n")

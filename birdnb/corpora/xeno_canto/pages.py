@@ -19,7 +19,12 @@ from birdnb.files import BirdnbError
 
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv")
 PEEK = 2**16  # [bytes] in which a file of records names their fields
-SIGNS = re.compile(rb'"gen"|"numRecordings"|\b(gen|genus|scientific_name|species)\b', re.IGNORECASE)
+SIGNS = re.compile(rb'"gen"|"numRecordings"')
+TABLE_SIGNS = re.compile(  # a number and a name among the columns, in any order
+    rb"(?=[^\0]*\b(?:id|nr|key|\w+[_ -](?:id|number))\b)"
+    rb"(?=[^\0]*\b(?:gen|genus|species|sci(?:entific)?[_ -]name)\b)",
+    re.IGNORECASE,
+)
 DEPTH = 4  # of lists and maps around a record
 XC_NUMBER = re.compile(r"(?:xc[-_ ]?)?(\d+)(?:\.0)?", re.IGNORECASE)  # a table may say 123.0
 IN_NAMES = [  # where the name of a file has the number, the surest first
@@ -54,10 +59,11 @@ def records_of(path: Path) -> list[dict[str, Any]] | None:
     """
     try:
         with open(path, "rb") as file:
-            if not SIGNS.search(file.read(PEEK).replace(b"\0", b"")):
-                return None
+            head = file.read(PEEK).replace(b"\0", b"")
         if path.suffix.lower() in (".csv", ".tsv"):
-            return _of_table(path) or None
+            return (_of_table(path) or None) if TABLE_SIGNS.match(head[:4096]) else None
+        if not SIGNS.search(head):
+            return None
         value = _parsed(read_text(path))
     except (OSError, ValueError, RecursionError, MemoryError, BirdnbError):
         return None
