@@ -76,9 +76,9 @@ def test_2023_prefixed_names_without_date(tmp_path):
 
 
 def test_2025_numbers_and_taxonomy(tmp_path):
-    root = put(tmp_path / "b", "train_audio/1139490/CSA36385.ogg", "train_audio/007/iNat1.ogg",
-               "train_audio/yehcar1/XC3.ogg",
-               "train_audio/two1/XC4.ogg", "train_audio/two2/XC5.ogg", "train_audio/two1/XC3.ogg")  # fmt: skip
+    files = ["1139490/CSA36385.ogg", "007/iNat1.ogg", "yehcar1/XC3.ogg", "two1/XC4.ogg"]
+    files += ["two2/XC5.ogg", "two1/XC3.ogg"]
+    root = put(tmp_path / "b", *(f"train_audio/{file}" for file in files))
     (root / "train.csv").write_text(
         "primary_label,secondary_labels,type,filename,collection,rating,url,latitude,longitude,author,license\n"
         "1139490,[''],[''],1139490/CSA36385.ogg,CSA,0.0,u,7.3,-73.8,Fabio,CC\n"
@@ -131,12 +131,21 @@ def test_a_filename_that_leads_out(tmp_path):
     assert len(corpus.left_out) == 2
 
 
-@pytest.mark.parametrize(("text", "expected"), [
-    ("['a', 'b']", ["a", "b"]), ("[]", []), ("", []), ("['']", []), ("[1, 2]", ["1", "2"]), ("abc", ["abc"]), ("['a", ["['a"]),
-    ("(5)", ["5"]),
-    ("('abc')", ["abc"]),
-    ("[__import__('os')]", ["[__import__('os')]"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("['a', 'b']", ["a", "b"]),
+        ("[]", []),
+        ("", []),
+        ("['']", []),
+        ("[1, 2]", ["1", "2"]),
+        ("abc", ["abc"]),
+        ("['a", ["['a"]),
+        ("(5)", ["5"]),
+        ("('abc')", ["abc"]),
+        ("[__import__('os')]", ["[__import__('os')]"]),
+    ],
+)
 def test_lists_are_literals_and_never_run(text, expected):
     assert parse_list(text) == expected
 

@@ -132,9 +132,16 @@ class TestWhatIsNoCorpus:
         put(tmp_path / "odd", "a.wav", "b.txt", "deep/er/c.wav")
         with pytest.raises(BirdnbError) as caught:
             open_corpus(tmp_path / "odd")
-        for said in (str(tmp_path / "odd"), "manifest.csv", "train_metadata.csv", "parquet", "XC123.mp3",
-                     "one folder a species", "a.wav, b.txt, deep/",
-                     "put the recordings of each species into a folder named after it"):  # fmt: skip
+        for said in (
+            str(tmp_path / "odd"),
+            "manifest.csv",
+            "train_metadata.csv",
+            "parquet",
+            "XC123.mp3",
+            "one folder a species",
+            "a.wav, b.txt, deep/",
+            "put the recordings of each species into a folder named after it",
+        ):
             assert said in str(caught.value)
 
     def test_missing_folder(self, tmp_path):

@@ -436,13 +436,21 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("status", "body", "said"),
         [
-            (401, {"error": "client_error", "message": f"Wrong key {KEY}"}, "401 (Wrong key [redacted]): check the env"),
-            (400, {"error": {"code": "bad_query", "message": "Unknown tag"}}, "400 (Unknown tag): check the query"),
+            (
+                401,
+                {"error": "x", "message": f"Wrong key {KEY}"},
+                "401 (Wrong key [redacted]): check the env",
+            ),
+            (
+                400,
+                {"error": {"code": "bad_query", "message": "Unknown tag"}},
+                "400 (Unknown tag): check the query",
+            ),
             (200, {"error": {"code": "bad_query", "message": None}}, "200 (bad_query)"),
             (403, "<html>", "403 (no reason given): check the environment variable XENO_CANTO_KEY"),
             (404, [], "404 (no reason given)"),
         ],
-    )  # fmt: skip
+    )
     def test_what_the_api_refuses_is_said(self, server, tmp_path, capsys, status, body, said):
         text = body if isinstance(body, str) else json.dumps(body)
         server.odd = {
