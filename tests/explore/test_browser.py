@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RATE = 22050
 CODE = """
 from birdnb.data import open_study
-from birdnb.explore import explore_augmentation
+from birdnb.explore.widgets import explore_augmentation
 explore_augmentation(open_study("birds", progress=False))
 """
 COMMANDS = "window.jupyterapp.commands"
