@@ -144,7 +144,7 @@ def open_study(
     kept, report = check_species(usable, rules)
     table = kept.assign(session=sessions(kept))
     side = _sides(table, rules, seed, fold, artifacts_dir() / "splits" / found.name)
-    audit_split(kept, side, rules.group_by)
+    audit_split(table, side, rules.group_by)
     table["side"] = table["recording_id"].map(side)
     return StudyData(
         found, profile, seed, cache, table, sorted(kept["species"].unique()), report, fold

@@ -57,7 +57,8 @@ def build_cache(
     safe = corpus.manifest["recording_id"].map(_is_safe)
     manifest = corpus.manifest[safe]
     ledger = folder / "state.jsonl"
-    records = read_ledger(ledger)
+    before = read_ledger(ledger)
+    records = dict(before)
     tasks = [
         Task(name, path, f"{corpus.root}/{path}", folder, audio, records.get(name))
         for name, path in zip(manifest["recording_id"], manifest["path"], strict=True)
@@ -74,7 +75,9 @@ def build_cache(
     index = _index(kept)
     _write_csv(folder / "index.csv", index)
     _write_csv(folder / "quarantine.csv", quarantine)
-    write_ledger(ledger, [records[name] for name in manifest["recording_id"]])
+    after = [records[name] for name in manifest["recording_id"]]
+    if after != list(before.values()):
+        write_ledger(ledger, after)
     shutil.rmtree(folder / "packed", ignore_errors=True)  # a second copy, of earlier versions
     if not kept:
         raise BirdnbError(

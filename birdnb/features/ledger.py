@@ -63,14 +63,12 @@ def append_record(path: Path, record: Record) -> None:
 
 
 def write_ledger(path: Path, records: Iterable[Record]) -> None:
-    """Write the ledger anew, atomically, unless it says the same already or may not be written."""
-    text = "".join(map(_line, records))
-    if path.is_file() and (
-        not os.access(path.parent, os.W_OK)  # what it says is true, only longer to read
-        or path.read_text(encoding="utf-8", errors="replace") == text
-    ):
-        return
-    write_text(path, text)
+    """Write the ledger anew, atomically, or leave it where nothing may be written.
+
+    What it says is true there too, only longer to read.
+    """
+    if not path.is_file() or os.access(path.parent, os.W_OK):
+        write_text(path, "".join(map(_line, records)))
 
 
 def _line(record: Record) -> str:
@@ -80,14 +78,17 @@ def _line(record: Record) -> str:
 def _parse(line: str) -> Record | None:
     try:
         values = json.loads(line)
-        if "checksum" in values:  # as it was called by version 0.1
-            both = values["checksum"], values["noise_checksum"]
-            values["checksums"] = [number for number in both if number is not None]
-        values = {name: _hashable(values[name]) for name in NAMES if name in values}
+        if "checksum" in values:
+            values = _of_version_01(values)
+        for name in ("starts", "checksums", "written"):
+            values[name] = tuple(values[name])
         return Record(**values)
     except (ValueError, TypeError, KeyError):
         return None
 
 
-def _hashable(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+def _of_version_01(values: dict[str, Any]) -> dict[str, Any]:
+    """Translate a record of the version that kept a second, packed copy of the spectrograms."""
+    both = values["checksum"], values["noise_checksum"]
+    new = {"checksums": [number for number in both if number is not None], "written": []}
+    return {name: value for name, value in values.items() if name in NAMES} | new

@@ -30,8 +30,11 @@ def sessions(manifest: pd.DataFrame) -> pd.Series:
     (nothing tells them apart). Unknown recordist: day and locality as far as known, with whoever
     was there that day; a place with any undated recording is one session; where nothing is known
     the recording stands alone. Capitals, blanks, and how the day is written make no difference.
-    Files of one recording (``source_links``) are in one session.
+    Files of one recording (``source_links``) are in one session. A table that has its sessions
+    (column ``session``) already gets them back.
     """
+    if "session" in manifest:
+        return manifest["session"]
     known, facts = known_sessions(manifest)
     label = known.mask(known == "", "recording " + manifest["recording_id"])
     nobody = (facts["recordist"] == "") & (facts["day"] != "") & (facts["place"] != "")
