@@ -16,7 +16,6 @@ recordings are extracted.
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,7 +77,6 @@ def build_cache(
     after = [records[name] for name in manifest["recording_id"]]
     if after != list(before.values()):
         write_ledger(ledger, after)
-    shutil.rmtree(folder / "packed", ignore_errors=True)  # a second copy, of earlier versions
     if not kept:
         raise BirdnbError(
             f"no recording of corpus {corpus.name!r} can be used: {_summary(quarantine)}"

@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from birdnb.files import write_text, writing
 
@@ -78,17 +77,8 @@ def _line(record: Record) -> str:
 def _parse(line: str) -> Record | None:
     try:
         values = json.loads(line)
-        if "checksum" in values:
-            values = _of_version_01(values)
         for name in ("starts", "checksums", "written"):
             values[name] = tuple(values[name])
         return Record(**values)
     except (ValueError, TypeError, KeyError):
         return None
-
-
-def _of_version_01(values: dict[str, Any]) -> dict[str, Any]:
-    """Translate a record of the version that kept a second, packed copy of the spectrograms."""
-    both = values["checksum"], values["noise_checksum"]
-    new = {"checksums": [number for number in both if number is not None], "written": []}
-    return {name: value for name, value in values.items() if name in NAMES} | new

@@ -1,6 +1,5 @@
 """The cache holds what it should, names what it leaves out, and survives damage and death."""
 
-import json
 import os
 import pickle
 import random
@@ -147,20 +146,6 @@ def test_each_spectrogram_is_on_the_disk_once(corpus):
     quiet = cache.index.loc[cache.index["noise"], "recording_id"]
     own |= {cache.folder / "noise" / f"{name}.npy" for name in quiet}
     assert set(cache.folder.rglob("*.npy")) == own
-
-
-def test_a_cache_with_the_second_copy_of_earlier_versions_is_taken_over(corpus):
-    """Its ledger had other names for the checksums and no times; the packed copy goes."""
-    folder = build(corpus).folder
-    sound, before = contents(folder), written(folder)
-    lines = [json.loads(line) for line in (folder / "state.jsonl").read_text().splitlines()]
-    for line in lines:
-        del line["written"]
-        line["checksum"], line["noise_checksum"] = (*line.pop("checksums"), None)[:2]
-    (folder / "state.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    (folder / "packed").mkdir()
-    np.save(folder / "packed" / "all.npy", np.zeros((3, 128, 173), np.float16))
-    assert contents(build(corpus).folder) == sound and not made_again(before, folder)
 
 
 def test_a_finished_cache_opens_where_nothing_may_be_written(corpus):
