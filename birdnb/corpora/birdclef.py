@@ -153,6 +153,7 @@ def _find(audio: Path, label: str, name: str) -> str:
     """Where a row's audio should be: as ``filename`` says, or in the label's folder when the name
     is bare.
     """
-    if name and label and "/" not in name and not os.path.isfile(f"{audio}/{name}"):
+    bare = "/" not in name and "\\" not in name
+    if name and label and bare and not os.path.isfile(f"{audio}/{name}"):
         name = f"{label}/{name}"
     return name if name.startswith("/") else f"{audio.name}/{name}"

@@ -110,6 +110,8 @@ def corpora_inside(root: Path) -> list[str]:
 def read_species_folders(root: Path, progress: bool = True) -> Source:
     """Read one folder per species; the folder's name is the label, letter for letter.
 
+    Folders whose names look the same are one species (``labels.one_spelling``).
+
     ::
 
         my_birds/

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 
 import pandas as pd
@@ -18,8 +19,8 @@ def known_sessions(manifest: pd.DataFrame) -> tuple[pd.Series, pd.DataFrame]:
 
     The facts are recordist, day and place of each row, "" where not stated.
     """
-    recordist = plain_texts(manifest["recordist"])
-    place = plain_texts(manifest["locality"], _plain_place)
+    recordist = people(manifest["recordist"])
+    place = _places(manifest["locality"])
     day = read_days(manifest["date"])[0]
     facts = pd.DataFrame({"recordist": recordist, "day": day, "place": place})
     someone = recordist != ""
@@ -31,7 +32,16 @@ def known_sessions(manifest: pd.DataFrame) -> tuple[pd.Series, pd.DataFrame]:
     return label, facts
 
 
-def plain_texts(column: pd.Series, plain: Callable[[str], str] = label_key) -> pd.Series:
+def people(column: pd.Series) -> pd.Series:
+    """Return names in one way of writing: J. Smith is J Smith and Smith, J.; "" for nobody."""
+    return _one_writing(_plain_texts(column, label_key))
+
+
+def _places(column: pd.Series) -> pd.Series:
+    return _one_writing(_plain_texts(column, _plain_place))
+
+
+def _plain_texts(column: pd.Series, plain: Callable[[str], str]) -> pd.Series:
     """Return texts without differences that mean nothing; "" for what states nothing."""
     texts = {text: plain(text).replace("|", "/") for text in column.unique() if is_stated(text)}
     return column.map(texts).fillna("").astype(object)
@@ -43,3 +53,19 @@ def _plain_place(text: str) -> str:
     if not (match := COORDINATES.fullmatch(key)):
         return key
     return ", ".join(f"{round(float(part), 4):.10g}" for part in match.groups())
+
+
+def _one_writing(texts: pd.Series) -> pd.Series:
+    """Give texts of the same words, in any order, with any marks and accents, the first of them."""
+    first: dict[str, str] = {}
+    for text in sorted(texts.unique()):
+        first.setdefault(_words(text), text)
+    return texts.map({text: first[_words(text)] for text in texts.unique()})
+
+
+def _words(text: str) -> str:
+    if any(letter.isdigit() for letter in text):
+        return text  # marks between numbers mean something
+    bare = unicodedata.normalize("NFKD", text)
+    bare = "".join(letter for letter in bare if not unicodedata.combining(letter))
+    return " ".join(sorted(re.findall(r"\w+", bare))) or text

@@ -14,7 +14,7 @@ from birdnb.config import SplitSettings
 from birdnb.corpora.labels import is_stated
 from birdnb.files import BirdnbError
 from birdnb.split.dates import read_days
-from birdnb.split.facts import known_sessions, plain_texts
+from birdnb.split.facts import known_sessions, people
 from birdnb.split.linking import LAST, linked, smallest_linked
 from birdnb.split.sharing import share_out
 from birdnb.split.sources import source_links
@@ -86,7 +86,7 @@ def groups(manifest: pd.DataFrame, group_by: str) -> pd.Series:
     session = sessions(manifest).rename("group")
     if group_by == "session":
         return session
-    recordist = plain_texts(manifest["recordist"])
+    recordist = people(manifest["recordist"])
     label = session.where(recordist == "", recordist)
     return linked(label, [*zip(session.index, LAST + session, strict=True)])
 
@@ -191,7 +191,7 @@ def audit_split(manifest: pd.DataFrame, side: pd.Series, group_by: str = "sessio
             f"{', '.join(SIDES)}"
         )
     table["session"] = sessions(manifest)
-    table["recordist"] = plain_texts(manifest["recordist"]).replace("", None)
+    table["recordist"] = people(manifest["recordist"]).replace("", None)
     table["group"] = table["session"] if group_by == "session" else groups(manifest, group_by)
     for what, name in (("path", "file"), ("group", group_by)):
         numbers = table[[what, "side"]].drop_duplicates().value_counts(what, sort=False)

@@ -27,6 +27,20 @@ def reasons(corpus) -> dict[str, str]:
     return dict(zip(corpus.left_out["path"], corpus.left_out["reason"], strict=True))
 
 
+def test_names_as_windows_writes_them(tmp_path):
+    root = put(tmp_path / "birdclef", "train_audio/acafly/XC1.ogg", "train_audio/norcar/XC2.ogg")
+    (root / "train_metadata.csv").write_text(
+        "primary_label,filename,author\nacafly,acafly\\XC1.ogg,nan\nnorcar,XC2.OGG,Bo\n"
+    )
+    corpus = open_corpus(root)
+    assert corpus.manifest["path"].tolist() == [
+        "train_audio/acafly/XC1.ogg",
+        "train_audio/norcar/XC2.ogg",
+    ]
+    assert corpus.manifest["recordist"].tolist() == ["", "Bo"]
+    assert corpus.left_out.empty
+
+
 def test_2021_bare_names_and_dates(tmp_path):
     root = put(tmp_path / "birdclef-2021", "train_short_audio/acafly/XC1.ogg",
                "train_short_audio/norcar/XC2.ogg",

@@ -279,6 +279,20 @@ def test_what_is_no_day_is_undated_and_falls_on_the_safe_side(date):
     assert "2 of 5 recordings have no date that names a day" in session_caveat(manifest)
 
 
+def test_a_person_and_a_place_are_one_in_other_marks_accents_and_order():
+    manifest = manifest_of(
+        recordist=["J. Smith", "J Smith", "Smith, J.", "Jiří Novák", "Jiri Novak", "J. Smyth"],
+        date=["2020-05-01"] * 6,
+        locality=["Kew, London", "Kew London", "London - Kew", "Plot 1", "plot 1", "Kew, London"],
+    )
+    session = sessions(manifest).tolist()
+    assert len(set(session[:3])) == len(set(session[3:5])) == 1
+    assert len(set(session)) == 3
+    assert groups(manifest, "recordist").nunique() == 3
+    plots = manifest.assign(recordist="Ann", locality=[f"Plot {n}" for n in range(6)])
+    assert sessions(plots).nunique() == 6
+
+
 def test_coordinates_are_one_place_however_they_are_written():
     places = ["45.1, 7.25", "45.1000,7.25", "45.1; 7.2500", "45.10004, 7.25", "45.2, 7.25"]
     manifest = manifest_of(recordist=["Ann"] * 5, date=["2020-05-01"] * 5, locality=places)
