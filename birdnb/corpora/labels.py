@@ -26,7 +26,8 @@ NO_SPECIES = frozenset([
     "mystery", "mystery mystery", "identity unknown", "sonus naturalis", "bird", "birds", "aves",
     "other", "others", "other bird", "other birds", "other species", "misc", "miscellaneous",
     "various", "mixed", "unsorted", "unlabeled", "unlabelled", "unclassified", "undetermined",
-    "unsure", "uncertain", "negative", "negatives", "false positive", "false positives",
+    "unsure", "uncertain", "unid", "uncategorized", "uncategorised", "unidentifiable", "unlisted",
+    "rejected", "junk", "trash", "negative", "negatives", "false positive", "false positives",
 ])
 SOUNDS = frozenset([
     "noise", "noises", "background", "background noise", "background sound", "background sounds",
@@ -36,9 +37,12 @@ SOUNDS = frozenset([
     "wind", "rain", "wind noise", "rain noise", "traffic", "traffic noise", "engine", "siren",
     "gun", "fireworks", "power tools", "human", "human vocal", "human non vocal", "human whistle",
     "human voice", "speech", "voice", "voices", "static", "no event", "non event", "no sound",
-    "no signal", "noise only",
+    "no signal", "not bird", "not a bird", "no bird call", "nobirds", "no birdsong", "bg", "music",
 ])
 # fmt: on
+SOUND = re.compile(
+    r"(?:noises?|backgrounds?|ambien\w+|silence|no ?call)\b.*|.* (?:noises?|silence)"
+)
 UNSURE = re.compile(r".* (?:spp?|ssp|spec|indet)\.?(?: \w{1,2})?|spp?\.?|.*\?|.* (?:cf|aff)\. .*")
 INVERTED = re.compile(r"[^\W\d_]+, [^,]+")  # Thrush, Song
 LONGEST = 24  # letters of a text that states nothing
@@ -82,7 +86,7 @@ def label_fault(label: str, known: frozenset[str] | set[str] = frozenset()) -> s
     words = halves.pop() if len(halves) == 1 else key
     words = re.sub(r"-", " ", words)
     bare = re.sub(r"[\W\d]+$", "", words) or words
-    if not SOUNDS.isdisjoint((words, bare)):
+    if not SOUNDS.isdisjoint((words, bare)) or SOUND.fullmatch(words):
         return f"background sound, no species: the label {label!r}"
     nothing = not is_stated(bare) and key != "na"  # NA is text, as 007 is
     if nothing or not NO_SPECIES.isdisjoint((words, bare)) or UNSURE.fullmatch(key):

@@ -26,6 +26,9 @@ YEAR_FIRST = re.compile(r"(?<!\d)(\d{4})([-/.:_ ])(\d{1,2})\2(\d{1,2})(?!\d)")
 COMPACT = re.compile(r"(?<!\d)(\d{4})(\d\d)(\d\d)(?:(?!\d)|(?=\d{4}(?:\d\d)?(?!\d)))")
 SIX_DIGITS = re.compile(r"(?<!\d)(\d\d)(\d\d)(\d\d)(?=[-_ t]\d{4})")  # 230512_0503
 YEAR_LAST = re.compile(r"(?<![\d.:])(?<!\d[-/])(\d{1,2})([-/.:_ ])(\d{1,2})\2(\d{4})(?!\d)")
+LAST_SPAN = re.compile(
+    r"(\d{1,2}([-/.])\d{1,2}\2\d{4})(?!\d).*?(?<!\d)(\d{1,2}([-/.])\d{1,2}\4\d{4})"
+)
 TWO_DIGITS = re.compile(r"(?<![\d.:])(\d{1,2})([-/.])(\d{1,2})\2(\d\d)(?![\d.:])")
 NUMBER = re.compile(r"(\d+)(?:[.,]\d*)?")
 TIME = re.compile(r"\d{1,2}\s?[:h]\s?\d\d(:\d\d)?([.,]\d+)?")
@@ -81,6 +84,9 @@ def readings_of(text: str) -> dict[str, str]:
     plainly = _plain_day(plain)
     if plainly is not None:
         return {"": plainly} if plainly else {}
+    span = LAST_SPAN.search(plain)
+    if span and span[1] != span[3]:
+        return {}  # 12.05.2023 - 14.05.2023
     match = YEAR_LAST.search(plain) or TWO_DIGITS.search(plain)
     if not match:
         day = _in_words(TIME.sub(" ", plain))

@@ -19,7 +19,7 @@ from birdnb.corpora.sniff import AUDIO_SUFFIXES
 
 # Xeno-Canto, Macaulay Library, iNaturalist, Colombian Sound Archive
 ARCHIVES = re.compile(
-    r"(?<![a-z0-9])(?:(xc)[ _-]?(\d+)|(ml|inat|csa)(?:uralist)?[ _-]?(\d{4,}))(?!\d)"
+    r"(?<![a-z0-9])(?:(xc|inat|csa)(?:uralist)?[ _-]?(\d+)|(ml)[ _-]?(\d{4,}))(?!\d)"
 )
 ADDRESSES = {
     "xc": re.compile(r"xeno-canto\.org/(\d+)"),

@@ -111,6 +111,12 @@ def test_near_twins_are_one_letter_apart():
         "Environmental_Environmental",
         "Noise_Noise",
         "Wind",
+        "Noise - wind",
+        "urban_noise",
+        "NOT_BIRD",
+        "Ambient Sounds",
+        "Silence (nocall)",
+        "background-noise",
         "Human non-vocal",
     ],
 )
