@@ -83,15 +83,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser = argparse.ArgumentParser(
         prog="python -m birdnb.comparison", formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Train variants of the profile's runs on grouped folds and write reports/<name>_<corpus>.md: scores with\n"
-        "intervals and paired differences. Finished trainings are not repeated; a killed one goes "
-        "on.",
+        description="Train variants of the profile's runs on grouped folds and write\n"
+        "reports/<name>_<corpus>.md: scores with intervals and paired differences. Finished\n"
+        "trainings are not repeated; a killed one goes on.",
         epilog=f"variants in {PRESETS.name}:\n{known}\n\n"
         "examples:\n"
         "  python -m birdnb.comparison data/my_birds --variants pretraining --runs phase3_ast_full "
         "\\\n"
-        '      --variant "AudioSet: pretrained=true normalisation=standard" --variant "mine: '
-        'pretrained=weights.safetensors"\n'
+        '      --variant "AudioSet: pretrained=true normalisation=standard" '
+        '--variant "mine: pretrained=weights.safetensors"\n'
         '  python -m birdnb.comparison data/my_birds --variant "slow: lr_backbone=3e-4 epochs=20"\n'
         "  python -m birdnb.comparison data/my_birds --variants ablation "
         '--only "no MixUp" "focal loss" --seeds 7 8',

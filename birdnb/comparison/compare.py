@@ -98,8 +98,7 @@ def parse_settings(words: str) -> dict[str, Any]:
 def settings_of(
     comparison: Comparison, profile: Profile
 ) -> dict[tuple[str, str], tuple[AudioSettings, RunSettings]]:
-    """The settings of every run and variant: those of its spectrograms, where a variant changes
-    them, and its own.
+    """Return the settings of every run and variant, those of its spectrograms and its own.
 
     Raises BirdnbError for a run or setting that is not there.
     """

@@ -44,12 +44,12 @@ def parameter_groups(
     weight_decay: float,
     layer_decay: float = 1.0,
 ) -> list[dict[str, Any]]:
-    """Groups for AdamW: the head at ``lr_head``, the layer below it at ``lr_backbone``, each one
-    below times ``layer_decay``.
+    """Sort parameters into groups for AdamW, each with its learning rate.
 
-    Biases, normalisation weights, position embeddings and the two AST tokens get no weight decay
-    (as BEiT and timm do). Each group also has a ``name``. Every trainable parameter is in exactly
-    one group.
+    The head at ``lr_head``, the layer below it at ``lr_backbone``, each one below times
+    ``layer_decay``. Biases, normalisation weights, position embeddings and the two AST tokens get
+    no weight decay (as BEiT and timm do). Each group also has a ``name``. Every trainable parameter
+    is in exactly one group.
     """
     layers = [*model.layers(), model.head]  # type: ignore[operator, list-item]
     depth_of = {id(p): depth for depth, layer in enumerate(layers) for p in layer.parameters()}

@@ -267,9 +267,7 @@ def _config(n_classes: int, **settings: Any) -> ASTConfig:
 
 
 def _from_transformers(source: str, n_classes: int, n_frames: int) -> ASTForAudioClassification:
-    """A checkpoint from a folder or the hub, loaded whole as it is, then given a new head and
-    positions for ``n_frames``.
-    """
+    """Load a checkpoint from a folder or the hub, with a new head and positions for n_frames."""
     if is_local(source) and not (Path(source).expanduser() / "config.json").is_file():
         raise BirdnbError(
             f"{source} is no folder with a config.json that transformers saved: {REMEDY}"

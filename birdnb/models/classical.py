@@ -21,8 +21,9 @@ BATCH = 512  # spectrograms worked on at a time
 
 @dataclass(frozen=True)
 class ClassicalModel:
-    """A fitted logistic regression as plain arrays: logits = ((statistics - mean) / scale) @
-    coefficients.T + intercept.
+    """A fitted logistic regression as plain arrays.
+
+    logits = ((statistics - mean) / scale) @ coefficients.T + intercept.
     """
 
     mean: np.ndarray  # (80,)

@@ -12,12 +12,11 @@ N_MFCC = 40
 
 
 class MfccNet(nn.Module):
-    """40 MFCCs over time, three blocks of convolution over time, a classification layer; about 0.2
-    million parameters.
+    """40 MFCCs over time, three blocks of convolution, a classification layer.
 
-    Takes normalised LMS (B, 128, T), any T, and computes the MFCCs itself (an orthonormal DCT over
-    the mel bands), so that it learns from the same cache and the same batches as the spectrogram
-    models; gives logits (B, n_classes).
+    About 0.2 million parameters. Takes normalised LMS (B, 128, T), any T, and computes the MFCCs
+    itself (an orthonormal DCT over the mel bands), so that it learns from the same cache and the
+    same batches as the spectrogram models; gives logits (B, n_classes).
     """
 
     def __init__(self, n_classes: int, width: int = 96) -> None:

@@ -1,6 +1,4 @@
-"""Reading and writing the weights of a model: safetensors files, and the errors a person can act
-on.
-"""
+"""Read and write the weights of a model as safetensors files."""
 
 from __future__ import annotations
 
@@ -30,8 +28,9 @@ REMEDY = (
 
 
 def shipped(model: str) -> Path:
-    """Path of the checkpoint of a model that comes with birdnb. Raises BirdnbError when this copy
-    has none.
+    """Return the path of a model's checkpoint that comes with birdnb.
+
+    Raises BirdnbError when this copy has none.
     """
     path = SHIPPED / FILES[model]
     if not path.is_file():
@@ -45,8 +44,9 @@ def shipped(model: str) -> Path:
 
 
 def is_local(source: str) -> bool:
-    """Whether ``source`` means a file or folder here rather than a hub id. Raises BirdnbError when
-    it can be neither.
+    """Tell whether ``source`` means a file or folder here rather than a hub id.
+
+    Raises BirdnbError when it can be neither.
     """
     path = Path(source).expanduser()
     looks_local = (
@@ -66,8 +66,9 @@ def is_local(source: str) -> bool:
 
 
 def check_source(source: bool | str | None) -> None:
-    """Raises BirdnbError for weights that cannot be had: neither a path nor a hub id, or a path
-    where nothing is.
+    """Raise BirdnbError for weights that cannot be had.
+
+    They are neither a path nor a hub id, or a path where nothing is.
     """
     if isinstance(source, str) and source != "synthetic" and is_local(source):
         _must_exist(Path(source).expanduser())

@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -50,64 +51,41 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m birdnb.pretraining",
-        description="Learn to tell invented bird species apart and write a checkpoint to start other trainings from "
-        "(--pretrained FILE), with a model card beside it. A killed or interrupted call goes on "
-        "when the same command is given "
-        "again.",
+        description="Learn to tell invented bird species apart and write a checkpoint to start "
+        "other trainings from (--pretrained FILE), with a model card beside it. A killed or "
+        "interrupted call goes on when the same command is given again.",
     )
-    parser.add_argument(
-        "--model", required=True, choices=list(FILES), help="network, as the profile sets it"
-    )
-    parser.add_argument("--profile", default="laptop", metavar="NAME",
-                        help="audio settings, size and normalisation are taken from it (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--species", type=_positive, default=2000, metavar="N",
-                        help="invented species to tell apart (default: %(default)s)")  # fmt: skip
-    parser.add_argument(
-        "--clips",
-        type=_positive,
-        metavar="N",
-        help="clips to learn from (default: 300000, or --minutes)",
-    )
-    parser.add_argument(
-        "--minutes", type=float, metavar="X", help="end by then; with --clips whichever comes first"
-    )
-    parser.add_argument("--clip-seconds", type=_seconds, metavar="SECONDS",
-                        help="of a clip, 1 to 10 (default: the profile's); shorter ones go faster")  # fmt: skip
-    parser.add_argument("--pretrained", type=bool_or_text, default=False, metavar="WEIGHTS",
-                        help="begin from these: synthetic, or a file written here (default: new weights)")  # fmt: skip
-    parser.add_argument(
-        "--batch-size",
-        type=_positive,
-        default=64,
-        metavar="N",
-        help="clips in a batch (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--lr",
-        type=float,
-        default=1e-3,
-        metavar="X",
-        help="highest learning rate (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--mixup", action="store_true", help="blend pairs of clips in half of the batches"
-    )
-    parser.add_argument("--precision", default="auto", choices=PRECISIONS,
-                        help="auto is bf16 on a GPU; bf16 also pays on CPUs with AMX (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--held-out", type=_positive, default=1000, metavar="N",
-                        help="clips of other individuals, for validation (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--workers", type=int, default=max(1, cores() // 2), metavar="N",
-                        help="processes that make clips (default: half the cores, here %(default)s)")  # fmt: skip
-    parser.add_argument(
-        "--threads",
-        type=_positive,
-        metavar="N",
-        help="threads that train on a CPU (default: the cores left)",
-    )
-    parser.add_argument("--seed", type=parse_seed, default=7, metavar="N",
-                        help="of clips, weights and augmentation (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--out", type=Path, metavar="FILE",
-                        help="file to write, .safetensors (default: the model's in artifacts/pretraining)")  # fmt: skip
+    number: dict[str, Any] = {"type": _positive, "metavar": "N"}
+    usual = "(default: %(default)s)"
+    add = parser.add_argument
+    # fmt: off
+    add("--model", required=True, choices=list(FILES), help="network, as the profile sets it")
+    add("--profile", default="laptop", metavar="NAME",
+        help=f"audio settings, size and normalisation are taken from it {usual}")
+    add("--species", default=2000, help=f"invented species to tell apart {usual}", **number)
+    add("--clips", help="clips to learn from (default: 300000, or --minutes)", **number)
+    add("--minutes", type=float, metavar="X",
+        help="end by then; with --clips whichever comes first")
+    add("--clip-seconds", type=_seconds, metavar="SECONDS",
+        help="of a clip, 1 to 10 (default: the profile's); shorter ones go faster")
+    add("--pretrained", type=bool_or_text, default=False, metavar="WEIGHTS",
+        help="begin from these: synthetic, or a file written here (default: new weights)")
+    add("--batch-size", default=64, help=f"clips in a batch {usual}", **number)
+    add("--lr", type=float, default=1e-3, metavar="X", help=f"highest learning rate {usual}")
+    add("--mixup", action="store_true", help="blend pairs of clips in half of the batches")
+    add("--precision", default="auto", choices=PRECISIONS,
+        help=f"auto is bf16 on a GPU; bf16 also pays on CPUs with AMX {usual}")
+    add("--held-out", default=1000,
+        help=f"clips of other individuals, for validation {usual}", **number)
+    add("--workers", type=int, default=max(1, cores() // 2), metavar="N",
+        help="processes that make clips (default: half the cores, here %(default)s)")
+    add("--threads", help="threads that train on a CPU (default: the cores left); a killed call "
+        "goes on with as many as it began with", **number)
+    add("--seed", type=parse_seed, default=7, metavar="N",
+        help=f"of clips, weights and augmentation {usual}")
+    add("--out", type=Path, metavar="FILE",
+        help="file to write, .safetensors (default: the model's in artifacts/pretraining)")
+    # fmt: on
     return parser
 
 

@@ -1,6 +1,4 @@
-"""The model card beside a checkpoint: what it is, how it was made, what it is good for. Rendered
-from the pretraining.
-"""
+"""Render the model card beside a checkpoint: what it is, how it was made, what it is for."""
 
 from __future__ import annotations
 
@@ -24,8 +22,9 @@ PACKAGES = ("torch", "transformers", "timm", "numpy", "scipy")
 
 
 def model_card(weights: Path, *, device: torch.device, **facts: Any) -> str:
-    """Markdown about the weights in a file; ``facts`` are what the template asks for, and all of it
-    must be there.
+    """Render Markdown about the weights in a file.
+
+    ``facts`` are what the template asks for, and all of it must be there.
     """
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -41,8 +40,9 @@ def model_card(weights: Path, *, device: torch.device, **facts: Any) -> str:
 
 
 def machine(device: torch.device) -> str:
-    """The processor's name and cores, and the GPU's name if it is used; nothing that tells whose
-    machine it is.
+    """Return the processor's name and cores, and the GPU's name if it is used.
+
+    Nothing that tells whose machine it is.
     """
     info = Path("/proc/cpuinfo")
     named = (

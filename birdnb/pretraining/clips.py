@@ -1,6 +1,4 @@
-"""Invented song without end: labelled log-mel clips, made when they are asked for, to learn from
-before real recordings.
-"""
+"""Make labelled log-mel clips of invented song, without end, when they are asked for."""
 
 from __future__ import annotations
 
@@ -27,12 +25,11 @@ STRANGERS = 10**6  # other singers are drawn from this many species
 
 @dataclass(frozen=True)
 class InventedClips(Dataset):
-    """Item i is (LMS (n_mels, T) float16 dB, species number): it depends on ``seed``, ``side`` and
-    i, and on nothing else.
+    """Item i is (LMS (n_mels, T) float16 dB, species number).
 
-    Every clip has an individual, a site, a recorder and a distance of its own; half of them have
-    one or two fainter singers of any other species. The sides share the species, not the
-    individuals. There is no last item.
+    It depends on ``seed``, ``side`` and i, and on nothing else. Every clip has an individual, a
+    site, a recorder and a distance of its own; half of them have one or two fainter singers of any
+    other species. The sides share the species, not the individuals. There is no last item.
     """
 
     audio: AudioSettings
@@ -65,10 +62,10 @@ class InventedClips(Dataset):
 def batches(
     clips: InventedClips, numbers: Iterable[int], batch_size: int, workers: int
 ) -> DataLoader:
-    """Batches (LMS (B, n_mels, T) float16 dB, species (B,)) of these clips, in their order, made in
-    ``workers`` processes.
+    """Load batches of these clips in their order, made in ``workers`` processes.
 
-    0 workers: in this process. The batches are the same whatever the number.
+    (LMS (B, n_mels, T) float16 dB, species (B,)), the same whatever the number of workers; 0 makes
+    them in this process.
     """
     start = _start_worker if workers else None
     return DataLoader(clips, batch_size, sampler=numbers, num_workers=workers, worker_init_fn=start)  # type: ignore[arg-type]

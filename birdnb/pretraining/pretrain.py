@@ -39,11 +39,10 @@ def settings_for(
     lr: float = 1e-3,
     **train: Any,
 ) -> tuple[RunSettings, AudioSettings]:
-    """Settings of pretraining; size and normalisation are those of the profile's first run with
-    that model.
+    """Return the run's and the audio settings of pretraining.
 
-    ``train`` takes the place of fields of ``TrainSettings``. Raises BirdnbError when the profile
-    has no such run.
+    Size and normalisation are those of the profile's first run with that model. ``train`` takes the
+    place of fields of ``TrainSettings``. Raises BirdnbError when the profile has no such run.
     """
     found = load_profile(profile)
     own = next((run.model for run in found.runs.values() if run.model.name == model), None)
@@ -68,12 +67,11 @@ def pretrain(
     held_out: int = 1000,
     progress: bool = True,
 ) -> list[dict[str, Any]]:
-    """Pretrain a network, write its weights (without the head) to ``out`` and a model card beside
-    it; returns the curve.
+    """Pretrain a network, write its weights and a model card, and return the curve.
 
-    A killed call goes on from the state in ``artifacts/pretraining`` when it is repeated; clips and
-    minutes may then be others, the rest may not. Raises BirdnbError as ``Pretrainer`` does, and
-    when ``out`` cannot be written.
+    The weights go to ``out``, without the head, the card beside it. A killed call goes on from the
+    state in ``artifacts/pretraining`` when it is repeated; clips and minutes may then be others,
+    the rest may not. Raises BirdnbError as ``Pretrainer`` does, and when ``out`` cannot be written.
     """
     _check_out(out)
     origin = _origin(what.run.model)
@@ -98,9 +96,7 @@ def pretrain(
 
 
 def _check_out(out: Path) -> None:
-    """Raises BirdnbError, before anything is trained, when the weights could not be written or read
-    again under this name.
-    """
+    """Raise BirdnbError when weights could not be written, or read again, under this name."""
     if out.suffix != ".safetensors" or out.is_dir():
         raise BirdnbError(
             f"the weights cannot go to {out}: give the name of a file that ends in .safetensors"
@@ -115,8 +111,9 @@ def _check_out(out: Path) -> None:
 
 
 def _origin(model: ModelSettings) -> str:
-    """The weights that pretraining began from and the command that made them, as Markdown; empty
-    for new weights.
+    """Tell the weights that pretraining began from and the command that made them.
+
+    As Markdown; empty for new weights.
     """
     if not isinstance(model.pretrained, str):
         return ""

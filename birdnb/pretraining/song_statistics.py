@@ -1,5 +1,4 @@
-"""How near invented song comes to recorded song: quantiles of what can be measured on a spectrogram
-of either.
+"""Measure how near invented song comes to recorded song, by quantiles over spectrograms.
 
 ``python -m birdnb.pretraining.song_statistics CORPUS`` prints the table.
 """
@@ -43,8 +42,9 @@ MEASURES = {
 
 
 def song_statistics(waveform: np.ndarray, audio: AudioSettings = FINE) -> dict[str, float]:
-    """MEASURES of the most active clip of a waveform (samples,), high-passed; NaN where no song
-    stands out.
+    """Compute MEASURES of the most active clip of a waveform (samples,), high-passed.
+
+    NaN where no song stands out.
     """
     lms = log_mel(waveform, audio)  # (M, T)
     floor = np.quantile(lms, 0.25, axis=1, keepdims=True)
@@ -136,8 +136,9 @@ def _table(tasks: Iterable[Callable], total: int, name: str, jobs: int) -> pd.Da
 
 
 def _most_active(power: np.ndarray, n_frames: int) -> int:
-    """First frame of the clip with most song, by the cube root of its power, so that one loud note
-    does not decide.
+    """Return the first frame of the clip with most song.
+
+    By the cube root of its power, so that one loud note does not decide.
     """
     total = np.concatenate([[0.0], np.cumsum(np.cbrt(power.sum(axis=0)))])
     return int(np.argmax(total[n_frames:] - total[:-n_frames])) if len(total) > n_frames else 0

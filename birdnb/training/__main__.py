@@ -56,12 +56,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m birdnb.training",
-        usage="%(prog)s [--corpus NAME] [--profile NAME] [--run NAME] [--model NAME] [any option below]",
-        description="Train one run of the study into artifacts/runs/<corpus>-<profile>/<run>, where notebooks find it. "
-        "A finished, unchanged run is not repeated; a killed one goes on where it stopped. "
-        "On several GPUs: accelerate launch -m birdnb.training with the same options.",
-        epilog="example: python -m birdnb.training --model ast --epochs 50 --batch-size 32 --lr-backbone 5e-5 --lr-head 1e-3 "
-        f"--run {BASELINE}",
+        usage="%(prog)s [--corpus NAME] [--profile NAME] [--run NAME] [--model NAME] "
+        "[any option below]",
+        description="Train one run of the study into artifacts/runs/<corpus>-<profile>/<run>, "
+        "where notebooks find it. A finished, unchanged run is not repeated; a killed one goes on "
+        "where it stopped. On several GPUs: accelerate launch -m birdnb.training with the same "
+        "options.",
+        epilog="example: python -m birdnb.training --model ast --epochs 50 --batch-size 32 "
+        f"--lr-backbone 5e-5 --lr-head 1e-3 --run {BASELINE}",
     )
     study = parser.add_argument_group("study")
     study.add_argument(
@@ -110,10 +112,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _table(result: RunResult) -> str:
-    """The metrics of a run as text."""
-    columns = {"accuracy": "accuracy", "balanced_accuracy": "balanced", "top5_accuracy": "top 5",
-               "f1_macro": "F1 macro",
-               "map_macro": "mAP", "auroc_macro": "AUROC", "ece": "ECE"}  # fmt: skip
+    """Return the metrics of a run as text."""
+    columns = {
+        "accuracy": "accuracy", "balanced_accuracy": "balanced", "top5_accuracy": "top 5",
+        "f1_macro": "F1 macro", "map_macro": "mAP", "auroc_macro": "AUROC", "ece": "ECE",
+    }  # fmt: skip
     rows = {}
     for side, name in (("val", "validation"), ("test", "test")):
         metrics = result.metrics[side]
@@ -122,13 +125,11 @@ def _table(result: RunResult) -> str:
             text: f"{metrics[key]:.3f}" if metrics[key] is not None else "-"
             for key, text in columns.items()
         }
-        rows[name] = (
-            {"recordings": metrics["recordings"]}
-            | shown
-            | {"accuracy, 95 %": f"{low:.3f}-{high:.3f}"}
-        )
+        shown["accuracy, 95 %"] = f"{low:.3f}-{high:.3f}"
+        rows[name] = {"recordings": metrics["recordings"]} | shown
     m = result.metrics
-    return f"{result.name}: {m['epochs']} epochs, best {m['best_epoch']}, {m['seconds']:.0f} s\n{pd.DataFrame(rows).T.to_string()}"
+    title = f"{result.name}: {m['epochs']} epochs, best {m['best_epoch']}, {m['seconds']:.0f} s"
+    return f"{title}\n{pd.DataFrame(rows).T.to_string()}"
 
 
 if __name__ == "__main__":

@@ -24,12 +24,11 @@ FLOOR = 1e-10  # power of -100 dB, the lowest an LMS holds
 
 
 class Augment:
-    """Turns a training batch in dB into what a model is fed: time shift and noise, normalisation,
-    SpecAugment, MixUp.
+    """Turns a training batch in dB into what a model is fed.
 
-    Those named in ``settings.extra`` come after the noise. Gain is not among them: every
-    normalisation here takes a spectrogram's level out again. Raises BirdnbError for a name that is
-    not there.
+    Time shift and noise, normalisation, SpecAugment, MixUp. Those named in ``settings.extra`` come
+    after the noise. Gain is not among them: every normalisation here takes a spectrogram's level
+    out again. Raises BirdnbError for a name that is not there.
     """
 
     def __init__(
@@ -48,8 +47,9 @@ class Augment:
     def __call__(
         self, lms_db: Tensor, target: Tensor, generator: Generator
     ) -> tuple[Tensor, Tensor]:
-        """(B, 128, T) dB and class numbers (B,) to normalised (B, 128, T) float32 and label shares
-        (B, C) that sum to 1.
+        """Augment a batch: (B, 128, T) dB and class numbers (B,).
+
+        Returns normalised (B, 128, T) float32 and label shares (B, C) that sum to 1.
         """
         s = self.settings
         x = lms_db.float()
@@ -86,11 +86,11 @@ def spec_augment(
     freq_mask: tuple[int, int] = (8, 15),
     time_mask: tuple[int, int] = (20, 35),
 ) -> Tensor:
-    """Set one block of mel bands and one block of frames of a share ``prob`` of the samples to the
-    sample's mean.
+    """Mask one block of mel bands and one of frames in a share ``prob`` of the samples.
 
-    ``x`` is normalised, (B, 128, T). Widths are drawn evenly from (narrowest, widest), both
-    included, 0 for no mask; those of time masks are frames at T = 173 and scale with T.
+    They are set to the sample's mean. ``x`` is normalised, (B, 128, T). Widths are drawn evenly
+    from (narrowest, widest), both included, 0 for no mask; those of time masks are frames at
+    T = 173 and scale with T.
     """
     narrowest, widest = (
         max(1, round(width * x.shape[2] / FRAMES)) if width else 0 for width in time_mask
@@ -131,12 +131,12 @@ def inject_noise(
     prob: float = 0.5,
     snr_db: tuple[float, float] = (3.0, 30.0),
 ) -> Tensor:
-    """Add noise from the bank to a share ``prob`` of the samples, at a signal-to-noise ratio drawn
-    evenly from ``snr_db``.
+    """Add noise from the bank to a share ``prob`` of the samples.
 
-    ``lms_db`` (B, 128, T) and ``noise_bank`` (M, 128, T) in dB. Powers are added on the mel scale,
-    the noise turned round in time by a random amount. The ratio is the mean mel power of the clip
-    over the mean mel power of the noise added to it.
+    ``lms_db`` (B, 128, T) and ``noise_bank`` (M, 128, T) in dB. The signal-to-noise ratio is drawn
+    evenly from ``snr_db``: the mean mel power of the clip over the mean mel power of the noise
+    added to it. Powers are added on the mel scale, the noise turned round in time by a random
+    amount.
     """
     batch, device = len(lms_db), lms_db.device
     chosen = _uniform(batch, generator, device) < prob  # (B,)
@@ -154,8 +154,9 @@ def inject_noise(
 
 
 def add_noise(lms_db: Tensor, noise_db: Tensor, snr_db: Tensor | float) -> Tensor:
-    """Clips (B, 128, T) in dB with noise (B, 128, T) in dB added at ``snr_db`` [dB], a number or
-    one per sample.
+    """Add noise (B, 128, T) in dB to clips (B, 128, T) in dB.
+
+    ``snr_db`` is the signal-to-noise ratio [dB], a number or one per sample.
     """
     power, noise = _power(lms_db.float()), _power(noise_db.float())
     snr = torch.as_tensor(snr_db, dtype=torch.float32, device=power.device).reshape(-1, 1, 1)
@@ -168,8 +169,9 @@ def add_noise(lms_db: Tensor, noise_db: Tensor, snr_db: Tensor | float) -> Tenso
 
 
 def time_shift(x: Tensor, generator: Generator) -> Tensor:
-    """Turn each sample (B, 128, T) round in time by any number of frames: what leaves at the end
-    comes in at the start.
+    """Turn each sample (B, 128, T) round in time by any number of frames.
+
+    What leaves at the end comes in at the start.
     """
     batch, bands, frames = x.shape
     start = (_uniform(batch, generator, x.device) * frames).long()  # (B,)
@@ -178,8 +180,9 @@ def time_shift(x: Tensor, generator: Generator) -> Tensor:
 
 
 def to_device(x: Tensor, device: torch.device) -> Tensor:
-    """``x`` on the device; to a CUDA GPU through pinned memory, so that nobody waits for the work
-    that is queued there.
+    """Move ``x`` to the device.
+
+    To a CUDA GPU through pinned memory, so that nobody waits for the work that is queued there.
     """
     if device.type == "cuda" and x.device.type == "cpu":
         return x.pin_memory().to(device, non_blocking=True)
@@ -189,9 +192,7 @@ def to_device(x: Tensor, device: torch.device) -> Tensor:
 def _block(
     batch: int, length: int, widths: tuple[int, int], generator: Generator, device: torch.device
 ) -> Tensor:
-    """One run of True per row, (batch, length): its width drawn from ``widths``, its place anywhere
-    it fits.
-    """
+    """Draw one run of True per row, (batch, length), of a width from ``widths``, anywhere."""
     widest = min(widths[1], length)
     narrowest = min(widths[0], widest)
     width = narrowest + (_uniform(batch, generator, device) * (widest - narrowest + 1)).long()

@@ -19,8 +19,9 @@ REMEDY = "use another run name, or start over with --again"
 
 
 def fit_key(settings: RunSettings, seed: int, labels: Sequence[str], *sides: Clips) -> str:
-    """A key for everything that decides what a training ends with: settings, seed, labels and the
-    clips themselves.
+    """Return a key for everything that decides what a training ends with.
+
+    Settings, seed, labels and the clips themselves.
     """
     digest = hashlib.sha256()
     for clips in sides:
@@ -44,8 +45,9 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_state(path: Path, key: str, labels: Sequence[str]) -> dict[str, Any]:
-    """Read what ``save_state`` wrote. Raises BirdnbError for a damaged file, other labels or
-    another configuration.
+    """Read what ``save_state`` wrote.
+
+    Raises BirdnbError for a damaged file, other labels or another configuration.
     """
     try:
         with zipfile.ZipFile(path) as archive:  # torch does not look at the checksums

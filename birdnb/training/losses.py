@@ -1,7 +1,7 @@
-"""Losses for hard labels (B,) and soft labels (B, C): focal loss and, as its case gamma = 0,
-cross-entropy.
+"""Losses for hard labels (B,) and soft labels (B, C): focal loss and cross-entropy.
 
-Lin et al., Focal Loss for Dense Object Detection, https://arxiv.org/abs/1708.02002.
+Cross-entropy is the focal loss at gamma = 0. Lin et al., Focal Loss for Dense Object Detection,
+https://arxiv.org/abs/1708.02002.
 """
 
 from __future__ import annotations
@@ -41,8 +41,9 @@ class FocalLoss(nn.Module):
         )
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Scalar loss of logits (B, C) for target (B,) class numbers or (B, C) shares that sum to
-        1.
+        """Return the scalar loss of logits (B, C).
+
+        ``target`` holds class numbers (B,), or shares (B, C) that sum to 1.
         """
         n_classes = logits.shape[1]
         if target.ndim == 1:

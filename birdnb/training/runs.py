@@ -1,8 +1,8 @@
-"""Run folders: what a run is made of (``config.json``), whether it is finished, and reading it
-back.
+"""Run folders: what a run is made of, whether it is finished, and reading it back.
 
-A run is finished when ``metrics.json`` is there, which is written last. Its configuration is its
-settings, seed, labels, split and spectrograms; ``key`` in ``config.json`` is a hash of them.
+A run is finished when ``metrics.json`` is there, which is written last. Its configuration
+(``config.json``) is its settings, seed, labels, split and spectrograms; ``key`` in it is a hash of
+them.
 """
 
 from __future__ import annotations
@@ -60,8 +60,9 @@ class RunResult:
 
 
 def run_folder(data: StudyData, run: str) -> Path:
-    """``artifacts/runs/<corpus>-<profile>/<run>``, and ``fold-1-of-4`` in it for a fold. Raises
-    BirdnbError for a bad name.
+    """Return ``artifacts/runs/<corpus>-<profile>/<run>``, with ``fold-1-of-4`` for a fold.
+
+    Raises BirdnbError for a bad name.
     """
     return folder_of(data.corpus.name, data.profile.name, run, data.fold)
 
@@ -178,11 +179,10 @@ def run_config(
 
 
 def prepare_folder(folder: Path, config: dict[str, Any], labels: list[str], again: bool) -> None:
-    """Leave a folder that is finished or can go on, else a fresh one; one line says what is started
-    over, and why.
+    """Leave a folder that is finished or can go on, else a fresh one.
 
-    A finished run whose configuration changed goes to ``replaced/``. Raises BirdnbError when
-    ``config.json`` is damaged.
+    One line says what is started over, and why. A finished run whose configuration changed goes to
+    ``replaced/``. Raises BirdnbError when ``config.json`` is damaged.
     """
     before = read_json(folder / CONFIG) if (folder / CONFIG).exists() and not again else None
     for litter in folder.glob(".tmp-*"):  # what killed processes were writing
@@ -234,8 +234,9 @@ def _git(*words: str) -> str | None:
 
 
 def _set_aside(folder: Path) -> None:
-    """Empty a run's folder; a finished run is copied to ``replaced/`` first. Nothing is lost when
-    it is killed half-way.
+    """Empty a run's folder; a finished run is copied to ``replaced/`` first.
+
+    Nothing is lost when it is killed half-way.
     """
     files = [path for path in folder.glob("*") if path.is_file()]
     if (folder / METRICS).exists():
@@ -254,8 +255,9 @@ def _set_aside(folder: Path) -> None:
 
 
 def _weights_key(model: ModelSettings) -> str | None:
-    """A key that changes with the bytes of the local or shipped weights a model starts from, None
-    when there are none.
+    """Return a key of the bytes of the local or shipped weights that a model starts from.
+
+    None when there are none.
     """
     if model.pretrained == "synthetic":
         files = [SHIPPED / FILES[model.name]] if model.name in FILES else []

@@ -203,7 +203,8 @@ CHILD = """
 import sys; sys.path.insert(0, {tests!r})
 from test_pretraining import *
 torch.set_num_threads(1)
-trained(task(seconds=1.0), Budget(clips={clips}), workers=1, save_seconds={save_seconds}, progress=True)
+budget = Budget(clips={clips})
+trained(task(seconds=1.0), budget, workers=1, save_seconds={save_seconds}, progress=True)
 """
 
 

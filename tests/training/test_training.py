@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -17,6 +18,7 @@ from small_study import small_study
 from birdnb.config import RunSettings, load_profile
 from birdnb.evaluation.predictions import predict
 from birdnb.files import BirdnbError
+from birdnb.registry import MODELS
 from birdnb.training import __main__ as command
 from birdnb.training import options, runs
 
@@ -73,12 +75,19 @@ def test_two_processes_train_and_predict_as_one(tmp_path):
     assert len(result.history) == 2
 
 
+def setting_options():
+    """A parser with an option for each setting."""
+    parser = argparse.ArgumentParser()
+    options.add_settings(parser)
+    return parser
+
+
 def test_every_setting_has_an_option():
     run = RunSettings()
     for part in (run.model, run.train, run.augment):
         for name in set(vars(part)) - {"name"}:
-            assert vars(command._parser().parse_args([]))[name] is None
-    text = " ".join(command._parser().format_help().split())
+            assert vars(setting_options().parse_args([]))[name] is None
+    text = " ".join(setting_options().format_help().split())
     assert "--epochs N epochs at most (1 or more, default 10)" in text
     assert "--loss cross_entropy|focal" in text and "--no-mixup" in text
 
@@ -86,7 +95,7 @@ def test_every_setting_has_an_option():
 def test_options_override_the_profile_and_nothing_else():
     profile = load_profile("gpu")
     args = vars(
-        command._parser().parse_args(
+        setting_options().parse_args(
             ["--mixup-prob", "0.7", "--no-noise", "--pretrained", "False", "--epochs", "3"]
         )
     )
@@ -98,7 +107,7 @@ def test_options_override_the_profile_and_nothing_else():
         train=replace(base.train, epochs=3),
         augment=replace(base.augment, mixup_prob=0.7, noise=False),
     )
-    none = vars(command._parser().parse_args([]))
+    none = vars(setting_options().parse_args([]))
     assert options.settings_of(profile, "mine", "efficientnet_b2", none) == (
         "mine",
         profile.runs["phase3_efficientnet_full"],
@@ -144,9 +153,9 @@ def test_the_command_trains_prints_and_complains_in_one_line(monkeypatch, capsys
         and "F1 macro" in out
         and out.rstrip().endswith(str(Path("small-tiny") / "phase2_mfcc"))
     )
-    for bad in (["--run", "nonsense"], ["--profile", "nonsense", "--run", "x"], ["--model", "resnet", "--run", "x"],
-                ["--run", "phase2_mfcc", "--loss", "hinge"], ["--run", "phase2_mfcc", "--epochs", "-1"]):  # fmt: skip
-        assert command.main(bad) == 2
+    for bad in ("--run nonsense", "--profile nonsense --run x", "--model resnet --run x",
+                "--run phase2_mfcc --loss hinge", "--run phase2_mfcc --epochs -1"):  # fmt: skip
+        assert command.main(bad.split()) == 2
         error = capsys.readouterr().err
         assert error.startswith("error: ") and error.count("\n") == 1
     for bad in (["--fold", "5/4"], ["--fold", "one"], ["--epochs", "many"], ["--nonsense"]):
@@ -157,8 +166,10 @@ def test_the_command_trains_prints_and_complains_in_one_line(monkeypatch, capsys
 
 def test_ctrl_c_says_that_the_run_goes_on(monkeypatch, capsys):
     monkeypatch.setattr(command, "open_study", lambda *args, **kwargs: small_study())
-    monkeypatch.setattr(
-        command, "train_run", lambda *args, **kwargs: (_ for _ in ()).throw(KeyboardInterrupt)
-    )
+
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(MODELS, "mfcc", interrupted)
     assert command.main(["--run", "phase2_mfcc"]) == 130
     assert "goes on" in capsys.readouterr().err
