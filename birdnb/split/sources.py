@@ -77,18 +77,16 @@ def source_links(manifest: pd.DataFrame) -> list[tuple[int, str]]:
     columns = ("path", "species", "locality", "recording_id", "url")
     rows = zip(*(manifest[name].tolist() for name in columns), strict=True)
     files = [_file(*row) for row in rows]
+    links = [(row, number) for row, file in enumerate(files) for number in sorted(file.numbers)]
+    named = {row: file for row, file in enumerate(files) if file.stem and not file.numbers}
     here = {(file.folder, file.stem) for file in files}
-    bases = {key: _base(*key, here) for key in here}
-    links: list[tuple[int, str]] = []
-    for row, file in enumerate(files):
-        base = bases[file.folder, file.stem]
-        folder = file.place if OWN.search(base) else file.folder
-        links += [(row, number) for number in file.numbers]
-        if base and not file.numbers:
-            links.append((row, f"{folder}/{base}"))
-            if BARE.fullmatch(base):
-                links.append((row, f"xc{base}"))
-    links += _other_folders(files, bases) + _intervals(files)
+    bases = {row: _base(file.folder, file.stem, here) for row, file in named.items()}
+    for row, base in bases.items():
+        place = files[row].place if OWN.search(base) else files[row].folder
+        links.append((row, f"{place}/{base}"))
+        if BARE.fullmatch(base):
+            links.append((row, f"xc{base}"))
+    links += _other_folders(named, bases) + _intervals(named)
     shared = Counter(key for _, key in links)
     return [(row, key) for row, key in links if shared[key] > 1]
 
@@ -145,25 +143,23 @@ def _shorter(stem: str) -> tuple[tuple[str, bool], ...]:
     return tuple(pair for pair in found if pair[0])
 
 
-def _other_folders(files: list[_File], bases: dict[tuple[str, str], str]) -> list[tuple[int, str]]:
+def _other_folders(named: dict[int, _File], bases: dict[int, str]) -> list[tuple[int, str]]:
     """Link files of one name and species in different formats, each format once: mp3/a, wav/a."""
     groups: dict[tuple[str, str], list[int]] = {}
-    for row, file in enumerate(files):
-        if not file.stem:
-            continue
-        groups.setdefault((file.species, bases[file.folder, file.stem]), []).append(row)
+    for row, file in named.items():
+        groups.setdefault((file.species, bases[row]), []).append(row)
     return [
         (row, f"{species}: {base} in several formats")
         for (species, base), rows in groups.items()
-        if 1 < len(rows) == len({files[row].suffix for row in rows})
+        if 1 < len(rows) == len({named[row].suffix for row in rows})
         for row in rows
     ]
 
 
-def _intervals(files: list[_File]) -> list[tuple[int, str]]:
+def _intervals(named: dict[int, _File]) -> list[tuple[int, str]]:
     """Link files whose names end in numbers that follow on one another: rec_0_5, rec_5_10."""
     groups: dict[tuple[str, str], list[tuple[int, int, int]]] = {}
-    for row, file in enumerate(files):
+    for row, file in named.items():
         if match := INTERVAL.fullmatch(file.stem):
             group = groups.setdefault((file.folder, match["of"]), [])
             group.append((int(match[2]), int(match[3]), row))
