@@ -12,7 +12,9 @@ import numpy as np
 
 from birdnb.features.activity import CHUNK, NOISE_DB, coarse_bands, prominence
 
-CANCELLED_DB = -3.3  # of that 1/N; two microphones far apart have -3 on average over all notes
+CANCELLED_DB = -14.0  # of that 1/N; two microphones far apart have -3 on average over all notes,
+# seldom -12; or else ...
+WEAKENED_DB, KEPT = -6.0, 0.5  # ... so much, and not half of the activity is left in the mean
 DEEPEST_DB = -20.0  # no single note counts for more
 EVERY = 4  # coarse frames: one in so many is enough for a verdict on the whole recording
 RECORDED_DB = -100.0  # [dB] per band; below, nothing was recorded that could cancel
@@ -28,6 +30,7 @@ class Downmix:
         ] = []  # of (1 + channels, frames, bands) [dB], the mean first
         self._song = np.zeros(2)  # sum of weights, and of weighted ratios [dB], where there is song
         self._all = np.zeros(2)  # the same over everything that was recorded
+        self._kept = 0.0  # activity of the mean
         self._activity, self._power = np.zeros(channels), np.zeros(channels)
 
     def add(self, mean: np.ndarray, several: np.ndarray) -> None:
@@ -42,8 +45,10 @@ class Downmix:
         """Say which channel to take (from 0) as they cancel; None: their mean keeps the song."""
         if self._waiting:
             self._weigh()
-        weight, ratio = self._song if self._song[0] > 0 else self._all
-        if weight == 0 or ratio / weight > CANCELLED_DB:
+        weight, total = self._song if self._song[0] > 0 else self._all
+        ratio = total / weight if weight else 0.0
+        lost = self._song[0] > 0 and self._kept < KEPT * self._activity.max()
+        if ratio > (WEAKENED_DB if lost else CANCELLED_DB):
             return None
         return int(np.argmax(self._activity if self._activity.any() else self._power))
 
@@ -56,11 +61,13 @@ class Downmix:
         power = (10.0 ** (several / 10.0)).mean(axis=0)
         ratio = mean - 10.0 * np.log10(power) + 10.0 * np.log10(self.channels)
         ratio = np.maximum(ratio, DEEPEST_DB)
-        prominent = np.stack([prominence(bands) for bands in several])
+        prominent = np.stack([prominence(bands) for bands in together])
         prominent *= (prominent.sum(axis=2) > NOISE_DB)[:, :, None]  # (channels, frames, 1)
+        kept, prominent = prominent[0], prominent[1:]
         song = prominent.max(axis=0)
         recorded = 10.0 * np.log10(power) > RECORDED_DB
         self._song += [song.sum(), (song * ratio).sum()]
         self._all += [recorded.sum(), (recorded * ratio).sum()]
+        self._kept += kept.sum()
         self._activity += prominent.sum(axis=(1, 2))
         self._power += (10.0 ** (several / 10.0)).sum(axis=(1, 2))
