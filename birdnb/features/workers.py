@@ -61,9 +61,8 @@ def extract_all(
     else:
         jobs = jobs or max(2, joblib.cpu_count())
         records = _spared(_over_pools(tasks, jobs, ahead=2 * jobs))
-    yield from tqdm(
-        records, total=len(tasks), desc="spectrograms", unit="recording", disable=not progress
-    )
+    quiet = {} if progress else {"disable": True}  # left out, TQDM_DISABLE decides
+    yield from tqdm(records, total=len(tasks), desc="spectrograms", unit="recording", **quiet)
 
 
 def extract_one(task: Task) -> Record:
