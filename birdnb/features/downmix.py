@@ -12,9 +12,10 @@ import numpy as np
 
 from birdnb.features.activity import CHUNK, NOISE_DB, coarse_bands, prominence
 
-CANCELLED_DB = -14.0  # of that 1/N; two microphones far apart have -3 on average over all notes,
-# seldom -12; or else ...
-WEAKENED_DB, KEPT = -6.0, 0.5  # ... so much, and not half of the activity is left in the mean
+# [dB] of that 1/N: two microphones far apart have -3 on average over all notes, seldom -12
+CANCELLED_DB = -14.0
+# ... or this little, and less than this share of the best channel's activity is left in the mean
+WEAKENED_DB, KEPT = -6.0, 0.5
 DEEPEST_DB = -20.0  # no single note counts for more
 EVERY = 4  # coarse frames: one in so many is enough for a verdict on the whole recording
 RECORDED_DB = -100.0  # [dB] per band; below, nothing was recorded that could cancel
@@ -25,9 +26,8 @@ class Downmix:
 
     def __init__(self, channels: int, sample_rate: int) -> None:
         self.channels, self.sample_rate = channels, sample_rate
-        self._waiting: list[
-            np.ndarray
-        ] = []  # of (1 + channels, frames, bands) [dB], the mean first
+        # of (1 + channels, frames, bands) [dB], the mean first
+        self._waiting: list[np.ndarray] = []
         self._song = np.zeros(2)  # sum of weights, and of weighted ratios [dB], where there is song
         self._all = np.zeros(2)  # the same over everything that was recorded
         self._kept = 0.0  # activity of the mean
