@@ -157,7 +157,7 @@ def _index(kept: list[Record]) -> pd.DataFrame:
 
 def _write_csv(path: Path, table: pd.DataFrame) -> None:
     text = table.to_csv(index=False, lineterminator="\n")
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+    if not path.is_file() or path.read_bytes() != text.encode():
         write_text(path, text)
 
 

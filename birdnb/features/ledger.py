@@ -47,7 +47,8 @@ def read_ledger(path: Path) -> dict[str, Record]:
     """
     if not path.is_file():
         return {}
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    # a file name may hold one of the many other characters that splitlines takes for a line's end
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     records = [record for line in lines if (record := _parse(line))]
     return {record.recording_id: record for record in records}
 

@@ -134,7 +134,11 @@ def test_another_process_reads_the_files_itself(corpus):
 
 
 def test_nothing_is_done_twice(corpus):
+    odd = "line\u2028end\x85 and \N{SNOWMAN}.wav"
+    (corpus.root / "0.wav").rename(corpus.root / odd)
+    corpus.manifest.loc[corpus.manifest["recording_id"] == "a0", "path"] = odd
     folder = build(corpus).folder
+    time.sleep(0.01)
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     build(corpus)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
