@@ -141,13 +141,14 @@ def open_study(
         found.manifest["recording_id"].isin(set(cache.index["recording_id"]))
     ].reset_index(drop=True)
     rules = profile.split if fold is None else _rules_for_folds(profile.split, fold[1])
-    kept, report = check_species(usable, rules)
-    table = kept.assign(session=sessions(kept))
+    table, report = check_species(usable.assign(session=sessions(usable)), rules)
+    if len(table) < len(usable):  # a recording that is gone joins no sessions
+        table = table.assign(session=sessions(table[usable.columns]))
     side = _sides(table, rules, seed, fold, artifacts_dir() / "splits" / found.name)
     audit_split(table, side, rules.group_by)
-    table["side"] = table["recording_id"].map(side)
+    table = table.assign(side=table["recording_id"].map(side))
     return StudyData(
-        found, profile, seed, cache, table, sorted(kept["species"].unique()), report, fold
+        found, profile, seed, cache, table, sorted(table["species"].unique()), report, fold
     )
 
 
