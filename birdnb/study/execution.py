@@ -14,9 +14,16 @@ from typing import Any, TextIO
 from birdnb.files import writing
 
 
-def execute(book: Path, target: Path, parameters: dict[str, Any], log: Path) -> str | None:
+def execute(
+    book: Path,
+    target: Path,
+    parameters: dict[str, Any],
+    log: Path,
+    environment: dict[str, str] | None = None,
+) -> str | None:
     """Execute ``book`` into ``target`` by papermill; return what went wrong in one line, or None.
 
+    ``environment`` is added to that of this process.
     ``log`` gets what the notebook and its kernel print and, at its end, the traceback of what went
     wrong; progress bars go to the terminal, too, where there is one. Raises BirdnbError when
     either cannot be written.
@@ -26,13 +33,16 @@ def execute(book: Path, target: Path, parameters: dict[str, Any], log: Path) -> 
             target.parent.mkdir(parents=True, exist_ok=True)
             log.parent.mkdir(parents=True, exist_ok=True)
             log.write_text("", encoding="utf-8")
-            return _execute(book, target, parameters, log)
+            kernel = {"log_file": str(log), "environment": environment or {}}
+            return _execute(book, target, parameters, log, kernel)
     except OSError as error:
         _append(log, traceback.format_exc())
         return f"{type(error).__name__}: {error}"
 
 
-def _execute(book: Path, target: Path, parameters: dict[str, Any], log: Path) -> str | None:
+def _execute(
+    book: Path, target: Path, parameters: dict[str, Any], log: Path, kernel: dict[str, Any]
+) -> str | None:
     import nbclient.exceptions
     import nbformat
     import papermill
@@ -47,7 +57,7 @@ def _execute(book: Path, target: Path, parameters: dict[str, Any], log: Path) ->
                 nbformat.read(book, as_version=4), as_template(target), parameters,
                 kernel_name="python3", cwd=str(book.parent), progress_bar=bar,
                 stdout_file=lines, stderr_file=_Tee(lines, sys.stderr),
-                kernel_manager_class=StudyKernel, config=Config(StudyKernel={"log_file": str(log)}),
+                kernel_manager_class=StudyKernel, config=Config(StudyKernel=kernel),
             )  # fmt: skip
     except papermill.PapermillExecutionError as error:
         _append(log, "\n".join(error.traceback))

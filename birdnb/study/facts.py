@@ -14,8 +14,8 @@ from pathlib import Path
 import pandas as pd
 
 from birdnb.files import ROOT, write_json
+from birdnb.study.regression import LANE
 
-LANE = "BIRDNB_FACTS"
 RECORDED = ROOT / "notebooks" / "facts.json"  # notebook -> fact -> value
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
-from traitlets import Unicode, default
+from traitlets import Dict, Unicode, default
 
 TEXT_BARS = "import tqdm, tqdm.auto; tqdm.auto.tqdm = tqdm.tqdm"  # instead of widgets
 
@@ -25,6 +25,7 @@ class StudyKernel(AsyncKernelManager):
     """Starts the interpreter that runs the study; what its process prints goes into a file."""
 
     log_file = Unicode(os.devnull, config=True, help="the file, which is added to")
+    environment = Dict(config=True, help="variables beside those of this process")
 
     @default("kernel_spec_manager")
     def _own(self) -> KernelSpecManager:
@@ -39,4 +40,6 @@ class StudyKernel(AsyncKernelManager):
         """Start the process with the signs of a headless run in its environment."""
         headless = {"BIRDNB_HEADLESS": "1", "TQDM_MININTERVAL": "1"}
         with open(self.log_file, "ab") as log:
-            await super().start_kernel(env=os.environ | headless, stdout=log, stderr=log, **options)
+            await super().start_kernel(
+                env=os.environ | headless | self.environment, stdout=log, stderr=log, **options
+            )

@@ -13,10 +13,10 @@ from pathlib import Path
 from birdnb.files import ROOT
 from birdnb.study.books import select
 from birdnb.study.execution import execute
-from birdnb.study.facts import LANE
 from birdnb.study.run import report_folder, write_book
 
 EXAMPLE = ROOT / "reports" / "example"  # the demo's report, committed
+LANE = "BIRDNB_FACTS"  # what birdnb.study.facts does with facts: record, compare, or only show
 OWN = shutil.ignore_patterns("notebooks", "logs", "*.html")  # what of a report is not committed
 
 
@@ -47,16 +47,16 @@ def bless(books: list[Path]) -> int:
     the committed example. Returns 1 at the first that fails.
     """
     with tempfile.TemporaryDirectory(prefix="birdnb-") as scratch:
-        os.environ |= {"TQDM_DISABLE": "1", LANE: "record"} | _places(scratch)
+        environment = {"TQDM_DISABLE": "1", LANE: "record"} | _places(scratch)
         for book in books:
             target = Path(scratch) / book.name
-            error = execute(book, target, {}, Path(scratch) / "log")
+            error = execute(book, target, {}, Path(scratch) / "log", environment)
             if error:
                 print(f"{book.stem}: {error}", file=sys.stderr)
                 return 1
             write_book(book, json.loads(target.read_text(encoding="utf-8")))
             print(f"{book.stem} blessed")
-        report = report_folder("demo", "laptop")
+        report = Path(scratch) / "reports" / report_folder("demo", "laptop").name
         if books == select(None):
             shutil.rmtree(EXAMPLE, ignore_errors=True)  # figures that none of them draws any more
         if report.exists():

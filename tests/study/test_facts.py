@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from birdnb.study.facts import LANE, fact_table
+from birdnb.study.facts import fact_table
+from birdnb.study.regression import LANE
 
 FACTS = {"test recordings": 54, "accuracy of the baseline": 0.944}
 
