@@ -23,6 +23,7 @@ from transformers.models.audio_spectrogram_transformer import (
 
 from birdnb.config import N_MELS, Size
 from birdnb.files import BirdnbError
+from birdnb.models.stem import ConvStem
 from birdnb.models.weights import REMEDY, is_local, load_all_but, read_weights, shipped, unavailable
 
 HUB_ID = "MIT/ast-finetuned-audioset-10-10-0.4593"
@@ -130,47 +131,6 @@ class AudioAST(nn.Module):
         if key in state and (state[key].shape[1] - TOKENS) % n_mel == 0:
             state[key] = fit_positions(state[key], n_mel, n_time)
         load_all_but(self, state, "head.", source)
-
-
-class ConvStem(nn.Module):
-    """Make patches by four 3 x 3 convolutions with max pooling: (B, T, 128) to (B, 8 * T / 8, D).
-
-    Each halves the mel axis and the first three halve time: a token is a step of 16 bands and 8
-    frames (186 ms at hop 512) that overlaps its neighbours, where AST's 16 frames (370 ms) outlast
-    most syllables.
-    """
-
-    CHANNELS = (1, 16, 32, 64, 128)
-    STRIDES = ((2, 2), (2, 2), (2, 2), (2, 1))  # (mel, time)
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        blocks: list[nn.Module] = []
-        for channels_in, channels_out, stride in zip(
-            self.CHANNELS, self.CHANNELS[1:], self.STRIDES, strict=False
-        ):
-            conv = nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False)
-            blocks += [
-                conv,
-                nn.BatchNorm2d(channels_out),
-                nn.GELU(),
-                nn.MaxPool2d(stride, ceil_mode=True),
-            ]
-        self.blocks = nn.Sequential(*blocks, nn.Conv2d(self.CHANNELS[-1], width, 1))
-
-    def grid(self, n_frames: int) -> tuple[int, int]:
-        """Tokens along mel and time for ``n_frames`` frames."""
-        bands = N_MELS
-        for mel, time in self.STRIDES:
-            bands, n_frames = -(-bands // mel), -(-n_frames // time)
-        return bands, n_frames
-
-    def forward(self, input_values: Tensor) -> Tensor:
-        """(B, T, 128) to (B, tokens, D)."""
-        x = self.blocks(
-            input_values.transpose(1, 2).unsqueeze(1)
-        )  # (B, 1, 128, T) -> (B, D, 8, T / 8)
-        return x.flatten(2).transpose(1, 2)  # (B, 8 * T / 8, D)
 
 
 def build(

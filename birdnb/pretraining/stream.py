@@ -19,8 +19,8 @@ from birdnb.features.lms import normalise
 from birdnb.files import artifacts_dir
 from birdnb.models import build_model
 from birdnb.pretraining.clips import InventedClips, batches, hold
-from birdnb.training.devices import autocast, make_accelerator
-from birdnb.training.loop import Batch, Learned, Loop, seed_of
+from birdnb.training.devices import autocast, make_accelerator, seed_of
+from birdnb.training.loop import Batch, Learned, Loop
 
 WARM_UP = 100  # batches
 SAVE_SECONDS = 120.0  # between saved states

@@ -6,11 +6,13 @@ import contextlib
 import gc
 import re
 import resource
+import signal
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, gather_object
@@ -128,3 +130,30 @@ def predict_shared(
         with enough_memory(settings), autocast(accelerator.device, settings.train.precision):
             parts = [predict(model, mine, settings.model.normalisation, batch, accelerator.device)]
     return parts[0] if world == 1 else concatenate(gather_object(parts)).align(clips.recording_ids)
+
+
+class Interrupt:
+    """Within it a first Ctrl-C is only noted, where wanted, so that a batch is finished."""
+
+    noted = False
+
+    def __init__(self, wanted: bool) -> None:
+        self.wanted = wanted
+
+    def __enter__(self) -> Interrupt:
+        if self.wanted:
+            self.before = signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.wanted:
+            signal.signal(signal.SIGINT, self.before)
+
+    def _note(self, *_: object) -> None:
+        self.noted = True
+        signal.signal(signal.SIGINT, self.before)
+
+
+def seed_of(*numbers: int) -> int:
+    """Return one seed for a generator of torch, from several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)

@@ -32,8 +32,9 @@ from birdnb.training.devices import (
     on_device,
     peak_memory_mb,
     predict_shared,
+    seed_of,
 )
-from birdnb.training.loop import Batch, Learned, Loop, seed_of
+from birdnb.training.loop import Batch, Learned, Loop
 from birdnb.training.runs import HISTORY
 
 

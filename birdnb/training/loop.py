@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import signal
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -18,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast
@@ -31,7 +29,7 @@ from birdnb.files import BirdnbError
 from birdnb.models import parameter_groups
 from birdnb.training.augment import Augment
 from birdnb.training.checkpoint import load_state, save_state
-from birdnb.training.devices import autocast, convert_sync_batchnorm
+from birdnb.training.devices import Interrupt, autocast, convert_sync_batchnorm
 from birdnb.training.losses import build_loss
 
 LOOK_EVERY = 10  # batches between looks at the loss: each look waits for the GPU
@@ -165,7 +163,7 @@ class Loop(ABC):
         # left out, TQDM_DISABLE decides
         quiet = {} if progress and self.accelerator.is_main_process else {"disable": True}
         bar = tqdm(total=100, initial=100 * self.share(), bar_format=BAR, **quiet)
-        with bar, _Interrupt(self.save_anywhere) as interrupt:
+        with bar, Interrupt(self.save_anywhere) as interrupt:
             self.round_began, first = time.perf_counter(), self.clips_done
             if self.round_ends():  # a row ahead of the first batch
                 self._end_round()
@@ -295,33 +293,6 @@ class Loop(ABC):
         })  # fmt: skip
         now = time.perf_counter()
         self.next_save = now + max(self.save_seconds, (now - start) / SAVE_SHARE)
-
-
-class _Interrupt:
-    """Within it a first Ctrl-C is only noted, where wanted, so that a batch is finished."""
-
-    noted = False
-
-    def __init__(self, wanted: bool) -> None:
-        self.wanted = wanted
-
-    def __enter__(self) -> _Interrupt:
-        if self.wanted:
-            self.before = signal.signal(signal.SIGINT, self._note)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self.wanted:
-            signal.signal(signal.SIGINT, self.before)
-
-    def _note(self, *_: object) -> None:
-        self.noted = True
-        signal.signal(signal.SIGINT, self.before)
-
-
-def seed_of(*numbers: int) -> int:
-    """Return one seed for a generator of torch, from several numbers."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
 def _is_on(a: AugmentSettings) -> bool:

@@ -81,11 +81,7 @@ def folder_of(corpus: str, profile: str, run: str, fold: tuple[int, int] | None)
 def load_run(folder: Path | str) -> RunResult:
     """Read a finished run. Raises BirdnbError when it is not finished or a file is damaged."""
     folder = Path(folder)
-    if not (folder / METRICS).exists():
-        raise BirdnbError(
-            f"{folder} holds no finished run: run its training (it goes on where it stopped)"
-        )
-    config, labels, metrics = (read_json(folder / name) for name in (CONFIG, LABELS, METRICS))
+    config, labels, metrics = _finished(folder)
     try:
         history = pd.read_csv(folder / HISTORY)
     except (OSError, ValueError) as error:
@@ -106,11 +102,7 @@ def load_model(folder: Path | str) -> nn.Module:
     or of another run.
     """
     folder = Path(folder)
-    if not (folder / METRICS).exists():
-        raise BirdnbError(
-            f"{folder} holds no finished run: run its training (it goes on where it stopped)"
-        )
-    config, labels, metrics = (read_json(folder / name) for name in (CONFIG, LABELS, METRICS))
+    config, labels, metrics = _finished(folder)
     if not (folder / BEST).exists():
         raise BirdnbError(
             f"{folder} holds no network ({BEST} is missing): load the run of a network, or train "
@@ -135,6 +127,15 @@ def record_size(folder: Path, size: Any) -> None:
     config = read_json(folder / CONFIG)
     if config.get("size") != size:
         write_json(folder / CONFIG, config | {"size": size})
+
+
+def _finished(folder: Path) -> tuple[Any, Any, Any]:
+    """Read configuration, labels and metrics of a finished run."""
+    if not (folder / METRICS).exists():
+        raise BirdnbError(
+            f"{folder} holds no finished run: run its training (it goes on where it stopped)"
+        )
+    return read_json(folder / CONFIG), read_json(folder / LABELS), read_json(folder / METRICS)
 
 
 def run_config(
@@ -210,17 +211,14 @@ def read_json(path: Path) -> Any:
 
 
 def git_commit() -> str | None:
-    """The commit this copy of birdnb is at, None where git does not know.
+    """Return the commit this copy of birdnb is at, None where git does not know.
 
     With "+" when what decides results was changed since: the package or its dependencies, not
     reports or notebooks.
     """
     commit = _git("describe", "--always", "--abbrev=12", "--match=")
-    return (
-        commit + "+" * bool(_git("status", "--porcelain", "--", "birdnb", "pyproject.toml"))
-        if commit
-        else None
-    )
+    changed = _git("status", "--porcelain", "--", "birdnb", "pyproject.toml")
+    return f"{commit}+" if commit and changed else commit
 
 
 def _git(*words: str) -> str | None:

@@ -12,7 +12,8 @@ from transformers import ASTConfig, ASTForAudioClassification
 
 from birdnb.files import BirdnbError
 from birdnb.models import build_model, parameter_groups
-from birdnb.models.ast import HUB_ID, AudioAST, ConvStem, fit_positions
+from birdnb.models.ast import HUB_ID, AudioAST, fit_positions
+from birdnb.models.stem import ConvStem
 from birdnb.models.weights import read_weights, save_weights, weights_of
 
 POSITIONS = "audio_spectrogram_transformer.embeddings.position_embeddings"
