@@ -191,11 +191,8 @@ def prepare_folder(folder: Path, config: dict[str, Any], labels: list[str], agai
     if before is not None and before.get("key") == config["key"]:
         return
     if before is not None:
-        kept = (
-            f"; the finished run is kept in {folder / REPLACED}"
-            if (folder / METRICS).exists()
-            else ""
-        )
+        finished = (folder / METRICS).exists()
+        kept = f"; the finished run is kept in {folder / REPLACED}" if finished else ""
         tqdm.write(f"{config['run']}: {_changes(before, config)}: trained from the start{kept}")
     _set_aside(folder)
     write_json(folder / LABELS, labels)
