@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
@@ -40,22 +41,18 @@ def confusion_figure(
     cell = 0.52 if n <= 15 else 0.3 if n <= 40 else 0.165  # [inches]
     margin = 1.2 + 0.085 * max(map(len, names))
     figure, ax = plt.subplots(figsize=(margin + cell * n + 1.1, margin + cell * n + 0.4))
-    image = ax.imshow(
-        np.ma.masked_equal(share, 0), cmap="magma_r", vmin=0, vmax=1, interpolation="nearest"
-    )
     size = 12 if n <= 15 else 11 if n <= 40 else 9
-    ax.set_xticks(np.arange(n), names, rotation=90, fontsize=size)
-    ax.set_yticks(np.arange(n), names, fontsize=size)
-    ax.set_xticks(np.arange(n + 1) - 0.5, minor=True)
-    ax.set_yticks(np.arange(n + 1) - 0.5, minor=True)
-    ax.grid(which="minor", color="#EEEEEE", linewidth=0.5)
-    ax.tick_params(which="both", length=0)
-    if n <= 20:
-        _write_counts(ax, counts, share, size)
+    seaborn.heatmap(
+        share, mask=share == 0, cmap="magma_r", vmin=0, vmax=1, square=True, ax=ax,
+        annot=counts if n <= 20 else None, fmt="d", annot_kws={"fontsize": size},
+        linewidths=0.5, linecolor="#EEEEEE", xticklabels=names, yticklabels=names,
+        cbar_kws={"label": "share of the true species' recordings", "shrink": 0.6, "aspect": 30,
+                  "pad": 0.02, "format": PercentFormatter(1.0, symbol=" %")},
+    )  # fmt: skip
+    ax.tick_params(length=0, labelsize=size)
+    ax.tick_params(axis="x", rotation=90)
+    ax.tick_params(axis="y", rotation=0)
     ax.set(xlabel="predicted species", ylabel="true species", title=title)
-    figure.colorbar(image, ax=ax, label="share of the true species' recordings", shrink=0.6,
-                    aspect=30, pad=0.02,
-                    format=PercentFormatter(1.0, symbol=" %"))  # fmt: skip
     return figure
 
 
@@ -252,16 +249,3 @@ def confused_gallery(pairs: Sequence[Mapping], audio: AudioSettings, model: str 
     for ax in axes[-1]:
         ax.set_xlabel("time [s]")
     return figure
-
-
-def _write_counts(ax: Axes, counts: np.ndarray, share: np.ndarray, size: int) -> None:
-    for i, j in zip(*np.nonzero(counts), strict=True):
-        ax.text(
-            j,
-            i,
-            str(counts[i, j]),
-            ha="center",
-            va="center",
-            fontsize=size,
-            color="white" if share[i, j] > 0.45 else "black",
-        )

@@ -7,6 +7,7 @@ import librosa
 import numpy as np
 import pytest
 import torch
+import torchaudio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sound_files import noise, recording
@@ -36,6 +37,18 @@ def test_equals_librosa(seconds, level):
     ours = log_mel(waveform, AUDIO)
     assert ours.dtype == np.float32 and np.isfinite(ours).all()
     np.testing.assert_allclose(ours, librosa_lms(waveform), atol=0.01)
+
+
+def test_equals_torchaudio():
+    """The same scale, filters and padding by another library."""
+    waveform = recording(4.0, 1.0, 2.0)
+    transform = torchaudio.transforms.MelSpectrogram(
+        AUDIO.sample_rate, AUDIO.n_fft, hop_length=AUDIO.hop_length, n_mels=AUDIO.n_mels,
+        norm="slaney", mel_scale="slaney", pad_mode="constant",
+    )  # fmt: skip
+    power = transform(torch.from_numpy(np.asarray(waveform, np.float32))).numpy()
+    reference = 10 * np.log10(np.maximum(power, 1e-10))
+    np.testing.assert_allclose(log_mel(waveform, AUDIO), reference, atol=0.01)
 
 
 @pytest.mark.parametrize(

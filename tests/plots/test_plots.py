@@ -395,7 +395,7 @@ def test_confusion_figure_is_ordered_and_readable(count):
     assert [tick.get_text() for tick in ax.get_yticklabels()] == names(count)[::-1]
     assert [tick.get_text() for tick in ax.get_xticklabels()] == names(count)[::-1]
     share = matrix[::-1, ::-1] / matrix.sum(axis=1)[::-1, None]
-    np.testing.assert_allclose(ax.images[0].get_array().filled(0), share)
+    np.testing.assert_allclose(ax.collections[0].get_array().filled(0), share)
     assert (len(ax.texts) == np.count_nonzero(matrix)) == (count <= 20)
     assert not overlaps(figure, ax.get_yticklabels())
     assert not overlaps(figure, ax.get_xticklabels())
@@ -403,7 +403,7 @@ def test_confusion_figure_is_ordered_and_readable(count):
 
 def test_confusion_of_a_species_without_recordings_is_blank():
     figure = confusion_figure(np.diag([3, 0, 2]), names(3))
-    assert np.ma.getmaskarray(figure.axes[0].images[0].get_array())[1].all()
+    assert np.ma.getmaskarray(figure.axes[0].collections[0].get_array())[1].all()
 
 
 def test_reliability_diagram_states_the_calibration_error():
