@@ -70,7 +70,8 @@ def test_add_a_corpus(example, tmp_path):
         soundfile.write(folder / name, np.zeros(2205), 22050)
     rows = ["file\tlatin\tobserver\tday\tplace", "a.wav\tParus major\tA. Bird\t2020-05-01\tKew",
             "gone.wav\tParus major\t\t\t",
-            "b.wav\tTurdus merula\tA. Bird\t2020-05-01\tKew", "c.wav\t\tA. Bird\t2020-05-01\tKew"]  # fmt: skip
+            "b.wav\tTurdus merula\tA. Bird\t2020-05-01\tKew",
+            "c.wav\t\tA. Bird\t2020-05-01\tKew"]  # fmt: skip
     (folder / "recordings.tsv").write_text("\n".join(rows))
     corpus = example("add-a-corpus")["corpus"]
     assert corpus.layout == "our archive"

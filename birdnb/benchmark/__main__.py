@@ -136,10 +136,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m birdnb.benchmark",
-        description="Measure on this machine, in alternation with the plain way: extraction, also beside decoding alone; "
-        "a training step of AST beside one padded to 1,024 frames (on a GPU the whole training "
-        "loop, too); the start from "
-        "finished caches of 1,000 to 100,000 recordings.",
+        description="Measure on this machine, in alternation with the plain way: extraction, also "
+        "beside decoding alone; a training step of AST beside one padded to 1,024 frames (on a GPU "
+        "the whole training loop, too); the start from finished caches of 1,000 to 100,000 "
+        "recordings.",
     )
     parser.add_argument(
         "part",

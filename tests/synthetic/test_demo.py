@@ -142,7 +142,8 @@ def test_same_seed_same_samples_other_seed_other_samples(corpus: Path, tmp_path:
 
 def test_killed_in_the_middle_and_finished_the_same(corpus: Path, tmp_path: Path) -> None:
     root = tmp_path / "killed"
-    call = f"from birdnb.synthetic.demo import make_demo; make_demo({str(root)!r}, jobs=1, species=3, recordings=5)"
+    call = "from birdnb.synthetic.demo import make_demo; "
+    call += f"make_demo({str(root)!r}, jobs=1, species=3, recordings=5)"
     process = subprocess.Popen(
         [sys.executable, "-c", call], start_new_session=True, stderr=subprocess.DEVNULL
     )
