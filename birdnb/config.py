@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from birdnb.files import BirdnbError
+from birdnb.files import BirdnbError, user_path
 from birdnb.registry import AUGMENTATIONS, MODELS, check
 from birdnb.settings import Settings, check_shape, filled, merge, read_yaml, unknown
 
@@ -268,7 +268,7 @@ def _run_settings(parts: dict[str, dict[str, Any]], where: str) -> RunSettings:
 
 def _profile_path(name: str | Path) -> Path:
     own = str(name).endswith((".yaml", ".yml"))
-    path = Path(name).expanduser() if own else PROFILES / f"{name}.yaml"
+    path = user_path(name) if own else PROFILES / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in PROFILES.glob("*.yaml")))
         raise BirdnbError(

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import re
+import sys
 import tempfile
 import time
 import unicodedata
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+NO_SUCH_NAME = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP,
+                errno.EINVAL}  # fmt: skip
 STALE_SECONDS = 3600  # a temporary file as old as this belongs to no running process
 
 
@@ -24,17 +27,42 @@ class BirdnbError(Exception):
 
 def artifacts_dir() -> Path:
     """Return the folder for what can be made again; the variable ``BIRDNB_ARTIFACTS`` moves it."""
-    return Path(os.environ.get("BIRDNB_ARTIFACTS") or ROOT / "artifacts")
+    return whole_path(os.environ.get("BIRDNB_ARTIFACTS") or ROOT / "artifacts")
 
 
 def reports_dir() -> Path:
     """Return the folder for results worth keeping; the variable ``BIRDNB_REPORTS`` moves it."""
-    return Path(os.environ.get("BIRDNB_REPORTS") or ROOT / "reports")
+    return whole_path(os.environ.get("BIRDNB_REPORTS") or ROOT / "reports")
 
 
 def report_folder(corpus: str, profile: str) -> Path:
     """Return the folder of a study's results, ``reports/<corpus>-<profile>``, by the two names."""
     return reports_dir() / f"{safe_name(corpus)}-{safe_name(profile)}"
+
+
+def user_path(text: str | Path) -> Path:
+    """Return a path with the home folder for ``~``, which stays where there is none."""
+    return Path(os.path.expanduser(text))
+
+
+def whole_path(text: str | Path) -> Path:
+    """Return the absolute path of what a person named, links followed."""
+    return Path(os.path.realpath(user_path(text)))
+
+
+def name_fault(path: str) -> str:
+    """Tell why the name of a file is no text, or return "": Linux allows any bytes."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        pass
+    else:
+        return ""
+    with contextlib.suppress(UnicodeDecodeError):
+        os.fsencode(path).decode()  # it is UTF-8, read as something else
+        encoding = sys.getfilesystemencoding()
+        return f"its name is UTF-8, and names are read as {encoding} here: set PYTHONUTF8=1"
+    return "its name is not UTF-8: rename it"
 
 
 @contextlib.contextmanager
@@ -94,7 +122,8 @@ def write_error(error: OSError, path: Path) -> BirdnbError | None:
             f"may not write {path}: make the folder writable, or set BIRDNB_ARTIFACTS or "
             f"BIRDNB_REPORTS to another one"
         )
-    if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG):
+    no_folder = error.errno == errno.ENOENT and place in path.absolute().parents  # as below /proc
+    if no_folder or error.errno in NO_SUCH_NAME:
         return BirdnbError(
             f"cannot write {path} ({error.strerror}): move away what is there, or choose another "
             f"name"

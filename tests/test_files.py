@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 
 import pytest
 
-from birdnb.files import BirdnbError, atomic_path, write_error, write_text
+from birdnb.files import BirdnbError, atomic_path, user_path, whole_path, write_error, write_text
 
 
 def test_a_file_that_is_read_meanwhile_is_not_blamed_on_the_written_one(tmp_path):
@@ -40,6 +42,8 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
         (errno.EACCES, "/usr/bin/python", None),
         (errno.EACCES, 3, None),
         (errno.ENOENT, "here/a.txt", None),
+        (errno.ENOENT, "here", "cannot write"),
+        (errno.ELOOP, "here/a.txt", "cannot write"),
         (errno.EMFILE, None, None),
     ],
 )
@@ -51,3 +55,21 @@ def test_what_is_said_of_an_error(number, named, said, tmp_path, monkeypatch):
         said = "may not write"
     told = write_error(error, tmp_path / "here" / "a.txt")
     assert told is None if said is None else str(told).startswith(f"{said} {tmp_path}")
+
+
+def test_a_tilde_that_is_nobodys_home_stays(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert user_path("~/a") == tmp_path / "a"
+    assert whole_path("~nobody-of-this-name/a") == tmp_path / "~nobody-of-this-name" / "a"
+    (tmp_path / "loop").symlink_to("loop")
+    assert whole_path("loop/a") == tmp_path / "loop" / "a"
+
+
+def test_a_name_in_utf8_is_not_blamed_where_names_are_read_as_ascii():
+    code = "import os; from birdnb.files import name_fault as f; print(f(os.fsdecode(bytes({}))))"
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    for name, said in ((b"\xc3\xbc", "set PYTHONUTF8=1"), (b"\xff", "rename it"), (b"a", "")):
+        command = [sys.executable, "-c", code.format(list(name))]
+        done = subprocess.run(command, env=plain, capture_output=True, text=True, check=True)
+        assert done.stdout.strip().endswith(said) and bool(done.stdout.strip()) == bool(said)

@@ -14,7 +14,7 @@ from birdnb.corpora.labels import spelling_notes
 from birdnb.corpora.sniff import is_audio
 from birdnb.corpora.table import UNLISTED, check_manifest
 from birdnb.corpora.xeno_canto import dump as xeno_canto_dump
-from birdnb.files import BirdnbError, artifacts_dir, safe_name
+from birdnb.files import BirdnbError, artifacts_dir, safe_name, user_path, whole_path
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def open_corpus(spec: str | Path, progress: bool = True) -> Corpus:
         demo = artifacts_dir() / "corpora" / "demo"
         make_demo(demo, progress=progress)
         return _open_folder(demo, name, progress, synthetic=True)
-    root = Path(spec).expanduser()
+    root = user_path(spec)
     if not root.is_dir():
         what = "is a file, not a folder" if root.exists() else "does not exist"
         raise BirdnbError(
@@ -94,12 +94,9 @@ def corpus_name(spec: str | Path) -> str:
 
     Names that have no letter of ASCII are told apart by digits of their hash.
     """
-    if (
-        str(spec) == "demo"
-        or Path(spec).expanduser().resolve() == (artifacts_dir() / "corpora" / "demo").resolve()
-    ):
+    if str(spec) == "demo" or whole_path(spec) == (artifacts_dir() / "corpora" / "demo").resolve():
         return "demo"
-    folder = Path(spec).expanduser().resolve().name
+    folder = whole_path(spec).name
     name = safe_name(folder)
     if name == "unnamed":
         return f"unnamed-{sha256(folder.encode(errors='surrogateescape')).hexdigest()[:8]}"

@@ -11,17 +11,9 @@ import pandas as pd
 
 from birdnb.corpora.reading import read_table
 from birdnb.corpora.sniff import is_audio
-from birdnb.corpora.table import (
-    REQUIRED,
-    audio_files,
-    is_utf8,
-    left_out_rows,
-    make_ids,
-    misnamed,
-    unlisted,
-)
+from birdnb.corpora.table import REQUIRED, audio_files, left_out_rows, make_ids, misnamed, unlisted
 from birdnb.corpora.walking import CLOSED, is_closed, walk
-from birdnb.files import BirdnbError
+from birdnb.files import BirdnbError, name_fault
 
 TABLES = ["manifest.csv", "train_metadata.csv", "train.csv"]  # a folder with one is a corpus
 OURS = re.compile(rb"recording[-_ ]?id", re.IGNORECASE)
@@ -135,7 +127,7 @@ def read_species_folders(root: Path, progress: bool = True) -> Source:
             reason = _file_fault(root, path, own)
             if reason is None or name.startswith(".tmp-"):
                 continue
-            if not is_utf8(path):
+            if name_fault(path):
                 left.append(misnamed(path))
             elif reason:
                 left.append(("", path, path.split("/")[0] if inside else "", reason))

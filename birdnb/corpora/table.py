@@ -16,7 +16,7 @@ from birdnb.corpora.labels import is_stated, label_fault, label_key, one_spellin
 from birdnb.corpora.paths import CorpusFiles
 from birdnb.corpora.sniff import is_audio
 from birdnb.corpora.walking import CLOSED, closed_folders, files_under
-from birdnb.files import BirdnbError, safe_name
+from birdnb.files import BirdnbError, name_fault, safe_name
 
 REQUIRED = ["recording_id", "path", "species"]
 COLUMNS = [
@@ -101,22 +101,13 @@ def audio_files(folder: Path, root: Path) -> list[str]:
     Links to folders are not followed. Those whose name is not UTF-8 cannot stand in a table and are
     missing here; ``unlisted`` reports them.
     """
-    return [path for path in _audio_files(folder, root) if is_utf8(path)]
-
-
-def is_utf8(path: str) -> bool:
-    """Tell whether a path from the file system is text; Linux allows any bytes."""
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return [path for path in _audio_files(folder, root) if not name_fault(path)]
 
 
 def misnamed(path: str, species: str = "") -> tuple[str, str, str, str]:
     """Return the row of a file whose name is not UTF-8, with marks for bytes that are no text."""
     shown = os.fsencode(path).decode(errors="replace")
-    return "", shown, species, "its name is not UTF-8: rename it"
+    return "", shown, species, name_fault(path)
 
 
 def left_out_rows(rows: Iterable[tuple[str, str, str, str]]) -> pd.DataFrame:
@@ -131,12 +122,13 @@ def unlisted(table: pd.DataFrame, folder: Path, root: Path) -> pd.DataFrame:
     """
     listed = set(map(posixpath.normpath, table["path"])) if "path" in table.columns else set()
     files = [
-        ("", path, "", UNLISTED) if is_utf8(path) else misnamed(path)
+        ("", path, "", UNLISTED) if not name_fault(path) else misnamed(path)
         for path in _audio_files(folder, root)
         if path not in listed
     ]
     return left_out_rows(
-        files + [("", path, "", CLOSED) for path in closed_folders(folder, root) if is_utf8(path)]
+        files
+        + [("", path, "", CLOSED) for path in closed_folders(folder, root) if not name_fault(path)]
     )
 
 

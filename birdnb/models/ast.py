@@ -22,7 +22,7 @@ from transformers.models.audio_spectrogram_transformer import (
 )
 
 from birdnb.config import N_MELS, Size
-from birdnb.files import BirdnbError
+from birdnb.files import BirdnbError, user_path
 from birdnb.models.stem import ConvStem
 from birdnb.models.weights import REMEDY, is_local, load_all_but, read_weights, shipped, unavailable
 
@@ -185,10 +185,7 @@ def _source(pretrained: bool | str, size: Shape) -> str | None:
 
 def _is_own(source: str) -> bool:
     """Whether the source was written by birdnb: a .safetensors file, or a run folder."""
-    return (
-        source.endswith(".safetensors")
-        or (Path(source).expanduser() / "best.safetensors").is_file()
-    )
+    return source.endswith(".safetensors") or (user_path(source) / "best.safetensors").is_file()
 
 
 def _add_drop_path(layers: Any, drop_path: float) -> None:
@@ -228,11 +225,11 @@ def _config(n_classes: int, **settings: Any) -> ASTConfig:
 
 def _from_transformers(source: str, n_classes: int, n_frames: int) -> ASTForAudioClassification:
     """Load a checkpoint from a folder or the hub, with a new head and positions for n_frames."""
-    if is_local(source) and not (Path(source).expanduser() / "config.json").is_file():
+    if is_local(source) and not (user_path(source) / "config.json").is_file():
         raise BirdnbError(
             f"{source} is no folder with a config.json that transformers saved: {REMEDY}"
         )
-    path = str(Path(source).expanduser()) if is_local(source) else source
+    path = str(user_path(source)) if is_local(source) else source
     try:
         loaded: Any = ASTForAudioClassification.from_pretrained(
             path, output_loading_info=True, attn_implementation="sdpa", dtype=torch.float32

@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from birdnb.files import BirdnbError, atomic_path
+from birdnb.files import BirdnbError, atomic_path, user_path
 
 SHIPPED = Path(__file__).resolve().parent.parent / "weights"
 FILES = {
@@ -48,7 +48,7 @@ def is_local(source: str) -> bool:
 
     Raises BirdnbError when it can be neither.
     """
-    path = Path(source).expanduser()
+    path = user_path(source)
     looks_local = (
         path.is_absolute()
         or source.startswith(".")
@@ -71,7 +71,7 @@ def check_source(source: bool | str | None) -> None:
     They are neither a path nor a hub id, or a path where nothing is.
     """
     if isinstance(source, str) and source != "synthetic" and is_local(source):
-        _must_exist(Path(source).expanduser())
+        _must_exist(user_path(source))
 
 
 def read_weights(source: str | Path) -> dict[str, Tensor]:
@@ -80,7 +80,7 @@ def read_weights(source: str | Path) -> dict[str, Tensor]:
     Safetensors, or what ``torch.load(weights_only=True)`` accepts. Raises BirdnbError when it is
     missing or damaged.
     """
-    path = _weights_file(Path(source).expanduser())
+    path = _weights_file(user_path(source))
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)

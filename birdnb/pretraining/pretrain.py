@@ -23,7 +23,7 @@ from birdnb.config import (
     TrainSettings,
     load_profile,
 )
-from birdnb.files import BirdnbError, write_text
+from birdnb.files import BirdnbError, user_path, write_text
 from birdnb.models.weights import FILES, SHIPPED, save_weights, weights_of
 from birdnb.pretraining.card import model_card
 from birdnb.pretraining.stream import Budget, Pretrainer, Pretraining
@@ -120,7 +120,7 @@ def _origin(model: ModelSettings) -> str:
     source = (
         SHIPPED / FILES[model.name]
         if model.pretrained == "synthetic"
-        else Path(model.pretrained).expanduser()
+        else user_path(model.pretrained)
     )
     if not source.is_file():
         return f"`{source.name}`"

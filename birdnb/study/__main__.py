@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from birdnb.command import command
-from birdnb.files import ROOT, BirdnbError
+from birdnb.files import ROOT, BirdnbError, name_fault, whole_path
 from birdnb.study import books, regression
 from birdnb.study.run import run
 
@@ -40,8 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}{remedy if asked else ''}")
     _refuse_what_is_ignored(parser, options, extra)
     for name in ("BIRDNB_ARTIFACTS", "BIRDNB_REPORTS"):  # notebooks run in their own folder
-        if os.environ.get(name):
-            os.environ[name] = str(Path(os.environ[name]).expanduser().resolve())
+        if folder := os.environ.get(name):
+            os.environ[name] = _text(name, str(whole_path(folder)))
     chosen = books.select(options.only)
     if options.list:
         for book in chosen:
@@ -162,14 +162,16 @@ def corpus_argument(text: str) -> str:
     if text == "demo":
         return text
     from birdnb.corpora import open_corpus
-    from birdnb.corpora.table import is_utf8
 
-    if not is_utf8(text):
-        raise BirdnbError(
-            f"the name of the corpus folder is not UTF-8 ({os.fsencode(text)!r}): rename it"
-        )
-    open_corpus(text, progress=False)
-    return str(Path(text).expanduser().resolve())
+    open_corpus(_text("the corpus", text), progress=False)
+    return _text("the corpus", str(whole_path(text)))
+
+
+def _text(what: str, path: str) -> str:
+    """Return a path that notebooks can hold; raise BirdnbError for one that is no text."""
+    if fault := name_fault(path):
+        raise BirdnbError(f"{what} cannot be at {os.fsencode(path)!r}: {fault}")
+    return path
 
 
 def profile_argument(text: str) -> str:
@@ -180,7 +182,7 @@ def profile_argument(text: str) -> str:
     from birdnb.config import load_profile
 
     load_profile(text)
-    return str(Path(text).expanduser().resolve()) if text.endswith((".yaml", ".yml")) else text
+    return str(whole_path(text)) if text.endswith((".yaml", ".yml")) else text
 
 
 def papermill_parameters(words: list[str]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import re
 import sys
+import tempfile
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +24,8 @@ def execute(
 ) -> str | None:
     """Execute ``book`` into ``target`` by papermill; return what went wrong in one line, or None.
 
-    ``environment`` is added to that of this process.
+    ``environment`` is added to that of this process. What the user's IPython does at its start is
+    left out: a file there that fails or shows more must not change a study.
     ``log`` gets what the notebook and its kernel print and, at its end, the traceback of what went
     wrong; progress bars go to the terminal, too, where there is one. Raises BirdnbError when
     either cannot be written.
@@ -33,8 +35,12 @@ def execute(
             target.parent.mkdir(parents=True, exist_ok=True)
             log.parent.mkdir(parents=True, exist_ok=True)
             log.write_text("", encoding="utf-8")
-            kernel = {"log_file": str(log), "environment": environment or {}}
-            return _execute(book, target, parameters, log, kernel)
+            with tempfile.TemporaryDirectory(
+                prefix="birdnb-", ignore_cleanup_errors=True
+            ) as ipython:
+                variables = {"IPYTHONDIR": ipython} | (environment or {})
+                kernel = {"log_file": str(log), "environment": variables}
+                return _execute(book, target, parameters, log, kernel)
     except OSError as error:
         _append(log, traceback.format_exc())
         return f"{type(error).__name__}: {error}"
@@ -69,6 +75,9 @@ def _execute(
             "the kernel died, most often for want of memory: close other programs, or lower "
             "batch_size"
         )
+    except RuntimeError as error:  # nbclient's for a kernel that gives no sign of life
+        _append(log, traceback.format_exc())
+        return f"no kernel: {error}"
     return None
 
 

@@ -65,5 +65,6 @@ def bless(books: list[Path]) -> int:
 
 
 def _places(scratch: str) -> dict[str, str]:
-    """Return what in the environment moves artifacts and reports into a scratch folder."""
-    return {"BIRDNB_ARTIFACTS": f"{scratch}/artifacts", "BIRDNB_REPORTS": f"{scratch}/reports"}
+    """Return the variables that move artifacts, reports and IPython into a scratch folder."""
+    return {"BIRDNB_ARTIFACTS": f"{scratch}/artifacts", "BIRDNB_REPORTS": f"{scratch}/reports",
+            "IPYTHONDIR": f"{scratch}/ipython"}  # fmt: skip

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from birdnb.files import reports_dir, safe_name, write_text, writing
+from birdnb.files import reports_dir, safe_name, user_path, whole_path, write_text, writing
 from birdnb.registry import BASELINE, CLASSICAL, EFFICIENTNET, ENSEMBLE, FULL, MFCC
 from birdnb.study.books import check_parameters, known_parameters, title
 from birdnb.study.execution import execute, tidy
@@ -85,8 +85,8 @@ def report_folder(corpus: str, profile: str) -> Path:
 def _with_whole_path(extra: dict[str, Any]) -> dict[str, Any]:
     """Make the path of weights absolute: notebooks run in their own folder."""
     weights = extra.get("pretrained")
-    if isinstance(weights, str) and Path(weights).expanduser().exists():
-        return extra | {"pretrained": str(Path(weights).expanduser().resolve())}
+    if isinstance(weights, str) and user_path(weights).exists():
+        return extra | {"pretrained": str(whole_path(weights))}
     return extra
 
 

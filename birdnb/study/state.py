@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from birdnb.files import ROOT, artifacts_dir
+from birdnb.files import ROOT, artifacts_dir, user_path
 
 
 def key(*parts: str | bytes) -> str:
@@ -38,7 +38,7 @@ def files_key(name: str) -> str:
 
     What is no path (demo, a hub id) stands for itself.
     """
-    root = Path(name).expanduser()
+    root = user_path(name)
     files = [root] if root.is_file() else root.rglob("*")
     found = sorted((str(path), *_size_and_time(path)) for path in files if path.is_file())
     return key(name, json.dumps(found))

@@ -26,7 +26,7 @@ from birdnb import __version__
 from birdnb.config import ModelSettings, RunSettings, key_of
 from birdnb.data import StudyData
 from birdnb.evaluation.predictions import Predictions
-from birdnb.files import ROOT, BirdnbError, artifacts_dir, safe_name, write_json
+from birdnb.files import ROOT, BirdnbError, artifacts_dir, safe_name, user_path, write_json
 from birdnb.models import build_model
 from birdnb.models.weights import FILES, SHIPPED, is_local, load_all_but, read_weights
 from birdnb.registry import CLASSICAL
@@ -257,7 +257,7 @@ def _weights_key(model: ModelSettings) -> str | None:
     if model.pretrained == "synthetic":
         files = [SHIPPED / FILES[model.name]] if model.name in FILES else []
     elif isinstance(model.pretrained, str) and is_local(model.pretrained):
-        path = Path(model.pretrained).expanduser()
+        path = user_path(model.pretrained)
         files = (
             [path]
             if path.is_file()

@@ -221,6 +221,43 @@ def test_another_kernel_of_that_name_is_not_taken(python, place, report, monkeyp
     assert output(report / "notebooks" / "01_works.ipynb") == f"{sys.executable} None\n"
 
 
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("startup/00.py", "print('hello'); raise SystemExit('no')"),
+        ("ipython_config.py", "raise SystemExit(3)"),
+        ("ipython_kernel_config.py", "c.InteractiveShell.ast_node_interactivity = 'all'"),
+    ],
+)
+def test_what_the_users_ipython_does_at_its_start_is_left_out(
+    name, code, place, report, monkeypatch
+):
+    config = place / "ipython" / "profile_default" / name
+    config.parent.mkdir(parents=True)
+    config.write_text(code)
+    monkeypatch.setenv("IPYTHONDIR", str(place / "ipython"))
+    write_book(place / "notebooks" / "01_works.ipynb", "3\nprint(4)")
+    assert study.main(["--only", "01"]) == 0
+    outputs = nbformat.read(report / "notebooks" / "01_works.ipynb", 4).cells[-1].outputs
+    assert [out.output_type for out in outputs] == ["stream"]
+
+
+def test_a_kernel_that_does_not_start_is_told_in_one_line(place, monkeypatch, capsys):
+    python = place / "python"
+    python.write_text("#!/bin/sh\nexit 3\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    assert study.main(["--only", "01"]) == 1
+    assert "FAILED: no kernel: Kernel died before" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["BIRDNB_REPORTS", "BIRDNB_ARTIFACTS"])
+def test_a_place_whose_name_is_no_text_is_refused_at_once(name, place, monkeypatch, capsys):
+    monkeypatch.setenv(name, str(place / "\udcff"))
+    assert study.main(["--list"]) == 2
+    assert f"error: {name} cannot be at b'{place}" in capsys.readouterr().err
+
+
 def test_an_error_that_is_no_write_error_is_told_as_it_is(place, report, monkeypatch, capsys):
     monkeypatch.setattr(sys, "executable", str(place / "gone" / "python"))
     assert study.main(["--only", "01"]) == 1
