@@ -10,7 +10,6 @@ over the patches instead of a class token.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, get_args
 
 import torch
