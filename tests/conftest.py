@@ -2,6 +2,5 @@
 
 import os
 
-os.environ.setdefault(
-    "ACCELERATE_USE_CPU", "true"
-)  # they compare numbers in full precision; a GPU's own tests ask for it
+# they compare numbers in full precision; a GPU's own tests ask for it
+os.environ.setdefault("ACCELERATE_USE_CPU", "true")

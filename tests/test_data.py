@@ -206,9 +206,8 @@ def test_the_data_set_with_and_without_a_cache(study, capsys):
         assert x.shape == (128, AUDIO.n_frames) and x.dtype == torch.float32 and type(label) is int
         assert data.labels[label] == data.table["species"][i]
         assert x.mean().abs() < 1e-4 and x.std(correction=0) == pytest.approx(1, abs=1e-3)
-        torch.testing.assert_close(
-            x, best[i][0], atol=0.02, rtol=0
-        )  # the cache is float16 decibels
+        # the cache is float16 decibels
+        torch.testing.assert_close(x, best[i][0], atol=0.02, rtol=0)
     recording = data.table["recording_id"][1]
     want = normalise(
         torch.from_numpy(data.cache.load(recording)[1].astype(np.float32)), "noise_floor"

@@ -92,9 +92,8 @@ def step_row(device: torch.device, size: str, batch: int, rounds: int = ROUNDS) 
     torch.manual_seed(0)
     ours = build_model("ast", SPECIES, AUDIO.n_frames, size=size)
     ways = {"birdnb": _step(ours, torch.randn(batch, AUDIO.n_mels, AUDIO.n_frames), device, "auto")}
-    with contextlib.suppress(
-        torch.OutOfMemoryError
-    ):  # the plain way takes 15 GB and more: then it is left out of the table
+    # the plain way takes 15 GB and more: then it is left out of the table
+    with contextlib.suppress(torch.OutOfMemoryError):
         ways["plain"] = _step(
             plain_ast(SPECIES), torch.randn(batch, FRAMES, AUDIO.n_mels), device, "fp32"
         )

@@ -135,9 +135,10 @@ def choose_weights(
     grid = simplex_grid(m, {2: 20, 3: 20, 4: 10, 5: 10}.get(m, 5))
     equal = np.full(m, 1 / m)
     grid = np.vstack([equal, grid[np.argsort(np.abs(grid - equal).sum(axis=1), kind="stable")]])
+    # (M, R)
     true = np.stack([part.probabilities[np.arange(n), part.targets] for part in validation]).astype(
         np.float64
-    )  # (M, R)
+    )
     loss = -np.log(np.maximum(grid @ true, FLOOR))  # (G, R)
     worse = loss - loss[np.argmin(loss.mean(axis=1))]  # (G, R)
     mean = worse.mean(axis=1)

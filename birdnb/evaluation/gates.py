@@ -97,10 +97,8 @@ RULES = {
     "final": Rule("Final: go on to Phase 4 (multimodal fusion)?", "share", 0.65,
     ((">", 0.65, "GO ON"),), "ITERATE"),
 }  # fmt: skip
-SUCCESS = (
-    _success("share", 0.60, 0.65, 0.70),
-    _success("score", 0.40, 0.45, 0.50),
-)  # accuracy, F1-macro
+# accuracy, F1-macro
+SUCCESS = (_success("share", 0.60, 0.65, 0.70), _success("score", 0.40, 0.45, 0.50))
 
 
 def gates(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict]:
@@ -201,9 +199,8 @@ def _success_level(run: str | None, test: Mapping[str, Any] | None) -> dict:
     }
     if NOT_MEASURED in (parts[0]["decision"], parts[1]["decision"]):
         return row | {"decision": NOT_MEASURED, "certain": None}
-    level = min(
-        (part["decision"] for part in parts), key=order.index
-    )  # both are needed: the lower one counts
+    # both are needed: the lower one counts
+    level = min((part["decision"] for part in parts), key=order.index)
     row["decision"] = level
     if parts[0]["ci95"] and parts[1]["ci95"]:
         ends = [

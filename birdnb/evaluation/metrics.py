@@ -110,9 +110,8 @@ def paired_bootstrap(
         "only_first_right": int((right_a & ~right_b).sum()),
     }
     result["only_second_right"] = int((right_b & ~right_a).sum())
-    weights = np.concatenate(
-        [np.ones((1, len(a))), _draws(a, sessions, seed, bootstrap)]
-    )  # row 0: the recordings as they are
+    # row 0: the recordings as they are
+    weights = np.concatenate([np.ones((1, len(a))), _draws(a, sessions, seed, bootstrap)])
     scores_a, scores_b = _scores(a, weights), _scores(b, weights)
     accuracy = scores_a["accuracy"] - scores_b["accuracy"]
     f1 = np.nanmean(scores_a["f1"], axis=1) - np.nanmean(scores_b["f1"], axis=1)
@@ -208,9 +207,8 @@ def _mean_average_precision(
     total = np.zeros((len(weights), p.shape[1]))
     for start in range(0, len(t), chunk):
         part = np.arange(start, min(start + chunk, len(t)))
-        above = (p[:, t[part]] >= p[part, t[part]]).astype(
-            np.float64
-        )  # (R, chunk): scores at least as high
+        # (R, chunk): scores at least as high
+        above = (p[:, t[part]] >= p[part, t[part]]).astype(np.float64)
         precision = (weights @ (above * (t[:, None] == t[part]))) / np.maximum(weights @ above, 1)
         total += (weights[:, part] * precision) @ true[part]
     support = weights @ true
@@ -251,9 +249,8 @@ def _draws(
 ) -> np.ndarray:
     # (bootstrap, R): how often a draw of as many sessions, with replacement, holds each recording
     codes, n = _session_index(predictions, sessions)
-    counts = np.random.default_rng(seed).multinomial(
-        n, np.full(n, 1 / n), size=bootstrap
-    )  # (bootstrap, sessions)
+    # (bootstrap, sessions)
+    counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=bootstrap)
     return counts[:, codes].astype(np.float64)
 
 

@@ -66,9 +66,8 @@ def noise_waveform(data: StudyData, recording_id: str) -> np.ndarray:
     quiet = recording_waveform(
         data, recording_id, first * audio.hop_length / audio.sample_rate, SILENCE_SECONDS
     )
-    return np.resize(
-        np.concatenate([quiet, quiet[::-1]]), audio.clip_samples
-    )  # by turns, as in the bank
+    # by turns, as in the bank
+    return np.resize(np.concatenate([quiet, quiet[::-1]]), audio.clip_samples)
 
 
 def mix_waveforms(

@@ -28,9 +28,8 @@ def occlusion(
     where hiding helps. The model is put into evaluation mode for the time of the call.
     """
     device = next(model.parameters()).device
-    x = normalise(
-        torch.from_numpy(np.array(lms, dtype=np.float32))[None].to(device), normalisation
-    )  # (1, 128, T)
+    # (1, 128, T)
+    x = normalise(torch.from_numpy(np.array(lms, dtype=np.float32))[None].to(device), normalisation)
     tops = range(0, x.shape[1] - bands // 2, bands // 2)
     lefts = range(0, x.shape[2] - frames // 2, frames // 2)
     patches = [

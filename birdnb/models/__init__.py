@@ -58,12 +58,10 @@ def parameter_groups(
         if not parameter.requires_grad:
             continue
         depth = depth_of[id(parameter)]
-        below = (
-            len(layers) - 2 - depth
-        )  # layers between this one and the head; -1 for the head itself
-        backbone = (
-            "backbone" if layer_decay == 1 else f"layer {depth}"
-        )  # a few large groups are quicker than many small ones
+        # layers between this one and the head; -1 for the head itself
+        below = len(layers) - 2 - depth
+        # a few large groups are quicker than many small ones
+        backbone = "backbone" if layer_decay == 1 else f"layer {depth}"
         part, lr = ("head", lr_head) if below < 0 else (backbone, lr_backbone * layer_decay**below)
         plain = parameter.ndim <= 1 or name.endswith(NO_DECAY)
         key = f"{part}, no decay" if plain else part

@@ -163,9 +163,8 @@ def fit_positions(table: Tensor, n_mel: int, n_time: int) -> Tensor:
         grid = functional.interpolate(grid.float(), size=(n_mel, n_time), mode="bilinear").to(
             grid.dtype
         )
-    return torch.cat(
-        [tokens, grid.flatten(2).transpose(1, 2)], dim=1
-    )  # (1, D, mel * time) -> (1, 2 + mel * time, D)
+    # (1, D, mel * time) -> (1, 2 + mel * time, D)
+    return torch.cat([tokens, grid.flatten(2).transpose(1, 2)], dim=1)
 
 
 def _source(pretrained: bool | str, size: Shape) -> str | None:
@@ -233,9 +232,8 @@ def _from_transformers(source: str, n_classes: int, n_frames: int) -> ASTForAudi
         loaded: Any = ASTForAudioClassification.from_pretrained(
             path, output_loading_info=True, attn_implementation="sdpa", dtype=torch.float32
         )
-    except (
-        Exception
-    ) as error:  # the hub's client raises its own, httpx', safetensors' and plain OS errors
+    except Exception as error:
+        # the hub's client raises its own, httpx', safetensors' and plain OS errors
         raise unavailable(source, error) from error
     model, report = loaded
     wrong = {

@@ -83,9 +83,8 @@ class AudioEfficientNet(nn.Module):
 
     def embed(self, x: Tensor) -> Tensor:
         """Pooled features before the head: (B, 128, T) to (B, 1408)."""
-        features = self.backbone.forward_features(
-            x.unsqueeze(1)
-        )  # (B, 1, 128, T) -> (B, 1408, 4, T / 32)
+        # (B, 1, 128, T) -> (B, 1408, 4, T / 32)
+        features = self.backbone.forward_features(x.unsqueeze(1))
         return self.backbone.forward_head(features, pre_logits=True)  # (B, 1408)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -21,9 +21,8 @@ class MfccNet(nn.Module):
 
     def __init__(self, n_classes: int, width: int = 96) -> None:
         super().__init__()
-        self.scale = nn.BatchNorm1d(
-            N_MFCC
-        )  # coefficient 0 is some fifty times as large as coefficient 39
+        # coefficient 0 is some fifty times as large as coefficient 39
+        self.scale = nn.BatchNorm1d(N_MFCC)
         self.blocks = nn.ModuleList(
             [_block(N_MFCC, width), _block(width, width), _block(width, 2 * width)]
         )

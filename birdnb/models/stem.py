@@ -45,7 +45,6 @@ class ConvStem(nn.Module):
 
     def forward(self, input_values: Tensor) -> Tensor:
         """(B, T, 128) to (B, tokens, D)."""
-        x = self.blocks(
-            input_values.transpose(1, 2).unsqueeze(1)
-        )  # (B, 1, 128, T) -> (B, D, 8, T / 8)
+        # (B, 1, 128, T) -> (B, D, 8, T / 8)
+        x = self.blocks(input_values.transpose(1, 2).unsqueeze(1))
         return x.flatten(2).transpose(1, 2)  # (B, 8 * T / 8, D)

@@ -12,14 +12,11 @@ from torch import Tensor, nn
 from birdnb.files import BirdnbError, atomic_path, user_path
 
 SHIPPED = Path(__file__).resolve().parent.parent / "weights"
-FILES = {
-    "ast": "ast_tiny.safetensors",
-    "efficientnet_b2": "efficientnet_b2.safetensors",
-}  # shipped, by the model's name
+# shipped, by the model's name
+FILES = {"ast": "ast_tiny.safetensors", "efficientnet_b2": "efficientnet_b2.safetensors"}
 NAMES_IN_A_FOLDER = ("model.safetensors", "best.safetensors", "pytorch_model.bin")
-HUB_ID = re.compile(
-    r"[\w.-]+/[\w.-]+(@[\w./-]+)?"
-)  # owner/name, with a revision where one is wanted
+# owner/name, with a revision where one is wanted
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 REMEDY = (
     "give a file or a local folder as `pretrained`, or fill a hub cache on a machine with internet "
     "and point HF_HOME to it, "

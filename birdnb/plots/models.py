@@ -94,9 +94,8 @@ def reliability_diagram(curves: Mapping[str, pd.DataFrame], ax: Axes | None = No
     ):
         share = curve["recordings"] / curve["recordings"].sum()
         error = float((share * (curve["confidence"] - curve["accuracy"]).abs()).sum())
-        trusted = (100 * curve["accuracy"]).where(
-            curve["recordings"] >= FEW
-        )  # a gap in the line where a bin holds few
+        # a gap in the line where a bin holds few
+        trusted = (100 * curve["accuracy"]).where(curve["recordings"] >= FEW)
         ax.plot(100 * curve["confidence"], trusted, color=colour, linewidth=1.5)
         ax.scatter(100 * curve["confidence"], 100 * curve["accuracy"], s=25 + 500 * share,
                    color=colour, marker=marker,
@@ -123,9 +122,8 @@ def reliability_diagram(curves: Mapping[str, pd.DataFrame], ax: Axes | None = No
     )
     ax.set(aspect="equal", yticks=range(0, 101, 20))
     ax.axhline(0, color=GREY, linewidth=1)
-    ax.legend(
-        loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=1
-    )  # above the largest dot at 100 %
+    # above the largest dot at 100 %
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=1)
     ax.set_title("How far confidence can be trusted", pad=20 + 19 * len(curves))
     ax.grid()
     return ax

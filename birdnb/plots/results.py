@@ -23,12 +23,8 @@ from birdnb.plots.style import (
     wrap,
 )
 
-LABEL = {
-    "facecolor": "white",
-    "edgecolor": "none",
-    "alpha": 0.85,
-    "pad": 1,
-}  # keeps a number readable over a line
+# keeps a number readable over a line
+LABEL = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1}
 
 
 def per_species_f1(per_class: Mapping[str, Mapping], title: str = "F1 of each species") -> Axes:

@@ -26,9 +26,8 @@ def mel_band_of(hz: np.ndarray | float, audio: AudioSettings) -> np.ndarray:
     from librosa import hz_to_mel  # takes a second to import: only plotting needs it here
 
     top = hz_to_mel(audio.sample_rate / 2)
-    return (
-        np.asarray(hz_to_mel(hz)) * (audio.n_mels + 1) / top - 1
-    )  # n_mels + 2 points less the ends
+    # n_mels + 2 points less the ends
+    return np.asarray(hz_to_mel(hz)) * (audio.n_mels + 1) / top - 1
 
 
 def visualize_spectrogram(
@@ -185,12 +184,8 @@ def draw_lms(
     lms = np.asarray(lms, dtype=np.float32)
     low, high = limits or lms_limits(lms)
     step = audio.hop_length / audio.sample_rate
-    extent = (
-        -step / 2,
-        (lms.shape[1] - 0.5) * step,
-        -0.5,
-        lms.shape[0] - 0.5,
-    )  # a frame's and a band's centre lie on its tick
+    # a frame's and a band's centre lie on its tick
+    extent = (-step / 2, (lms.shape[1] - 0.5) * step, -0.5, lms.shape[0] - 0.5)
     image = ax.imshow(
         lms,
         origin="lower",

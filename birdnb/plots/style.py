@@ -47,9 +47,8 @@ def style() -> None:
     })  # fmt: skip
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is not None:
-        plt.switch_backend(
-            matplotlib.get_backend()
-        )  # the notebook's backend sets its own PNG writer when it is loaded
+        # the notebook's backend sets its own PNG writer when it is loaded
+        plt.switch_backend(matplotlib.get_backend())
         shell.display_formatter.formatters["image/png"].for_type(Figure, png_bytes)
 
 

@@ -46,12 +46,10 @@ class InventedClips(Dataset):
             for other in rng.integers(STRANGERS, size=rng.choice([0, 0, 1, 2]))
             if other != number
         ]
-        seconds = (
-            self.seconds or audio.clip_seconds
-        ) + audio.n_fft / audio.sample_rate  # what the outermost frames reach into
-        with _pools().limit(
-            limits=1, user_api="blas"
-        ):  # several threads add up in another order: other last digits
+        # what the outermost frames reach into
+        seconds = (self.seconds or audio.clip_seconds) + audio.n_fft / audio.sample_rate
+        # several threads add up in another order: other last digits
+        with _pools().limit(limits=1, user_api="blas"):
             waveform = invent_clip(
                 _species(number), rng, seconds, audio.sample_rate, others
             ).waveform

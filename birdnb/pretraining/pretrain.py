@@ -53,9 +53,8 @@ def settings_for(
     network = ModelSettings(model, pretrained, own.size, own.normalisation)
     usual: dict[str, Any] = {"batch_size": 64, "weight_decay": 0.05, "label_smoothing": 0.1}
     settings = TrainSettings(lr_backbone=lr, lr_head=lr, **usual | train)
-    return RunSettings(
-        network, settings, AugmentSettings(mixup=mixup)
-    ), found.audio  # new clips only: masks would slow it down
+    # new clips only: masks would slow it down
+    return RunSettings(network, settings, AugmentSettings(mixup=mixup)), found.audio
 
 
 def pretrain(

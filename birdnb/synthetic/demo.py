@@ -25,14 +25,8 @@ VERSION = (
     5  # raise it when the same seed gives other samples: corpora made before are then made anew
 )
 NAMESPACE = "demo"  # of the species; pretraining uses another one
-CHOSEN = (
-    6,
-    26,
-    24,
-    4,
-    8,
-    2,
-)  # founders of six families in it: every way of singing, four families in the same range
+# founders of six families in it: every way of singing, four families in the same range
+CHOSEN = (6, 26, 24, 4, 8, 2)
 COLUMNS = (
     "recording_id", "path", "species", "common_name", "recordist", "date", "locality", "license",
     "url", "quality",
@@ -141,9 +135,8 @@ def demo_species(index: int) -> Species:
 def plan(seed: int, species: int, recordings: int) -> list[Take]:
     """Who records what, where and how: ``species * recordings`` takes and one for every defect."""
     rng = np.random.default_rng(np.random.SeedSequence([seed, 0]))
-    encounters: list[
-        tuple[int, int]
-    ] = []  # (species, recordings): an individual is recorded once or twice in a visit
+    # (species, recordings): an individual is recorded once or twice in a visit
+    encounters: list[tuple[int, int]] = []
     for bird in range(species):
         left = recordings
         while left:
@@ -169,9 +162,8 @@ def _visits(rng: np.random.Generator) -> Iterator[Visit]:
     while True:
         recordist = int(rng.integers(len(RECORDISTS)))
         locality = LOCALITIES[(recordist + int(rng.integers(3))) % len(LOCALITIES)]
-        day = datetime.date(2023, 4, 1) + datetime.timedelta(
-            days=number // 2
-        )  # a date and recordist never twice
+        # a date and recordist never twice
+        day = datetime.date(2023, 4, 1) + datetime.timedelta(days=number // 2)
         yield Visit(number, recordist, f"{locality} {number % 2 + 1}", day.isoformat())
         number += 1
 
@@ -200,9 +192,8 @@ def _make(root: Path, take: Take, seed: int) -> None:
             return
         _write(temporary, _scene(take, seed), take)
         if take.defect == "truncated":
-            temporary.write_bytes(
-                temporary.read_bytes()[:32]
-            )  # within the header: no decoder makes anything of it
+            # within the header: no decoder makes anything of it
+            temporary.write_bytes(temporary.read_bytes()[:32])
 
 
 def _scene(take: Take, seed: int) -> np.ndarray:
@@ -218,9 +209,8 @@ def _scene(take: Take, seed: int) -> np.ndarray:
     if take.channels == 1:
         return waveform[:, None]
     balance = rng.uniform(0.6, 1.0, 2).astype(np.float32)
-    return (
-        np.stack([waveform, np.roll(waveform, int(rng.integers(0, 10)))], axis=1) * balance
-    )  # (n, 2)
+    # (n, 2)
+    return np.stack([waveform, np.roll(waveform, int(rng.integers(0, 10)))], axis=1) * balance
 
 
 def _resident(seed: int, visit: Visit, bird: int) -> Species:
@@ -242,9 +232,8 @@ def _write(path: Path, samples: np.ndarray, take: Take) -> None:
     kind, subtype = FORMATS[take.suffix]
     second = take.sample_rate
     with soundfile.SoundFile(path, "w", second, take.channels, subtype, format=kind) as file:
-        for start in range(
-            0, len(samples), second
-        ):  # libsndfile overflows its stack on long Ogg and MP3 blocks
+        # libsndfile overflows its stack on long Ogg and MP3 blocks
+        for start in range(0, len(samples), second):
             file.write(samples[start : start + second])
 
 

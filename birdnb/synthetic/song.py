@@ -114,15 +114,13 @@ def _render(
             u * (len(wander) - 1), np.arange(len(wander)), wander
         )
     hertz = syllable.hertz * np.exp2(octaves)
-    phase = np.mod(
-        2 * np.pi * np.cumsum(hertz) / sample_rate, 1e4 * np.pi
-    )  # keeps float32 sines exact
+    # keeps float32 sines exact
+    phase = np.mod(2 * np.pi * np.cumsum(hertz) / sample_rate, 1e4 * np.pi)
     phase = np.multiply.outer(pitch, phase.astype(np.float32))  # (repeats, samples)
     sound = np.zeros_like(phase)
     for k, amplitude in enumerate(syllable.harmonics, start=1):
-        audible = amplitude * np.clip(
-            (0.47 * sample_rate - k * hertz) / 500, 0, 1
-        )  # nothing above half the sample rate
+        # nothing above half the sample rate
+        audible = amplitude * np.clip((0.47 * sample_rate - k * hertz) / 500, 0, 1)
         if amplitude > 0.005 and audible.any():
             sound += audible.astype(np.float32) * np.sin(k * phase)
     return sound * _envelope(syllable, u).astype(np.float32)

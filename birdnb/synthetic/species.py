@@ -75,9 +75,8 @@ class _Style:
     repeats: tuple[int, int]
     motifs: tuple[int, int]
     pause: tuple[float, float]
-    overtones: tuple[
-        float, float
-    ]  # [octaves] how far the fundamental lies below the loudest harmonic
+    # [octaves] how far the fundamental lies below the loudest harmonic
+    overtones: tuple[float, float]
     roughness: float
 
 

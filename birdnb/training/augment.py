@@ -112,13 +112,13 @@ def mix_up(
     partner = to_device(
         torch.randperm(len(x), generator=generator, device=generator.device), x.device
     )
-    seed = int(
-        torch.randint(2**62, (1,), generator=generator, device=generator.device)
-    )  # torch draws no Beta from a generator
+    # torch draws no Beta from a generator
+    seed = int(torch.randint(2**62, (1,), generator=generator, device=generator.device))
+    # (B,)
     blend = to_device(
         torch.from_numpy(np.random.default_rng(seed).beta(alpha, alpha, len(x))).to(x.dtype),
         x.device,
-    )  # (B,)
+    )
     mixed = torch.lerp(x[partner], x, blend[:, None, None])
     return mixed, torch.lerp(labels[partner], labels, blend[:, None].to(labels))
 
@@ -148,9 +148,8 @@ def inject_noise(
     snr = snr_db[0] + (snr_db[1] - snr_db[0]) * _uniform(batch, generator, device)  # (B,) dB
     noise = time_shift(noise_bank[which].to(device).float(), generator)  # (B, 128, T)
     lms_db = lms_db.float()
-    return torch.where(
-        chosen[:, None, None], add_noise(lms_db, noise, snr), lms_db
-    )  # an index would make a GPU wait
+    # an index would make a GPU wait
+    return torch.where(chosen[:, None, None], add_noise(lms_db, noise, snr), lms_db)
 
 
 def add_noise(lms_db: Tensor, noise_db: Tensor, snr_db: Tensor | float) -> Tensor:

@@ -54,9 +54,8 @@ class FocalLoss(nn.Module):
         log_p = functional.log_softmax(logits.float(), dim=1)  # (B, C)
         cost = -log_p
         if self.gamma > 0:
-            miss = (-torch.expm1(log_p)).clamp_min(
-                1e-8
-            )  # 1 - p; kept off 0, where a root has no finite slope
+            # 1 - p; kept off 0, where a root has no finite slope
+            miss = (-torch.expm1(log_p)).clamp_min(1e-8)
             cost = cost * miss**self.gamma
         return (target * cost).sum(dim=1).mean()
 

@@ -652,10 +652,8 @@ class TestSuddenDeath:
         assert [path.name for path in (tmp_path / "audio").glob(".tmp-*")] == [".tmp-young.mp3"]
 
     def test_interrupted_it_says_that_it_goes_on(self, server, tmp_path):
-        server.records, server.slow = (
-            [record(number) for number in range(1, 200)],
-            0.2,
-        )  # it cannot be done before the signal
+        # it cannot be done before the signal
+        server.records, server.slow = ([record(number) for number in range(1, 200)], 0.2)
         process = subprocess.Popen(
             command(server, tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )

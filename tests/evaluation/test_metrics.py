@@ -147,9 +147,8 @@ def test_intervals_equal_a_bootstrap_written_as_a_loop():
 
 def test_interval_covers_the_truth_about_as_often_as_it_says():
     hits = 0
-    for seed in range(
-        100
-    ):  # 40 sessions of 3 recordings that are right or wrong together: the truth is 0.6
+    # 40 sessions of 3 recordings that are right or wrong together: the truth is 0.6
+    for seed in range(100):
         rng = np.random.default_rng(seed)
         right = np.repeat(rng.random(40) < 0.6, 3)
         q = np.where(right[:, None], [0.9, 0.1], [0.1, 0.9]).astype(np.float32)
@@ -170,15 +169,12 @@ def test_all_right_still_has_an_interval():
 
 
 def test_sessions_with_the_same_share_are_no_reason_to_be_sure():
-    q = np.where(np.arange(10)[:, None] % 5 < 3, [0.9, 0.1], [0.1, 0.9]).astype(
-        np.float32
-    )  # 3 of 5 right in each session
+    # 3 of 5 right in each session
+    q = np.where(np.arange(10)[:, None] % 5 < 3, [0.9, 0.1], [0.1, 0.9]).astype(np.float32)
     p = Predictions(names(10), q, np.zeros(10, int))
     low, high = summarise(p, names(2), np.repeat(names(2), 5))["accuracy_ci95"]
-    reference = (
-        stats.beta.ppf(0.025, 1.2, 1.8),
-        stats.beta.ppf(0.975, 2.2, 0.8),
-    )  # 1.2 of 2 sessions
+    # 1.2 of 2 sessions
+    reference = (stats.beta.ppf(0.025, 1.2, 1.8), stats.beta.ppf(0.975, 2.2, 0.8))
     assert (low, high) == pytest.approx(reference) and low < 0.1 and high > 0.9
     one = summarise(p, names(2), ["a session"] * 10)["accuracy_ci95"]
     assert one[0] < 0.1 and one[1] > 0.95

@@ -61,9 +61,8 @@ class Page:
         self.complaints: list[str] = []  # what the page wrote to its console as an error
         self.call("Page.enable")
         self.call("Log.enable")
-        self.call(
-            "Emulation.setFocusEmulationEnabled", enabled=True
-        )  # JupyterLab works on what has the focus
+        # JupyterLab works on what has the focus
+        self.call("Emulation.setFocusEmulationEnabled", enabled=True)
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Ask the browser for something and wait for its answer."""

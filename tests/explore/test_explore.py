@@ -143,18 +143,16 @@ def test_the_clip_heard_is_the_clip_seen(data):
         heard = listen.clip_waveform(data, recording)
         assert heard.shape == (data.profile.audio.clip_samples,)
         seen = data.cache.load(recording)[0].astype(np.float32)
-        difference = np.abs(log_mel(heard, data.profile.audio) - seen)[
-            :, 4:-4
-        ]  # its neighbours in the recording are not heard
+        # its neighbours in the recording are not heard
+        difference = np.abs(log_mel(heard, data.profile.audio) - seen)[:, 4:-4]
         assert np.median(difference) < 0.1
 
 
 def test_the_noise_heard_is_that_of_the_bank(data):
     recording = data.side("train")[0]
     heard = log_mel(listen.noise_waveform(data, recording), data.profile.audio)
-    difference = np.abs(heard - data.cache.noise(recording).astype(np.float32))[
-        10:, 4:38
-    ]  # the second as recorded
+    # the second as recorded
+    difference = np.abs(heard - data.cache.noise(recording).astype(np.float32))[10:, 4:38]
     assert np.median(difference) < 0.1
 
 

@@ -188,9 +188,8 @@ def test_windows_equal_the_plain_way(tmp_path, sample_rate, suffix, kept, monkey
     for start, lms in zip(found.starts, found.lms, strict=True):
         first = round(start * FRAMES_PER_SECOND)
         expected = whole[:, first : first + 173]
-        heard = (
-            expected > -75
-        )  # below, what single precision leaves of the low notes that the filter takes away
+        # below, what single precision leaves of the low notes that the filter takes away
+        heard = expected > -75
         np.testing.assert_allclose(lms[heard], expected[heard], atol=0.01)
         np.testing.assert_allclose(np.maximum(lms, -90), np.maximum(expected, -90), atol=0.1)
 

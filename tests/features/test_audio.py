@@ -55,11 +55,8 @@ def test_sample_formats_and_channels(tmp_path, subtype, channels):
 
 def test_high_pass_cuts_below_and_keeps_above():
     time = np.arange(22050) / 22050
-    for hz, gain in [
-        (100, 0.0016),
-        (500, 0.7071),
-        (3000, 1.0),
-    ]:  # |H|^2 = 1 / (1 + (500 / f)^8), the cutoff prewarped
+    # |H|^2 = 1 / (1 + (500 / f)^8), the cutoff prewarped
+    for hz, gain in [(100, 0.0016), (500, 0.7071), (3000, 1.0)]:
         out = high_pass(np.sin(2 * np.pi * hz * time).astype(np.float32), 22050, 500.0)
         assert np.sqrt(2 * np.mean(out[5000:] ** 2)) == pytest.approx(gain, abs=0.002)
 

@@ -384,9 +384,8 @@ print(sorted(set(sys.modules) & audio))
 """
     corpus.manifest.to_csv(tmp_path / "manifest.csv", index=False)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert (
-        done.stdout.strip() == "[]" and "spectrograms" not in done.stderr
-    )  # and no bar when there is nothing to do
+    # and no bar when there is nothing to do
+    assert done.stdout.strip() == "[]" and "spectrograms" not in done.stderr
 
 
 BUILD = """
@@ -423,9 +422,8 @@ def many(tmp_path):
 
 def start(root: Path, artifacts: Path, jobs: int) -> subprocess.Popen:
     environment = {**os.environ, "BIRDNB_ARTIFACTS": str(artifacts)}
-    with open(
-        f"{artifacts}-{jobs}.log", "w"
-    ) as log:  # not a pipe: workers outlive a killed process for some seconds
+    # not a pipe: workers outlive a killed process for some seconds
+    with open(f"{artifacts}-{jobs}.log", "w") as log:
         command = [
             sys.executable,
             "-c",

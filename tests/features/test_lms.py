@@ -135,9 +135,8 @@ def test_noise_floor_forgets_the_level_of_each_band(gain, tilt):
 
 def test_noise_floor_by_hand():
     lms = torch.full((128, 5), -60.0)
-    lms[3] = torch.tensor(
-        [-70.0, -60.0, -50.0, -60.0, 90.0]
-    )  # median -60: 0, 0, 10, 0, 40 (cut from 150)
+    # median -60: 0, 0, 10, 0, 40 (cut from 150)
+    lms[3] = torch.tensor([-70.0, -60.0, -50.0, -60.0, 90.0])
     out = normalise(lms, "noise_floor")
     steps = (out[3] - out[0]) / (out[3, 4] - out[0, 4])
     np.testing.assert_allclose(steps, [0, 0, 0.25, 0, 1], atol=1e-6)

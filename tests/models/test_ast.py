@@ -58,9 +58,8 @@ def test_base_is_the_published_size():
             ASTForAudioClassification(ASTConfig(num_labels=527)),
         )
     count = sum(p.numel() for p in own.parameters())
-    assert (
-        count == sum(p.numel() for p in theirs.parameters()) == 86_594_063
-    )  # "87M" in the paper: worked by hand
+    # "87M" in the paper: worked by hand
+    assert count == sum(p.numel() for p in theirs.parameters()) == 86_594_063
 
 
 def test_tiny_fits_ten_megabytes_in_float16(tmp_path):
@@ -72,9 +71,8 @@ def test_same_forward_pass_as_transformers(checkpoint):
     folder, theirs = checkpoint
     own = build_model("ast", 527, 1024, str(folder)).eval()
     own.head.load_state_dict(theirs.classifier.state_dict())
-    x = torch.randn(
-        2, 128, 1024
-    )  # unit variance, so halved for a checkpoint that saw (x - mean) / (2 std)
+    # unit variance, so halved for a checkpoint that saw (x - mean) / (2 std)
+    x = torch.randn(2, 128, 1024)
     with torch.no_grad():
         torch.testing.assert_close(
             own(x), theirs(0.5 * x.transpose(1, 2)).logits, rtol=1e-4, atol=1e-5
@@ -92,10 +90,8 @@ def test_every_tensor_but_the_head_is_the_checkpoints(checkpoint):
     assert set(own) == encoder
     for name in encoder - {POSITIONS}:
         assert torch.equal(own[name], theirs[name]), name
-    tokens, grid = (
-        theirs[POSITIONS][:, :2],
-        theirs[POSITIONS][:, 2:].reshape(12, 101, 24),
-    )  # mel, time, width
+    # mel, time, width
+    tokens, grid = (theirs[POSITIONS][:, :2], theirs[POSITIONS][:, 2:].reshape(12, 101, 24))
     # 173 frames make (173 - 16) // 10 + 1 = 16 steps: the AST authors take 50 - 16 / 2 = 42 and the
     # 15 after it
     cut = torch.cat([tokens, grid[:, 42:58].reshape(1, 12 * 16, 24)], dim=1)
@@ -112,15 +108,13 @@ def test_the_head_is_new_even_for_as_many_classes(checkpoint):
 
 def test_longer_clips_interpolate_positions(checkpoint):
     folder, theirs = checkpoint
-    own = build_model(
-        "ast", 12, 2034, str(folder)
-    ).encoder.embeddings.position_embeddings  # 202 steps, twice 101
+    # 202 steps, twice 101
+    own = build_model("ast", 12, 2034, str(folder)).encoder.embeddings.position_embeddings
     grid = theirs.state_dict()[POSITIONS][:, 2:].reshape(12, 101, 24)
     longer = own[:, 2:].reshape(12, 202, 24)
     assert torch.equal(own[:, :2], theirs.state_dict()[POSITIONS][:, :2])
-    expected = (
-        0.75 * grid[:, 1:-1] + 0.25 * grid[:, :-2]
-    )  # twice the steps: each new one lies a quarter step off an old one
+    # twice the steps: each new one lies a quarter step off an old one
+    expected = 0.75 * grid[:, 1:-1] + 0.25 * grid[:, :-2]
     torch.testing.assert_close(longer[:, 2:-2:2], expected)
 
 
@@ -189,9 +183,8 @@ def test_own_weights_for_other_species_and_another_length(monkeypatch, tmp_path)
         if not name.endswith("position_embeddings"):
             assert torch.equal(tensor, pretraining.encoder.state_dict()[name]), name
     before = pretraining.encoder.embeddings.position_embeddings[:, 2:].reshape(8, 22, 192)
-    after = own.encoder.embeddings.position_embeddings[:, 2:].reshape(
-        8, 17, 192
-    )  # 130 frames are 17 steps
+    # 130 frames are 17 steps
+    after = own.encoder.embeddings.position_embeddings[:, 2:].reshape(8, 17, 192)
     assert torch.equal(after, before[:, 3:20])  # 22 // 2 - 17 // 2 = 3
     assert own.input_scale == 1
 
@@ -212,9 +205,8 @@ def test_a_fine_tuned_checkpoint_remembers_its_input_scale(checkpoint, tmp_path)
 def test_every_parameter_learns():
     model = AudioAST(5, 173)
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    for _ in range(
-        2
-    ):  # the layers begin as identities: what is inside them learns from the second step on
+    # the layers begin as identities: what is inside them learns from the second step on
+    for _ in range(2):
         optimizer.step()
         optimizer.zero_grad()
         model(torch.randn(4, 128, 173)).square().sum().backward()

@@ -123,9 +123,8 @@ def test_clips_are_log_mel_as_librosa_makes_it(monkeypatch) -> None:
         center=False,
     )
     assert asked == [len(waveform)]
-    np.testing.assert_allclose(
-        lms, librosa.power_to_db(power, ref=1.0, top_db=None), atol=0.07
-    )  # float16
+    # float16
+    np.testing.assert_allclose(lms, librosa.power_to_db(power, ref=1.0, top_db=None), atol=0.07)
 
 
 def test_species_are_never_those_of_the_demo_corpus(monkeypatch) -> None:

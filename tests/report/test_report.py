@@ -462,9 +462,8 @@ def test_what_does_not_belong_together_is_refused(tmp_path):
 
 def test_the_ensemble_is_held_against_the_best_of_all_single_models():
     datasets, runs = made_up_study()
-    for result in runs[
-        "phase3_ast_baseline"
-    ]:  # no member of the ensemble, and right about everything
+    # no member of the ensemble, and right about everything
+    for result in runs["phase3_ast_baseline"]:
         for part in (result.val, result.test):
             part.probabilities[:] = np.eye(len(SPECIES), dtype=np.float32)[part.targets]
     metrics = study_metrics(collect(datasets, runs))
@@ -603,12 +602,8 @@ class Seen(HTMLParser):
 
 
 COMMITTED = Path(__file__).resolve().parents[2] / "reports" / "example"
-NAMED_BY_DATA = {
-    "per_class",
-    "quarantine",
-    "weights",
-    "licenses",
-}  # their keys are species, reasons, runs, licences
+# their keys are species, reasons, runs, licences
+NAMED_BY_DATA = {"per_class", "quarantine", "weights", "licenses"}
 
 
 def structure(value, name=""):
@@ -622,9 +617,8 @@ def structure(value, name=""):
 
 def test_the_committed_demo_report_has_the_structure_of_todays_code():
     """When this fails, ./run_all.sh --bless writes the demo's report anew."""
-    datasets, runs = made_up_study(
-        0, species=(*SPECIES, "Regulus regulus")
-    )  # more than five, as the demo has
+    # more than five, as the demo has
+    datasets, runs = made_up_study(0, species=(*SPECIES, "Regulus regulus"))
     report = collect(datasets, runs)
     metrics = study_metrics(report)
     pictures = {path.stem: f"figures/{path.name}" for path in (COMMITTED / "figures").glob("*.png")}

@@ -144,9 +144,8 @@ def test_shares_and_species_of_small_corpora(n, n_species, n_recordists, group_b
         counts = audit_split(manifest, side, group_by).set_index("side")
         assert (counts["species"] == manifest["species"].nunique()).all(), counts
         share = counts["recordings"] / len(manifest)
-        slack = (
-            0.15 if n == 30 else 0.07
-        )  # a dozen recordists of 30 recordings, and every species everywhere
+        # a dozen recordists of 30 recordings, and every species everywhere
+        slack = 0.15 if n == 30 else 0.07
         assert share["train"] == pytest.approx(0.7, abs=slack)
         assert share["test"] == pytest.approx(0.15, abs=slack)
         assert share["validation"] == pytest.approx(0.15, abs=slack)

@@ -93,9 +93,8 @@ def test_a_notebook_is_out_of_date_when_what_it_reads_has_changed(place, report,
     assert [times(*given), times(*given)] == [1, 0]
     (report.parent / "demo-mine" / "PHASE3_RESULTS.html").touch()
     assert [times("07"), times("07")] == [1, 0]
-    assert (
-        ran == [] and times("01") == 1 and ran == [str(profile)]
-    )  # an absolute path: notebooks run in their own folder
+    # an absolute path: notebooks run in their own folder
+    assert ran == [] and times("01") == 1 and ran == [str(profile)]
     trained = place / "artifacts" / "runs" / "demo-mine" / "phase3_ast_full"
     trained.mkdir(parents=True)
     (trained / "config.json").write_text("{}")
@@ -125,9 +124,8 @@ def test_a_notebook_is_out_of_date_when_its_own_runs_are_gone_or_others(place, m
     monkeypatch.setattr(run, "execute", trains)
     (place / "notebooks" / "01_works.ipynb").rename(place / "notebooks" / "05_trains.ipynb")
     assert [times(), times()] == [1, 0]
-    (folder / "config.json").write_text(
-        '{"epochs": 2}'
-    )  # trained from the shell with other settings
+    # trained from the shell with other settings
+    (folder / "config.json").write_text('{"epochs": 2}')
     assert [times(), times()] == [1, 0]
     shutil.rmtree(folder)
     assert [times(), times()] == [1, 0]

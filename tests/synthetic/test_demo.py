@@ -68,9 +68,8 @@ def test_every_file_is_what_the_plan_says(corpus: Path) -> None:
         )  # fmt: skip
         assert info.duration == pytest.approx(take.seconds, abs=0.1)
         waveform, _ = soundfile.read(corpus / "audio" / f"{take.recording_id}.{take.suffix}")
-        highest = (
-            1.0 if take.suffix in ("wav", "flac") else 2.0
-        )  # MP3 and Ogg overshoot where the recording is clipped
+        # MP3 and Ogg overshoot where the recording is clipped
+        highest = 1.0 if take.suffix in ("wav", "flac") else 2.0
         assert np.isfinite(waveform).all() and 0.02 < np.abs(waveform).max() <= highest
 
 

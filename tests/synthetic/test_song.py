@@ -194,9 +194,8 @@ def test_distance_takes_the_high_frequencies() -> None:
             10 * np.log10(power[2 * 1000 : 2 * 2000].sum() / power[2 * 7500 : 2 * 8500].sum())
         )
 
-    assert lost(80.0) - lost(5.0) == pytest.approx(
-        0.02 * 75 * 6.5, abs=1.5
-    )  # 0.02 dB per metre and kHz
+    # 0.02 dB per metre and kHz
+    assert lost(80.0) - lost(5.0) == pytest.approx(0.02 * 75 * 6.5, abs=1.5)
 
 
 @settings(max_examples=20, deadline=None)

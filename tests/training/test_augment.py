@@ -149,9 +149,8 @@ def test_the_ratio_asked_for_is_the_ratio_got(seed, snr, level):
 def test_added_noise_has_the_shape_of_the_bank():
     clip, noise = torch.full((1, 128, 173), -60.0), torch.full((1, 128, 173), -90.0)
     noise[:, :64] = -70.0  # 20 dB louder below
-    mixed = add_noise(
-        clip, noise, 0.0
-    )  # twice the power in all: 10^-6 of noise per bin, 2 x 100/101 of it below
+    # twice the power in all: 10^-6 of noise per bin, 2 x 100/101 of it below
+    mixed = add_noise(clip, noise, 0.0)
     below, above = 10 * np.log10(1e-6 * (1 + 200 / 101)), 10 * np.log10(1e-6 * (1 + 2 / 101))
     torch.testing.assert_close(mixed[0, 0, 0].item(), below, rtol=0, atol=1e-3)
     torch.testing.assert_close(mixed[0, 127, 172].item(), above, rtol=0, atol=1e-3)

@@ -100,10 +100,8 @@ def test_fit_equals_a_plain_torch_loop(tmp_path):
     ]
     optimizer = torch.optim.AdamW(groups)
     full = [group["lr"] for group in groups]
-    total, warm = (
-        9,
-        2,
-    )  # 40 clips / 8 = 5 batches = 3 steps an epoch, the last of one batch only; 0.25 * 9 = 2.25
+    # 40 clips / 8 = 5 batches = 3 steps an epoch, the last of one batch only; 0.25 * 9 = 2.25
+    total, warm = (9, 2)
     assert len(batches) == 15
     for epoch in range(3):
         order = [
@@ -181,9 +179,8 @@ def test_early_stopping_counts_epochs_without_a_better_score(tmp_path):
     )
     assert len(history) == 5  # nothing changes: the first epoch stays the best
     last = plain_run(epochs=8, lr_head=0.0, lr_backbone=0.0, patience=4, keep="last")
-    assert (
-        len(run_fit(Plain(), last, tmp_path / "last")) == 8
-    )  # the last weights are those of the whole schedule
+    # the last weights are those of the whole schedule
+    assert len(run_fit(Plain(), last, tmp_path / "last")) == 8
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "focal"])

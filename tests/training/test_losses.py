@@ -109,16 +109,15 @@ def test_class_balance_gives_each_class_the_same_say():
     assert build_loss(TrainSettings(), [30, 10, 60]).alpha is None
     absent = build_loss(TrainSettings(class_balance=True), [100, 50, 0, 0]).alpha
     assert torch.isfinite(absent).all()
+    # 1 on average
     torch.testing.assert_close(
         (absent[:2] * torch.tensor([100.0, 50.0])).sum() / 150, torch.tensor(1.0)
-    )  # 1 on average
+    )
 
 
 def test_settings_choose_the_loss():
     assert build_loss(TrainSettings(loss="cross_entropy"), [1]).gamma == 0
     focal = build_loss(TrainSettings(loss="focal", focal_gamma=1.5, label_smoothing=0.05), [1])
-    assert (focal.gamma, focal.label_smoothing) == (
-        1.5,
-        0.0,
-    )  # labels are smoothed for cross-entropy only
+    # labels are smoothed for cross-entropy only
+    assert (focal.gamma, focal.label_smoothing) == (1.5, 0.0)
     assert build_loss(TrainSettings(label_smoothing=0.05), [1]).label_smoothing == 0.05

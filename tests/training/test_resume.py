@@ -68,9 +68,8 @@ def test_a_training_killed_at_random_moments_ends_as_if_it_were_not(tmp_path):
         before = epochs_done(disturbed)
         process = start(disturbed)
         while kill % 3 < 2 and process.poll() is None and epochs_done(disturbed) == before:
-            time.sleep(
-                0.01
-            )  # two of three are killed after an epoch of their own, the third anywhere
+            # two of three are killed after an epoch of their own, the third anywhere
+            time.sleep(0.01)
         time.sleep(rng.uniform(0, seconds / 2))
         process.send_signal(signal.SIGKILL)
         process.wait()
