@@ -54,12 +54,12 @@ class AudioSettings(Settings):
 
     @property
     def clip_samples(self) -> int:
-        """Samples in a clip."""
+        """Return the samples in a clip."""
         return round(self.clip_seconds * self.sample_rate)
 
     @property
     def n_frames(self) -> int:
-        """Frames T of a clip's LMS (centred frames: 4 s at hop 512 give 173)."""
+        """Return the frames T of a clip's LMS (centred frames: 4 s at hop 512 give 173)."""
         return 1 + self.clip_samples // self.hop_length
 
 

@@ -35,7 +35,7 @@ class Clips:
         return len(self.target)
 
     def of_recordings(self, keep: Sequence[int]) -> Clips:
-        """Only the recordings with these indices, numbered again in the order given."""
+        """Keep only the recordings with these indices, numbered again in the order given."""
         place = torch.full((len(self.recording_ids),), -1, dtype=torch.int64)
         place[torch.as_tensor(keep, dtype=torch.int64)] = torch.arange(len(keep))
         rows = torch.nonzero(place[self.recording] >= 0).squeeze(1)  # (n,)
@@ -69,7 +69,7 @@ class StudyData:
 
     @property
     def recordings(self) -> pd.DataFrame:
-        """The table by recording_id, with what the cache's index adds: segments, starts, sha256."""
+        """Return the table by recording_id, with the cache's segments, starts and sha256."""
         added = self.cache.index.set_index("recording_id")
         table = self.table.set_index("recording_id")
         return table.join(added[added.columns.difference(table.columns)])
@@ -98,7 +98,7 @@ class StudyData:
         return Clips(torch.from_numpy(lms), target, recording, ids)
 
     def noise_bank(self) -> torch.Tensor:
-        """(M, 128, T) float16 dB: silent stretches of training recordings only; M may be 0."""
+        """Return silent stretches of training recordings only, (M, 128, T) float16 dB; M may be 0."""
         return torch.from_numpy(self.cache.noise_bank(self.side("train")))
 
     def fingerprint(self) -> str:

@@ -36,8 +36,9 @@ AUGMENTATIONS: dict[str, Entry] = {}
 
 
 def find(kind: str, entries: Mapping[str, Entry], name: str) -> Callable[..., Any]:
-    """The callable of that name; ``kind`` is for the error: "model". Raises BirdnbError for a name
-    that is not there.
+    """Return the callable of that name; ``kind`` ("model") is for the error.
+
+    Raises BirdnbError for a name that is not there.
     """
     check(kind, entries, name)
     entry = entries[name]

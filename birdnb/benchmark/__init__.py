@@ -1,3 +1,1 @@
-"""Measure how fast extraction, training and start are here, beside the plain way with the usual
-libraries.
-"""
+"""Measure how fast extraction, training and start are, beside the plain way."""

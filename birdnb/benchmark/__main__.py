@@ -1,6 +1,4 @@
-"""How fast is it here? ``python -m birdnb.benchmark`` measures extraction, training and start,
-beside the plain way of each.
-"""
+"""Measure how fast it is here: extraction, training and start, beside the plain way of each."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ PACKAGES = ("torch", "transformers", "librosa", "soundfile", "numpy", "scipy")
 
 
 def measure(part: str, corpus: str) -> list[Row]:
-    """The rows of "extract" (of a corpus), "train" or "load"."""
+    """Measure one part and return its rows: "extract" (of a corpus), "train" or "load"."""
     if part == "extract":
         from birdnb.benchmark import extraction
 
@@ -37,7 +35,7 @@ def measure(part: str, corpus: str) -> list[Row]:
 
 
 def machine() -> dict[str, Any]:
-    """What it was measured on and with: processor, cores, GPU, date, versions."""
+    """Return what it was measured on and with: processor, cores, GPU, date, versions."""
     import joblib
     import torch
 
@@ -52,7 +50,7 @@ def machine() -> dict[str, Any]:
 
 
 def table(found: dict[str, list[Row]], about: dict[str, Any]) -> str:
-    """All rows as text, the machine below them."""
+    """Return all rows as text, the machine below them."""
     lines = [("", "birdnb", "compared with", "", "ratio", "target", "")]
     for part in found.values():
         for row in part:
@@ -87,7 +85,7 @@ def table(found: dict[str, list[Row]], about: dict[str, Any]) -> str:
 
 
 def page(found: dict[str, list[Row]], about: dict[str, Any]) -> str:
-    """The same as Markdown."""
+    """Return the same as Markdown."""
     import pandas as pd
 
     from birdnb.report.tables import pipe_table
@@ -116,9 +114,7 @@ def page(found: dict[str, list[Row]], about: dict[str, Any]) -> str:
 
 @command("interrupted: nothing was written, the same command measures again")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, print the table, write the JSON; 0 when done, 2 after an error, 130 when
-    interrupted.
-    """
+    """Measure, print the table and write the JSON; 0 done, 2 an error, 130 interrupted."""
     args = _parser().parse_args(argv)
     parts = PARTS if args.part == "all" else (args.part,)
     found, about = {part: measure(part, args.corpus) for part in parts}, machine()
@@ -161,7 +157,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _processor() -> str:
-    """The processor's name, as the system knows it."""
+    """Return the processor's name as the system knows it."""
     known = Path("/proc/cpuinfo")
     lines = known.read_text(encoding="utf-8").splitlines() if known.is_file() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]

@@ -1,6 +1,4 @@
-"""The plain way, as a good engineer would write it in a notebook with the usual libraries: what the
-benchmark compares with.
-"""
+"""The plain way, as a good engineer writes it in a notebook: what the benchmark compares with."""
 
 from __future__ import annotations
 
@@ -33,8 +31,9 @@ def plain_lms(path: Path | str, audio: AudioSettings) -> np.ndarray:
 
 
 class PlainDataset(Dataset):
-    """One .npy an item, (128, T) dB: normalised, padded to 1,024 frames, and turned the way
-    transformers wants it.
+    """A .npy file an item, (128, T) dB, brought into the shape that transformers wants.
+
+    It is normalised, padded to 1,024 frames and turned.
     """
 
     def __init__(self, paths: list[Path], labels: list[int]) -> None:
@@ -44,7 +43,7 @@ class PlainDataset(Dataset):
         return len(self.paths)
 
     def __getitem__(self, item: int) -> tuple[Tensor, int]:
-        """((1024, 128), label)"""
+        """Return the item ``index`` as ((1024, 128), label)."""
         lms = np.load(self.paths[item]).astype(np.float32)
         lms = (lms - lms.mean()) / (lms.std() + 1e-6)
         return torch.from_numpy(

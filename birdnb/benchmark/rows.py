@@ -1,6 +1,4 @@
-"""What ``python -m birdnb.benchmark`` measures: extraction, training and the start, each beside the
-plain way of doing it.
-"""
+"""The rows of ``python -m birdnb.benchmark``: a figure of ours beside the plain way's."""
 
 from __future__ import annotations
 
@@ -15,8 +13,9 @@ ROUNDS = 3  # each side in turn, the best of so many counts: others use the mach
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: a figure of ours, one to compare it with, and what the ratio (or the
-    figure) should be.
+    """A line of the table: a figure of ours, one to compare it with, and a target.
+
+    The target is for the ratio of the two or, where there is none, for the figure.
     """
 
     what: str
@@ -29,7 +28,7 @@ class Row:
 
     @property
     def met(self) -> bool | None:
-        """Whether the target is reached; None without one."""
+        """Tell whether the target is reached; None without one."""
         if not self.target:
             return None
         value = self.birdnb if self.ratio is None else self.ratio

@@ -1,6 +1,4 @@
-"""Training: the data path, a step of AST at T = 173 beside one padded to 1,024 frames, and on a GPU
-the whole loop.
-"""
+"""Training: the data path, a step of AST and, on a GPU, the whole loop."""
 
 from __future__ import annotations
 
@@ -35,7 +33,7 @@ CLIPS = 8192  # for an epoch of the whole loop on a GPU
 
 
 def rows() -> list[Row]:
-    """Clips per second, and on a GPU the memory taken."""
+    """Measure clips per second and, on a GPU, the memory taken."""
     device = make_accelerator().device
     found = [data_row(device, 2048)]
     for batch in BATCHES.get(device.type, SMALL):
@@ -47,8 +45,9 @@ def rows() -> list[Row]:
 
 
 def data_row(device: torch.device, n: int, rounds: int = ROUNDS) -> Row:
-    """An epoch of batches of 32 brought to the device, without a model: tensors held there, or a
-    DataLoader over files.
+    """Bring an epoch of batches of 32 to the device, without a model.
+
+    From tensors that are held there, or by a DataLoader over files.
     """
     clips = random_clips(n)
     held = clips.lms.to(device)
@@ -86,8 +85,9 @@ def data_row(device: torch.device, n: int, rounds: int = ROUNDS) -> Row:
 
 
 def step_row(device: torch.device, size: str, batch: int, rounds: int = ROUNDS) -> Row:
-    """A training step of AST: ours at T = 173, in bf16 where the GPU has it; the plain way padded
-    to 1,024, in fp32.
+    """Measure a training step of AST at T = 173, beside one padded to 1,024 frames.
+
+    Ours in bf16 where the GPU has it, the plain way in fp32.
     """
     torch.manual_seed(0)
     ours = build_model("ast", SPECIES, AUDIO.n_frames, size=size)
@@ -110,7 +110,7 @@ def step_row(device: torch.device, size: str, batch: int, rounds: int = ROUNDS) 
 
 
 def _step(model: nn.Module, x: Tensor, device: torch.device, precision: str) -> Callable[[], None]:
-    """A function that trains on a batch once."""
+    """Return a function that trains on a batch once."""
     model, x, target = (
         model.to(device).train(),
         x.to(device),
@@ -119,7 +119,7 @@ def _step(model: nn.Module, x: Tensor, device: torch.device, precision: str) -> 
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
 
     def run() -> None:
-        """One step, waited for."""
+        """Take one step and wait for it."""
         with autocast(device, precision):
             logits: Any = model(x)
         logits = getattr(logits, "logits", logits).float()
@@ -133,8 +133,9 @@ def _step(model: nn.Module, x: Tensor, device: torch.device, precision: str) -> 
 
 
 def loop_rows(size: str, batch: int, n: int, plain: float) -> list[Row]:
-    """The training loop itself on ``n`` clips with all augmentation: the second epoch beside
-    ``plain`` [clips/s].
+    """Measure the training loop on ``n`` clips with all augmentation.
+
+    Its second epoch stands beside ``plain`` [clips/s].
     """
     settings = load_profile("gpu").runs[FULL]
     settings = replace(settings, train=replace(settings.train, batch_size=batch, epochs=2))

@@ -54,7 +54,7 @@ def _folds(text: str) -> int:
 
 
 def _chosen(args: argparse.Namespace) -> Comparison:
-    """The comparison that the options ask for."""
+    """Return the comparison that the options ask for."""
     given = dict(parse_variant(text) for text in args.variant)
     chosen = choose(args.variants, given, args.only or (), parse_settings(args.everywhere))
     name = safe_name(args.name or f"{chosen.name}_{corpus_name(args.corpus)}")

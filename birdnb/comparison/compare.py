@@ -30,7 +30,7 @@ PRESETS = Path(__file__).with_name("variants.yaml")
 
 
 def load_comparison(name: str, path: Path = PRESETS) -> Comparison:
-    """A preset of ``variants.yaml``. Raises BirdnbError for one that is not there."""
+    """Return a preset of ``variants.yaml``. Raises BirdnbError for one that is not there."""
     presets = yaml.safe_load(path.read_text(encoding="utf-8"))
     if name not in presets:
         raise BirdnbError(

@@ -139,7 +139,7 @@ def _layout_of(root: Path) -> Layout:
 
 
 def _advice(root: Path, names: list[str]) -> str:
-    """What to do with a folder of no known layout; "" if nobody knows."""
+    """Return what to do with a folder of no known layout; "" if nobody knows."""
     inside = [
         f"{name} ({layout.name})"
         for name in [name for name in names if name.endswith("/") and name[0] != "."][:20]

@@ -92,7 +92,7 @@ def read_birdset(root: Path, progress: bool = True) -> Source:
 
 
 def _usable(root: Path) -> tuple[list[Path], list[tuple[str, str, str, str]]]:
-    """BirdSet's training tables, and a row for every other parquet file."""
+    """Return BirdSet's training tables, and a row for every other parquet file."""
     schemas = {path: _schema(path) for path in _parquet_files(root)}
     ours = [path for path, schema in schemas.items() if _is_ours(schema)]
     used = [path for path in ours if path.name.startswith("train")] or ours
@@ -120,7 +120,7 @@ def _parquet_files(root: Path) -> list[Path]:
 
 
 def _schema(path: Path) -> pa.Schema | None:
-    """The columns of a parquet file; None when it cannot be read."""
+    """Read the columns of a parquet file; None when it cannot be read."""
     try:
         return pq.read_schema(path)
     except (pa.ArrowException, OSError):
@@ -132,10 +132,7 @@ def _is_ours(schema: pa.Schema | None) -> bool:
 
 
 def _metadata(path: Path) -> list[dict[str, Any]] | None:
-    """Rows of a parquet file without the sound, each with its label as text and its number.
-
-    None when the file is damaged.
-    """
+    """Read the rows of a parquet file without the sound, each with its label as text."""
     try:
         schema = pq.read_schema(path)
         has_audio = "audio" in schema.names and pa.types.is_struct(schema.field("audio").type)
@@ -155,7 +152,7 @@ def _metadata(path: Path) -> list[dict[str, Any]] | None:
 
 
 def _class_names(schema: pa.Schema) -> list[str]:
-    """Names behind the numbers of ebird_code, from the schema's Hugging Face metadata."""
+    """Return the names behind ebird_code's numbers, from the schema's Hugging Face metadata."""
     try:
         info = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
         return list(info["info"]["features"]["ebird_code"]["names"])
@@ -201,8 +198,9 @@ def _suffix(row: dict[str, Any]) -> str:
 
 
 def _beside(rows: list[dict[str, Any]], root: Path) -> list[str]:
-    """Paths relative to the corpus of audio that lies beside the tables, found as named or else by
-    the bare file name.
+    """Return the paths, relative to the corpus, of audio that lies beside the tables.
+
+    It is found as named, or else by the bare file name.
     """
     by_name = {PurePosixPath(path).name: path for path in reversed(audio_files(root, root))}
     names = [_name(row) for row in rows]

@@ -146,7 +146,7 @@ def _folder_fault(folder: Path) -> str:
 
 
 def _file_fault(root: Path, path: str, own: list[str]) -> str | None:
-    """Why a file is no recording of a species folder; "" when it is, None when nobody asks."""
+    """Tell why a file is no recording of a species folder; "" when it is, None when nobody asks."""
     parts = path.split("/")
     hidden = any(part.startswith(".") for part in parts)
     if not is_audio(f"{root}/{path}"):

@@ -1,6 +1,4 @@
-"""Read texts that people and tools write in many ways: what is not stated, what names a species,
-which labels are one species in two spellings.
-"""
+"""Read texts that are written in many ways: what is not stated, what names a species, twins."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def path_fault(path: str, real_root: Path) -> str:
 
 
 def _key(path: str) -> str:
-    """Return a path without what other systems write otherwise: slashes, capitals, blanks, ./"""
+    """Return a path without what systems write otherwise: slashes, capitals, blanks, ``./``."""
     parts = path.replace("\\", "/").split("/")
     return "/".join(key for part in parts if (key := label_key(part)) not in ("", "."))
 

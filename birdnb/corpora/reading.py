@@ -111,10 +111,7 @@ def _decoded(path: Path | str, data: bytes) -> str:
 
 
 def _preamble(lines: list[str], needs: Sequence[str]) -> tuple[int, str]:
-    """Where the header line is, past blank lines, comments and ``sep=``; and what that said.
-
-    A title above the header is passed over, too, where the names needed stand a few lines below.
-    """
+    """Find the header line, past blank lines, comments and ``sep=``; return what that said, too."""
     separator = ""
     for place, line in enumerate(lines):
         marked = SEP_LINE.fullmatch(line.strip("\ufeff\r"))
@@ -133,16 +130,16 @@ def _is_comment(line: str, needs: Sequence[str] = ()) -> bool:
 
 
 def _words(line: str) -> set[str]:
-    """The names a header line may hold, whatever separates them."""
+    """Return the names that a header line may hold, whatever separates them."""
     return {_plain(word) for word in re.split(f"[{SEPARATORS}]", line)}
 
 
 def _separator(header: str, needs: Sequence[str]) -> str:
-    """The separator that parts the header line into most names, first of all those needed."""
+    """Choose the separator that parts the header line into most names, those needed first."""
     bare = re.sub(r'"[^"]*"', "x", header)
 
     def names(separator: str) -> tuple[int, int]:
-        """How many names it makes: needed ones, all."""
+        """Count how many names it makes: needed ones, all."""
         parts = [_plain(part) for part in header.split(separator)]
         return len(set(parts) & set(needs)), bare.count(separator)
 
@@ -152,7 +149,7 @@ def _separator(header: str, needs: Sequence[str]) -> str:
 def _rows(
     path: Path | str, lines: list[str], begin: int, separator: str
 ) -> Iterator[tuple[int, list[str]]]:
-    """The rows from the header on that are not empty, each with the number of its first line."""
+    """Give the rows from the header on that are not empty, each with its first line's number."""
     first = last = begin  # of the row that is being read, in lines
     fresh = True  # the next line begins a row
 
@@ -185,7 +182,7 @@ def _rows(
 
 
 def _header(path: Path | str, number: int, header: list[str], needs: Sequence[str]) -> list[str]:
-    """The names of the columns; raises BirdnbError when one is missing or stands there twice."""
+    """Return the names of the columns; raise BirdnbError for one that is missing or there twice."""
     if any(map(_names_audio, header)):
         raise BirdnbError(
             f"{path} has no header line: line {number} is a row already; put the names of the "
@@ -216,10 +213,7 @@ def _names_audio(text: str) -> bool:
 
 
 def _fitted(path: Path | str, rows: list[tuple[int, list[str]]], width: int) -> list[list[str]]:
-    """Rows of the header's width: short ones filled, empty fields beyond it cut off.
-
-    R writes the numbers of rows before the first column, without a name in the header.
-    """
+    """Fit rows to the header's width: short ones filled, empty fields beyond it cut off."""
     long = [(number, row) for number, row in rows if any(row[width:])]
     numbers = [row[0] for _, row in rows]
     if len(long) == len(rows) and numbers == [str(n) for n in range(1, len(rows) + 1)]:

@@ -1,3 +1,1 @@
-"""From sound files to log-mel spectrograms: decoding, the transform, where the bird sings, and the
-cache.
-"""
+"""From sound files to log-mel spectrograms: decoding, transform, where the bird sings, cache."""

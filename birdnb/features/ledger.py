@@ -33,7 +33,7 @@ class Record:
 
     @property
     def worth_another_try(self) -> bool:
-        """Whether a refused recording may be usable now although its file is the same."""
+        """Tell whether a refused recording may be usable now although its file is the same."""
         return self.reason.startswith("cannot be opened")
 
 

@@ -103,7 +103,7 @@ class AudioAST(nn.Module):
         return model
 
     def layers(self) -> list[nn.Module]:
-        """Parts from input to output, the head left out; for layer-wise learning rates."""
+        """Return the parts from input to output for layer-wise learning rates, but for the head."""
         return [self.encoder.embeddings, *self.encoder.layers, self.encoder.layernorm]
 
     def embed(self, x: Tensor) -> Tensor:
@@ -119,7 +119,7 @@ class AudioAST(nn.Module):
         return hidden.pooler_output  # (B, D)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 128, T) normalised LMS to (B, n_classes) logits."""
+        """Map normalised LMS (B, 128, T) to logits (B, n_classes)."""
         return self.head(self.embed(x))
 
     def _load(self, source: str, n_frames: int) -> None:
@@ -168,7 +168,7 @@ def fit_positions(table: Tensor, n_mel: int, n_time: int) -> Tensor:
 
 
 def _source(pretrained: bool | str, size: Shape) -> str | None:
-    """Where the weights come from: a path or a hub id, None for none."""
+    """Return where the weights come from: a path or a hub id, None for none."""
     if pretrained == "synthetic":
         if size != "tiny":
             raise BirdnbError(
@@ -182,7 +182,7 @@ def _source(pretrained: bool | str, size: Shape) -> str | None:
 
 
 def _is_own(source: str) -> bool:
-    """Whether the source was written by birdnb: a .safetensors file, or a run folder."""
+    """Tell whether birdnb wrote the source: a .safetensors file, or a run folder."""
     return source.endswith(".safetensors") or (user_path(source) / "best.safetensors").is_file()
 
 
@@ -262,7 +262,7 @@ def _from_transformers(source: str, n_classes: int, n_frames: int) -> ASTForAudi
 
 
 def _grid(embeddings: Any, n_frames: int) -> tuple[int, int]:
-    """Patches along mel and time for ``n_frames`` frames."""
+    """Count the patches along mel and time for ``n_frames`` frames."""
     if isinstance(embeddings.patch_embeddings, ConvStem):
         return embeddings.patch_embeddings.grid(n_frames)
     config = embeddings.config

@@ -32,7 +32,7 @@ class ClassicalModel:
     intercept: np.ndarray  # (C,), minus infinity for a species without a training segment
 
     def predict_proba(self, lms_db: np.ndarray) -> np.ndarray:
-        """Probabilities (N, C) of segments (N, 128, T) in dB; rows sum to 1."""
+        """Return probabilities (N, C) of segments (N, 128, T) in dB; rows sum to 1."""
         x = (mfcc_statistics(lms_db) - self.mean) / self.scale  # (N, 80)
         return softmax(x @ self.coefficients.T + self.intercept, axis=1)
 

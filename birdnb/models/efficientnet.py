@@ -69,11 +69,11 @@ class AudioEfficientNet(nn.Module):
 
     @property
     def head(self) -> nn.Module:
-        """The classification layer."""
+        """Return the classification layer."""
         return self.backbone.classifier
 
     def layers(self) -> list[nn.Module]:
-        """Parts from input to output, the head left out; for layer-wise learning rates."""
+        """Return the parts from input to output for layer-wise learning rates, but for the head."""
         net = self.backbone
         return [
             nn.ModuleList([net.conv_stem, net.bn1]),
@@ -82,13 +82,13 @@ class AudioEfficientNet(nn.Module):
         ]
 
     def embed(self, x: Tensor) -> Tensor:
-        """Pooled features before the head: (B, 128, T) to (B, 1408)."""
+        """Map normalised LMS (B, 128, T) to the pooled features before the head, (B, 1408)."""
         # (B, 1, 128, T) -> (B, 1408, 4, T / 32)
         features = self.backbone.forward_features(x.unsqueeze(1))
         return self.backbone.forward_head(features, pre_logits=True)  # (B, 1408)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 128, T) normalised LMS to (B, n_classes) logits."""
+        """Map normalised LMS (B, 128, T) to logits (B, n_classes)."""
         return self.head(self.embed(x))
 
     def _load(self, source: str) -> None:

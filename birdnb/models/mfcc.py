@@ -30,18 +30,18 @@ class MfccNet(nn.Module):
         self.dropout = nn.Dropout(0.2)
 
     def layers(self) -> list[nn.Module]:
-        """Parts from input to output, the head left out; for layer-wise learning rates."""
+        """Return the parts from input to output for layer-wise learning rates, but for the head."""
         return [self.scale, *self.blocks]
 
     def embed(self, x: Tensor) -> Tensor:
-        """Pooled features before the head: (B, 128, T) to (B, 384), mean and maximum over time."""
+        """Map LMS (B, 128, T) to mean and maximum over time of the last features, (B, 384)."""
         x = self.scale(mfcc_from_lms(x, N_MFCC))  # (B, 128, T) -> (B, 40, T)
         for block in self.blocks:
             x = block(x)  # (B, C, T / 2)
         return torch.cat([x.mean(dim=2), x.amax(dim=2)], dim=1)  # (B, 2 C)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 128, T) normalised LMS to (B, n_classes) logits."""
+        """Map normalised LMS (B, 128, T) to logits (B, n_classes)."""
         return self.head(self.dropout(self.embed(x)))
 
 

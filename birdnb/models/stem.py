@@ -37,14 +37,14 @@ class ConvStem(nn.Module):
         self.blocks = nn.Sequential(*blocks, nn.Conv2d(self.CHANNELS[-1], width, 1))
 
     def grid(self, n_frames: int) -> tuple[int, int]:
-        """Tokens along mel and time for ``n_frames`` frames."""
+        """Count the tokens along mel and time for ``n_frames`` frames."""
         bands = N_MELS
         for mel, time in self.STRIDES:
             bands, n_frames = -(-bands // mel), -(-n_frames // time)
         return bands, n_frames
 
     def forward(self, input_values: Tensor) -> Tensor:
-        """(B, T, 128) to (B, tokens, D)."""
+        """Map input (B, T, 128) to tokens (B, tokens, D)."""
         # (B, 1, 128, T) -> (B, D, 8, T / 8)
         x = self.blocks(input_values.transpose(1, 2).unsqueeze(1))
         return x.flatten(2).transpose(1, 2)  # (B, 8 * T / 8, D)

@@ -142,7 +142,7 @@ def load_all_but(
 
 
 def unavailable(source: str, error: Exception) -> BirdnbError:
-    """The error for hub weights that could not be had: what was tried and what to do."""
+    """Return the error for hub weights that could not be had: what was tried and what to do."""
     return BirdnbError(
         f"the pretrained weights {source!r} could not be loaded ({_first_line(error)}): {REMEDY}"
     )

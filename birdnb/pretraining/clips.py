@@ -72,7 +72,7 @@ def batches(
 def hold(
     clips: InventedClips, n: int, batch_size: int, workers: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The first ``n`` clips in memory: (n, n_mels, T) float16 dB and (n,) species numbers."""
+    """Make the first ``n`` clips: (n, n_mels, T) float16 dB and (n,) species numbers."""
     made = list(batches(clips, range(n), batch_size, workers))
     return torch.cat([lms for lms, _ in made]), torch.cat([species for _, species in made])
 

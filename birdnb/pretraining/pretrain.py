@@ -146,7 +146,7 @@ def _without_head(model: nn.Module) -> nn.Module:
 
 
 def _command(what: Pretraining, budget: Budget, held_out: int) -> str:
-    """The command line that gives these weights."""
+    """Return the command line that gives these weights."""
     t = what.run.train
     words = [
         "python",

@@ -96,7 +96,7 @@ def synthesis_statistics(
 
 
 def compare(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """Quantiles of every measure, the tables one under the other."""
+    """Return quantiles of every measure, the tables one under the other."""
     rows = {
         (measure, name): table[measure].quantile(list(QUANTILES))
         for measure in MEASURES
@@ -145,7 +145,7 @@ def _most_active(power: np.ndarray, n_frames: int) -> int:
 
 
 def _runs(active: np.ndarray) -> np.ndarray:
-    """Lengths of the runs of True in (T,)."""
+    """Return the lengths of the runs of True in (T,)."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], active, [False]])))
     return edges[1::2] - edges[::2]
 

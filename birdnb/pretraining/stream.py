@@ -40,12 +40,12 @@ class Pretraining:
 
     @property
     def n_frames(self) -> int:
-        """Frames T of a clip."""
+        """Return the frames T of a clip."""
         return 1 + round(self.clip_seconds * self.audio.sample_rate) // self.audio.hop_length
 
     @property
     def key(self) -> str:
-        """Names the state that a killed pretraining goes on from."""
+        """Return the name of the state that a killed pretraining goes on from."""
         return key_of(dataclasses.asdict(self))
 
 

@@ -1,3 +1,1 @@
-"""Share recordings out to training, validation and test so that no recording session is on two
-sides.
-"""
+"""Share recordings out to three sides so that no recording session is on two of them."""

@@ -212,8 +212,9 @@ def audit_split(manifest: pd.DataFrame, side: pd.Series, group_by: str = "sessio
 def _rare_reasons(
     manifest: pd.DataFrame, group: pd.Series, settings: SplitSettings
 ) -> dict[str, str]:
-    """Species -> why it cannot be split. Groups held in training by a train-only species do not
-    count for the others.
+    """Return for each species that cannot be split the reason why.
+
+    Groups held in training by a train-only species do not count for the others.
     """
     reasons: dict[str, str] = {}
     while True:

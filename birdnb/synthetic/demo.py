@@ -1,6 +1,4 @@
-"""The demo corpus: invented birds, recorded by invented people, written as real audio files in many
-formats.
-"""
+"""The demo corpus: invented birds, recorded by invented people, as real audio files."""
 
 from __future__ import annotations
 
@@ -63,8 +61,9 @@ DEFECTS = ("empty", "truncated", "silent", "too_short", "short", "not_audio")
 
 @dataclass(frozen=True)
 class Visit:
-    """A recordist at a place on a date; all recordings of a visit share the site, and each species
-    its individual.
+    """A recordist at a place on a date.
+
+    All recordings of a visit share the site, and each species its individual.
     """
 
     number: int
@@ -128,12 +127,12 @@ def make_demo(
 
 
 def demo_species(index: int) -> Species:
-    """The invented species behind a number from 0 to 11; 0 and 1, 2 and 3, ... are siblings."""
+    """Return the invented species of a number from 0 to 11; 0 and 1, 2 and 3, ... are siblings."""
     return species_for(NAMESPACE, CHOSEN[index // FAMILY] + index % FAMILY)
 
 
 def plan(seed: int, species: int, recordings: int) -> list[Take]:
-    """Who records what, where and how: ``species * recordings`` takes and one for every defect."""
+    """Plan who records what, where and how: ``species * recordings`` takes, one a defect more."""
     rng = np.random.default_rng(np.random.SeedSequence([seed, 0]))
     # (species, recordings): an individual is recorded once or twice in a visit
     encounters: list[tuple[int, int]] = []
@@ -197,7 +196,7 @@ def _make(root: Path, take: Take, seed: int) -> None:
 
 
 def _scene(take: Take, seed: int) -> np.ndarray:
-    """Samples (n, channels) of a take."""
+    """Return the samples (n, channels) of a take."""
     if take.defect == "silent":
         return np.zeros((round(take.seconds * take.sample_rate), take.channels), np.float32)
     rng = np.random.default_rng(np.random.SeedSequence([seed, 1, take.number]))
@@ -214,7 +213,7 @@ def _scene(take: Take, seed: int) -> np.ndarray:
 
 
 def _resident(seed: int, visit: Visit, bird: int) -> Species:
-    """The individual of a species that is heard throughout a visit."""
+    """Return the individual of a species that is heard throughout a visit."""
     return individual(
         demo_species(bird),
         np.random.default_rng(np.random.SeedSequence([seed, 2, visit.number, bird])),
@@ -242,8 +241,9 @@ def _path(take: Take) -> Path:
 
 
 def _prepare(root: Path, recipe: dict) -> bool:
-    """Whether the corpus is finished; otherwise ``root`` is made ready, emptied of what another
-    recipe left.
+    """Tell whether the corpus is finished; otherwise make ``root`` ready for it.
+
+    What another recipe left there is deleted.
     """
     known = root / "recipe.json"
     if not known.exists():

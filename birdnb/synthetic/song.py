@@ -12,8 +12,9 @@ from birdnb.synthetic.species import Motif, Species, Syllable
 
 @dataclass(frozen=True)
 class Song:
-    """A performance: waveform (samples,) float32 in [-1, 1] and the on- and offset of every
-    syllable, (n, 2) [s].
+    """A performance: the waveform, and when each syllable is sung.
+
+    ``waveform`` is (samples,) float32 in [-1, 1], ``syllables`` (n, 2) their on- and offsets [s].
     """
 
     waveform: np.ndarray
@@ -21,8 +22,9 @@ class Song:
 
 
 def sing(bird: Species, rng: np.random.Generator, seconds: float, sample_rate: int) -> Song:
-    """Let a bird (see ``individual``) sing: dry, close, without background. Every rendition differs
-    a little.
+    """Let a bird (see ``individual``) sing: dry, close, without background.
+
+    Every rendition differs a little.
     """
     waveform = np.zeros(round(seconds * sample_rate), np.float32)
     marks: list[tuple[float, float]] = []
@@ -38,7 +40,7 @@ def sing(bird: Species, rng: np.random.Generator, seconds: float, sample_rate: i
 
 
 def _performance(bird: Species, rng: np.random.Generator) -> Iterator[tuple[Motif, ...]]:
-    """Phrases without end, in the bird's own order."""
+    """Give phrases without end, in the bird's own order."""
     start = int(rng.integers(len(bird.phrases)))
     while True:
         turn = {
@@ -59,8 +61,9 @@ def _sing_motif(
     rng: np.random.Generator,
     sample_rate: int,
 ) -> float:
-    """Add a motif to the waveform from ``time`` on, note its syllables, and return when it ends
-    [s].
+    """Add a motif to the waveform from ``time`` on and return when it ends [s].
+
+    The on- and offsets of its syllables are added to ``marks``.
     """
     spread, syllable = bird.variability, bird.syllables[motif.syllable]
     n = max(
@@ -94,9 +97,7 @@ def _sing_motif(
 def _render(
     syllable: Syllable, pitch: np.ndarray, rng: np.random.Generator, sample_rate: int
 ) -> np.ndarray:
-    """Waveforms (repeats, samples) of a syllable, one for every pitch factor in ``pitch``
-    (repeats,).
-    """
+    """Return a syllable's waveforms (repeats, samples), one a factor in ``pitch`` (repeats,)."""
     n = max(int(syllable.seconds * sample_rate), 64)
     u = np.linspace(0, 1, n)
     v = 1 - u if syllable.backwards else u

@@ -1,6 +1,4 @@
-"""What lies between an invented bird and a file: the site's noise, distance, echoes, and the
-recordist's equipment.
-"""
+"""The way from an invented bird to a file: noise, distance, echoes and equipment."""
 
 from __future__ import annotations
 
@@ -104,8 +102,9 @@ def invent_clip(
     sample_rate: int,
     others: Sequence[Species] = (),
 ) -> Song:
-    """A clip of a species with all the rest drawn anew: individual, site, recorder, distance and
-    signal-to-noise ratio.
+    """Record a clip of a species with all the rest drawn anew.
+
+    That is individual, site, recorder, distance and signal-to-noise ratio.
     """
     birds = [individual(bird, rng) for bird in (species, *others)]
     return perform(
@@ -128,10 +127,10 @@ def perform(
     sample_rate: int,
     snr: float,
 ) -> Song:
-    """Let birds sing at a site and record them: the first at ``snr`` [dB], the others 6-25 dB
-    fainter, all within 80 m.
+    """Let birds sing at a site and record them, all within 80 m.
 
-    Waveform (samples,) float32 in [-1, 1], and the first bird's syllables (n, 2) [s].
+    The first is at ``snr`` [dB], the others 6-25 dB fainter.
+    Returns the waveform (samples,) float32 in [-1, 1], and the first bird's syllables (n, 2) [s].
     """
     songs = [sing(bird, rng, seconds, sample_rate) for bird in birds]
     faintness = [0.0, *rng.uniform(6, 25, len(birds) - 1)]
@@ -235,7 +234,7 @@ def _drops(rate: float, rng: np.random.Generator, n: int, sample_rate: int) -> n
 
 
 def _gusts(rng: np.random.Generator, n: int, seconds: float) -> np.ndarray:
-    """A smooth positive envelope (n,) with three knots a second."""
+    """Return a smooth positive envelope (n,) with three knots a second."""
     knots = np.exp(rng.normal(-0.5, 0.8, int(seconds * 3) + 3))
     return np.interp(np.linspace(0, len(knots) - 1, n), np.arange(len(knots)), knots).astype(
         np.float32
@@ -250,8 +249,9 @@ def _pulses(insect: Insect, rng: np.random.Generator, n: int, sample_rate: int) 
 
 
 def _band(rng: np.random.Generator, hertz: np.ndarray, centre: float, width: float) -> np.ndarray:
-    """Spectrum (bins,) of noise around a frequency, standard deviation ``width`` [Hz]; its waveform
-    has unit variance.
+    """Return the spectrum (bins,) of noise around a frequency, standard deviation ``width`` [Hz].
+
+    Its waveform has unit variance.
     """
     first, last = np.searchsorted(hertz, [centre - 3 * width, centre + 3 * width])
     near = np.exp(-0.5 * ((hertz[first:last] - centre) / width) ** 2)
@@ -263,7 +263,7 @@ def _band(rng: np.random.Generator, hertz: np.ndarray, centre: float, width: flo
 
 @functools.lru_cache(maxsize=16)
 def _axis(size: int, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
-    """Frequencies [Hz] of a real FFT (bins,), at least 20, and the same in octaves above 1 kHz."""
+    """Return a real FFT's frequencies (bins,) [Hz], at least 20, and in octaves above 1 kHz."""
     hertz = np.maximum(scipy.fft.rfftfreq(size, 1 / sample_rate), 20.0).astype(np.float32)
     return hertz, np.log2(hertz / 1000)
 
@@ -271,8 +271,9 @@ def _axis(size: int, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
 def _echoes(
     seconds: float, distance: float, rng: np.random.Generator, sample_rate: int
 ) -> np.ndarray:
-    """Impulse response: the direct sound, then noise that dies away; the farther the bird, the more
-    of it.
+    """Return an impulse response: the direct sound, then noise that dies away.
+
+    The farther the bird, the more of it.
     """
     n = min(int(seconds * sample_rate * 0.7), sample_rate // 2)
     tail = rng.standard_normal(n, dtype=np.float32) * np.exp(

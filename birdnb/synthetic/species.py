@@ -195,8 +195,9 @@ def _invent_phrase(
 def sibling(
     species: Species, kind: str, rng: np.random.Generator, identity: str = "unnamed"
 ) -> Species:
-    """A close relative with the same timbre, at nearly the same pitch, but with another temporal
-    pattern.
+    """Invent a close relative that differs in its temporal pattern.
+
+    Its timbre is the same, its pitch nearly.
 
     kind : ``mirror`` sings syllables and phrases backwards (rises become falls); ``tempo`` sings
     shorter syllables, more often.
@@ -222,8 +223,9 @@ def _hurried(motif: Motif) -> Motif:
 
 
 def species_for(namespace: str, index: int) -> Species:
-    """The species of that number: always the same one, and never one of another namespace ("demo",
-    "pretraining").
+    """Return the species of that number, always the same one.
+
+    It is never one of another namespace ("demo", "pretraining").
 
     Every odd one is the ``sibling`` of the one before it, by turns hasty and mirrored in time.
     Telling them apart takes the order of events, not only the average spectrum.
@@ -239,7 +241,7 @@ def species_for(namespace: str, index: int) -> Species:
 
 
 def individual(species: Species, rng: np.random.Generator) -> Species:
-    """One bird of the species: its own pitch, tempo, contours and share of the repertoire."""
+    """Draw one bird of the species: its own pitch, tempo, contours and share of the repertoire."""
     pitch, tempo = 2 ** rng.normal(0, 0.08), 2 ** rng.normal(0, 0.12)
     syllables = tuple(
         replace(

@@ -201,7 +201,7 @@ def _block(
 
 
 def _uniform(n: int, generator: Generator, device: torch.device | str) -> Tensor:
-    """``n`` numbers in [0, 1), drawn where the generator lives and moved to ``device``."""
+    """Draw ``n`` numbers in [0, 1) where the generator lives and move them to ``device``."""
     return to_device(
         torch.rand(n, generator=generator, device=generator.device), torch.device(device)
     )

@@ -152,7 +152,7 @@ class Loop(ABC):
 
     @property
     def seconds(self) -> float:
-        """All the time spent so far, that of killed calls included."""
+        """Return all the time spent so far, that of killed calls included."""
         return self.earlier + time.perf_counter() - self.began
 
     def run(self, progress: bool = True) -> list[dict[str, Any]]:

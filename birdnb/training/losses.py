@@ -61,13 +61,7 @@ class FocalLoss(nn.Module):
 
 
 def build_loss(train: TrainSettings, class_counts: Sequence[int] | Tensor) -> FocalLoss:
-    """The loss the settings ask for; ``class_counts`` are training clips of each class, (C,).
-
-    With ``class_balance`` a class weighs as the inverse of its count; the weights are 1 on average
-    over the training clips. Labels are smoothed for cross-entropy only: the focal loss forgives
-    what is nearly right, but not what smoothing asks of the other classes, and would hold certainty
-    down at three quarters.
-    """
+    """Build the loss that the settings ask for; ``class_counts`` (C,) are clips in training."""
     alpha = None
     if train.class_balance:
         counts = torch.as_tensor(class_counts, dtype=torch.float32)

@@ -68,7 +68,7 @@ def run_folder(data: StudyData, run: str) -> Path:
 
 
 def folder_of(corpus: str, profile: str, run: str, fold: tuple[int, int] | None) -> Path:
-    """``run_folder`` by names: for those who have not opened the data."""
+    """Return ``run_folder`` by names, for those who have not opened the data."""
     if safe_name(run) != run:
         raise BirdnbError(
             f"the run name {run!r} cannot be a folder: use letters, digits, '.', '_' and '-', such "
@@ -269,7 +269,7 @@ def _weights_key(model: ModelSettings) -> str | None:
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """What changed between two configurations, in words."""
+    """Say in words what changed between two configurations."""
     old, new = _flat(before.get("settings", {})), _flat(now["settings"])
     changed = [
         f"{key} {old.get(key)} is now {new.get(key)}"

@@ -204,7 +204,7 @@ def retry_after(header: str) -> float | None:
 
 
 def _refusal(response: httpx.Response, body: Any) -> str:
-    """What the API said, from either of its two shapes of error, and what to do about it."""
+    """Say what the API said, from either of its two shapes of error, and what to do about it."""
     body = body if isinstance(body, dict) else {}
     error = body.get("error")
     said = (

@@ -105,7 +105,7 @@ def audio_url(record: dict[str, Any], base: str) -> str:
 
 
 def _fault(record: dict[str, Any], limits: Limits) -> str:
-    """Why a record is not worth a download; "" when it is."""
+    """Tell why a record is not worth a download; "" when it is."""
     number, species = text_of(record, "id", "nr"), manifest_row(record)["species"]
     if not (number.isascii() and number.isdigit()):
         return f"its number {number[:40]!r} is not a number" if number else "it has no number"

@@ -80,7 +80,7 @@ def _by_number_and_name(audio: list[str]) -> dict[str, list[str]]:
 
 
 def _files_of(records: dict[str, dict[str, Any]], audio: list[str]) -> dict[str, list[str]]:
-    """The audio files of each record that has some, by its number; a file belongs to one record."""
+    """Return each record's audio files by its number; a file belongs to one record."""
     by_name = {_name(record): number for number, record in records.items() if _name(record)}
     files: dict[str, list[str]] = {}
     for path in audio:
@@ -92,12 +92,12 @@ def _files_of(records: dict[str, dict[str, Any]], audio: list[str]) -> dict[str,
 
 
 def _name(record: dict[str, Any]) -> str:
-    """What the record's file was called when it was uploaded, in small letters."""
+    """Return what the record's file was called when it was uploaded, in small letters."""
     return text_of(record, "file-name").casefold()
 
 
 def _record_files(root: Path) -> Iterator[Path]:
-    """Files that may hold records; the package xeno-canto puts them beside the folder ``audio``."""
+    """List files that may hold records; the package xeno-canto puts them beside ``audio``."""
     folders = [root]
     beside = root.resolve().parent / "metadata"
     if root.resolve().name == "audio" and beside.is_dir():

@@ -82,7 +82,7 @@ def numbers_of(path: str) -> list[str]:
 
 
 def _parsed(text: str) -> Any:
-    """The value of a JSON text, or those of its lines."""
+    """Return the value of a JSON text, or those of its lines."""
     try:
         return json.loads(text)
     except ValueError:
@@ -90,7 +90,7 @@ def _parsed(text: str) -> Any:
 
 
 def _inside(value: Any, depth: int) -> Iterator[dict[str, Any]]:
-    """The records in a value: whatever has a genus, and all that a page lists."""
+    """Return the records in a value: whatever has a genus, and all that a page lists."""
     if isinstance(value, dict) and text_of(value, "gen"):
         yield value
     elif isinstance(value, dict) and isinstance(value.get("recordings"), list):
@@ -105,13 +105,13 @@ def _inside(value: Any, depth: int) -> Iterator[dict[str, Any]]:
 
 
 def _numbered(record: dict[str, Any]) -> dict[str, Any] | None:
-    """The record with its bare number as ``id``."""
+    """Return the record with its bare number as ``id``."""
     number = XC_NUMBER.fullmatch(text_of(record, "id", "nr"))
     return {**record, "id": number[1]} if number else None
 
 
 def _of_table(path: Path) -> list[dict[str, Any]]:
-    """The records of a table; empty when it lacks numbers or names."""
+    """Return the records of a table; empty when it lacks numbers or names."""
     table = read_table(path)
     names = {
         field: next((name for name in those if name in table.columns), None)
