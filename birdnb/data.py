@@ -98,7 +98,7 @@ class StudyData:
         return Clips(torch.from_numpy(lms), target, recording, ids)
 
     def noise_bank(self) -> torch.Tensor:
-        """Return silent stretches of training recordings only, (M, 128, T) float16 dB; M may be 0."""
+        """Return silent stretches of training recordings, (M, 128, T) float16 dB; M may be 0."""
         return torch.from_numpy(self.cache.noise_bank(self.side("train")))
 
     def fingerprint(self) -> str:
