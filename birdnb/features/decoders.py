@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +86,12 @@ def check_end(path: Path, heard: Heard) -> None:
         raise StopsEarlyError(
             f"sound missing: {heard.seconds:.1f} s can be read, and in the file are {found}", heard
         )
+    if surplus := lengths.bytes_too_many(path, heard):
+        raise StopsEarlyError(
+            f"sound length: of the {heard.seconds:.1f} s that its header tells "
+            f"{heard.seconds_in(surplus):.1f} s are no sound",
+            heard,
+        )
 
 
 @dataclass(frozen=True)
@@ -110,6 +117,9 @@ def decode(path: Path, reason: str) -> Decoded:
         return _joined(path, starts)
     out = _nameless()
     try:
+        if tidied := _tidied_wav(path):
+            with tidied:
+                return _finished(out, _decode_part(tidied, out))
         with path.open("rb") as file:
             return _finished(out, _by_ffmpeg(file, out))
     except (av.error.FFmpegError, ValueError) as error:
@@ -153,6 +163,30 @@ def _copied(path: Path, heard: Heard) -> Decoded:
             _copy(file, out, stop - start)
     layout = {"samplerate": heard.sample_rate, "channels": heard.channels}
     return _finished(out, layout, heard.subtype, heard.byte_order)
+
+
+def _tidied_wav(path: Path) -> IO[bytes] | None:
+    """Copy a WAV file as decoders expect it: one chunk of format, one of sound, sizes that fit.
+
+    None where it is no WAV file, or too large for one.
+    """
+    parts = lengths.wav_parts(path)
+    size = sum(end - start for start, end in parts[1]) if parts else 0
+    if parts is None or size >= 2**32 - 2**16:
+        return None
+    layout, sound = parts
+    tidied = _nameless()
+    with path.open("rb") as file:
+        big = file.read(4) == b"RIFX"
+        chunk = struct.Struct(">4sI" if big else "<4sI").pack
+        tidied.write(chunk(b"RIFX" if big else b"RIFF", size + len(layout) + 20) + b"WAVE")
+        tidied.write(chunk(b"fmt ", len(layout)) + layout + chunk(b"data", size))
+        for start, end in sound:
+            file.seek(start)
+            _copy(file, tidied, end - start)
+    tidied.flush()
+    tidied.seek(0)
+    return tidied
 
 
 def _joined(path: Path, starts: list[int]) -> Decoded:

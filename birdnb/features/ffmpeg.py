@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -56,8 +55,6 @@ def write_samples(file: IO[bytes], out: IO[bytes], **options: str) -> Tally:
     import av
 
     before, tally = out.tell(), Tally()
-    if _riff_size_is_wrong(file):
-        options["ignore_length"] = "1"
     # no playlist in an audio file's clothes makes ffmpeg open anything else
     options["protocol_whitelist"] = "none"
     with av.open(_Source(file), "r", options=options, metadata_errors="ignore") as container:
@@ -167,15 +164,3 @@ def _seconds_unheard(file: IO[bytes], kind: str, tally: Tally) -> float:
     unheard = lengths.media_bytes(file) - tally.bytes - header * tally.packets
     seconds = tally.seconds * unheard / tally.bytes
     return seconds if seconds > share * tally.seconds + LOST else 0.0
-
-
-def _riff_size_is_wrong(file: IO[bytes]) -> bool:
-    """Tell whether the chunks of a WAV file do not fill it: their sizes are not believed then."""
-    head = file.read(12)
-    file.seek(0)
-    if head[:4] not in (b"RIFF", b"RIFX", b"RF64"):
-        return False
-    endian = "BIG" if head[:4] == b"RIFX" else "LITTLE"
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        chunks = lengths.read_chunks(data, 12, len(data), "WAV", endian)
-    return not chunks or all(start == end for name, start, end in chunks if name == b"data")

@@ -34,7 +34,10 @@ _BEGINNINGS = [
 ]
 
 
-_OTHER_CHUNKS = {b"LIST", b"INFO", b"JUNK", b"bext", b"iXML", b"id3 ", b"ID3 ", b"_PMX", b"cue "}
+_OTHER_CHUNKS = {
+    *(b"LIST", b"INFO", b"JUNK", b"bext", b"iXML", b"id3 ", b"ID3 ", b"_PMX", b"cue ", b"guan"),
+    *(b"wamd", b"axml", b"smpl", b"PEAK", b"NAME", b"ANNO", b"info"),
+}
 # what stands before the first packet in Matroska and in ASF
 _MEDIA = (b"\x1f\x43\xb6\x75", bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c"))
 
@@ -69,31 +72,91 @@ class Heard:
 
 
 def bytes_unheard(path: Path, heard: Heard) -> int:
-    """Count the bytes behind the last sample read that may be sound; 0 when all was heard.
+    """Count the bytes around the samples read that may be sound; 0 when all was heard.
 
     Tags, padding with zeros and chunks of other content are no sound.
     """
-    left = path.stat().st_size - heard.stop
-    if left <= 0 or (heard.stop > heard.start and heard.seconds_in(left) < PASSED_OVER):
+    before = heard.start if heard.container in CHUNKED else 0  # maybe another chunk of sound
+    if _passed_over(heard, path.stat().st_size - heard.stop) and _passed_over(heard, before):
         return 0
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        stop = _before_tags(data, heard.stop)
-        chunks = read_chunks(data, heard.stop, stop, heard.container, heard.endian)
-        if chunks is not None:
-            return sum(end - start for name, start, end in chunks if _is_sound(name))
-        return stop - heard.stop if re.compile(rb"[^\0]").search(data, heard.stop, stop) else 0
+    spans = sound_bytes(path, heard)
+    size = sum(end - start - _overlap(heard, start, end) for start, end in spans)
+    return 0 if _passed_over(heard, size) else size
+
+
+def bytes_too_many(path: Path, heard: Heard) -> int:
+    """Count the bytes of other chunks that were read as samples, as a WAV's size is wrong."""
+    if heard.container not in ("WAV", "WAVEX") or _passed_over(heard, heard.stop - heard.start):
+        return 0
+    with path.open("rb") as file:
+        file.seek(heard.start - 4)
+        told = int.from_bytes(file.read(4), "big" if heard.byte_order == "BIG" else "little")
+    if _passed_over(heard, abs(told - (heard.stop - heard.start))):
+        return 0
+    spans = sound_bytes(path, heard)
+    size = heard.stop - heard.start - sum(_overlap(heard, start, end) for start, end in spans)
+    return 0 if _passed_over(heard, size) else size
 
 
 def sound_bytes(path: Path, heard: Heard) -> list[tuple[int, int]]:
-    """Find where the samples of an uncompressed recording lie: (first byte, byte after it)."""
+    """Find where the sound of a recording lies: (first byte, byte after it), one or several."""
+    begin = {"W64": 40, "CAF": 8}.get(heard.container, 12)
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        stop = _before_tags(data, heard.stop)
+        stop = _before_tags(data, heard.start)
+        all_chunks = read_chunks(data, begin, stop, heard.container, heard.endian) or []
+        sound = [(start, end) for name, start, end in all_chunks if _is_sound(name)]
+        if any(start <= heard.start < end for start, end in sound):
+            return [
+                (heard.start if start <= heard.start < end else start, end) for start, end in sound
+            ]
         chunks = read_chunks(data, heard.stop, stop, heard.container, heard.endian)
-    if chunks is None:
+        if chunks:
+            more = [(start, end) for name, start, end in chunks if _is_sound(name)]
+            return [(heard.start, heard.stop), *more]
+        stop = _before_chunks(data, heard.start, stop, heard.container, heard.endian)
+        if not re.compile(rb"[^\0]").search(data, heard.stop, stop):
+            stop = min(stop, heard.stop)  # padding
         return [(heard.start, stop)]
-    skipped = 8 if heard.container == "AIFF" else 0  # offset and block size
-    more = [(start + skipped, end) for name, start, end in chunks if _is_sound(name)]
-    return [(heard.start, heard.stop), *more]
+
+
+def _passed_over(heard: Heard, size: int) -> bool:
+    return size <= 0 or (heard.stop > heard.start and heard.seconds_in(size) < PASSED_OVER)
+
+
+def _overlap(heard: Heard, start: int, end: int) -> int:
+    return max(0, min(end, heard.stop) - max(start, heard.start))
+
+
+def _before_chunks(data: mmap.mmap, start: int, stop: int, container: str, endian: str) -> int:
+    """Find where chunks of other content begin that fill a file to its end."""
+    if container not in CHUNKED:
+        return stop
+    for match in re.compile(b"|".join(_OTHER_CHUNKS)).finditer(data, start, stop):
+        chunks = read_chunks(data, match.start(), stop, container, endian)
+        if chunks and stop - 8 <= chunks[-1][2] <= stop:
+            return match.start()
+    return stop
+
+
+def wav_parts(path: Path) -> tuple[bytes, list[tuple[int, int]]] | None:
+    """Return the format of a WAV file and where its sound lies, as (first byte, byte after it).
+
+    None when it is no WAV file, or has no format or no sound.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        if data[:4] not in (b"RIFF", b"RIFX", b"RF64", b"BW64") or data[8:12] != b"WAVE":
+            return None
+        endian = "BIG" if data[:4] == b"RIFX" else "LITTLE"
+        order: Literal["big", "little"] = "big" if endian == "BIG" else "little"
+        found = list(_walk(data, 12, len(data), "WAV", order))
+        layout = next((data[start:end] for name, start, end in found if name == b"fmt "), None)
+        sound = [(start, end) for name, start, end in found if name == b"data" and end > start]
+        if layout is None or not sound:
+            return None
+        if read_chunks(data, 12, len(data), "WAV", endian) is None:
+            first = sound[0][0]
+            sound = [(first, _before_chunks(data, first, len(data), "WAV", endian))]
+        return layout, sound
 
 
 def beginnings(path: Path) -> list[int]:

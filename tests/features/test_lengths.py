@@ -91,7 +91,7 @@ LENGTHS = {
     "unknown": lambda true, most: most,
 }
 # neither decoder opens these, and that is what is said
-UNDECODED = {("rf64", "unknown"), ("caf", "largest"), ("little.caf", "largest")}
+UNDECODED = {("caf", "largest"), ("little.caf", "largest")}
 
 
 def with_length(data, mark, offset, kind, length):
@@ -145,6 +145,38 @@ def test_chunks_behind_the_sound_are_no_sound(tmp_path, odd):
     for tail in (chunk, without_padding, cut_short, chunk + chunk, bytes(90_000)):
         found = all_is_read(tmp_path / "b", whole + tail)
         assert found.seconds == pytest.approx(SECONDS, abs=1e-6)
+
+
+def chunk(name, content):
+    return name + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2)
+
+
+GUANO = chunk(b"guan", b"GUANO|Version:1.0\nLoc Position: 52.5 13.4\n" * 3000)
+
+
+@pytest.mark.parametrize(
+    "between", [b"", chunk(b"LIST", b"INFO"), GUANO, chunk(b"rand", SOUND.tobytes())]
+)
+@pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT", "IMA_ADPCM"])
+def test_sound_in_several_chunks_is_joined(tmp_path, between, subtype):
+    whole = write(tmp_path / "a.wav", SOUND, RATE, subtype=subtype).read_bytes()
+    place = whole.index(b"data")
+    samples = whole[place + 8 : place + 8 + struct.unpack("<I", whole[place + 4 : place + 8])[0]]
+    block = struct.unpack("<H", whole[32:34])[0]
+    middle = len(samples) // 3 // block * block
+    parts = chunk(b"data", samples[:middle]), between, chunk(b"data", samples[middle:])
+    found = all_is_read(tmp_path / "b", whole[:place] + b"".join(parts) + GUANO)
+    intact = extract(tmp_path / "a.wav", AudioSettings())
+    np.testing.assert_allclose(found.lms, intact.lms, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [0, 1000, 90_001, 2**31, 2**32 - 1])
+def test_a_wrong_size_makes_no_sound_of_the_text_behind_it(tmp_path, size):
+    whole = write(tmp_path / "a.wav", SOUND, RATE).read_bytes()
+    place = whole.index(b"data") + 4
+    wrong = whole[:place] + struct.pack("<I", size) + whole[place + 4 :]
+    for text in (GUANO, GUANO + chunk(b"bext", bytes(9000)) + chunk(b"iXML", b"<a/>" * 5000)):
+        assert all_is_read(tmp_path / "b", wrong + text).seconds == pytest.approx(SECONDS, abs=1e-6)
 
 
 def test_a_file_of_chunks_without_sound_has_none(tmp_path):
