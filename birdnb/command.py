@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
+import os
 import sys
-from collections.abc import Callable
-from typing import ParamSpec
+from collections.abc import Callable, Iterator
+from typing import IO, ParamSpec
 
 from birdnb.files import BirdnbError
 
@@ -17,7 +19,8 @@ def command(interrupted: str) -> Callable[[Callable[P, int]], Callable[P, int]]:
     """Make a function that may raise the ``main`` of a command, which returns the exit status.
 
     It is the function's own, or 2 after a BirdnbError, which is printed in one line, or 130 after
-    Ctrl-C, when the sentence ``interrupted`` is printed.
+    Ctrl-C, when the sentence ``interrupted`` is printed. Where nobody reads any more (``| head``)
+    it stops without a word, with 141 as other programs do.
     """
 
     def decorate(function: Callable[P, int]) -> Callable[P, int]:
@@ -25,25 +28,64 @@ def command(interrupted: str) -> Callable[[Callable[P, int]], Callable[P, int]]:
         def main(*args: P.args, **kwargs: P.kwargs) -> int:
             print_anything()
             try:
-                return function(*args, **kwargs)
+                with _flushed():
+                    return function(*args, **kwargs)
             except BirdnbError as error:
                 print(f"error: {error}", file=sys.stderr)
                 return 2
             except KeyboardInterrupt:
                 print(f"\n{interrupted}", file=sys.stderr)
                 return 130
+            except OSError as error:
+                if _can_print():
+                    raise
+                return _unheard(error)
 
         return main
 
     return decorate
 
 
+@contextlib.contextmanager
+def _flushed() -> Iterator[None]:
+    try:
+        yield
+    finally:  # after argparse's SystemExit, too
+        sys.stdout.flush()
+
+
+def _can_print() -> bool:
+    """Tell whether stdout still takes text, by a blank line; else an OSError may be its own."""
+    try:
+        print(flush=True)
+    except OSError:
+        return False
+    return True
+
+
+def _unheard(error: OSError) -> int:
+    """Return the exit status when stdout takes no more text; nothing is written there at exit."""
+    sys.stdout = _nowhere("w")
+    if isinstance(error, BrokenPipeError):
+        return 141
+    print(f"error: cannot print: {error.strerror}", file=sys.stderr)
+    return 2
+
+
 def print_anything() -> None:
     """Let stdout and stderr escape what the terminal's encoding lacks, instead of raising.
 
-    Terminals in ASCII, Latin-1 or cp1252 know few letters, and no terminal the bytes of a file
-    name that is not UTF-8.
+    One that is closed takes anything and shows nothing. Terminals in ASCII, Latin-1 or cp1252 know
+    few letters, and no terminal the bytes of a file name that is not UTF-8.
     """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # in this order they get the numbers 0, 1 and 2 again
+            setattr(sys, name, _nowhere(mode))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _nowhere(mode: str) -> IO[str]:
+    """Open the empty device for as long as the process lives."""
+    return open(os.devnull, mode)  # noqa: SIM115

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -74,3 +75,34 @@ def test_the_study_says_what_is_wrong_in_ascii(words):
     )  # fmt: skip
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "error: " in done.stderr and "\\u0424" in done.stderr.lower()
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("words", ["--list", "--help"])
+@pytest.mark.parametrize(
+    ("where", "status", "said"),
+    [
+        ("| true", 141, ""),
+        ("> /dev/full", 2, "error: cannot print: No space left on device\n"),
+        (">&-", 0, ""),
+        ("<&- >&- 2>&-", 0, ""),
+    ],
+)
+def test_a_reader_who_leaves_is_no_traceback(where, status, said, words, unbuffered):
+    if words == "--help" and unbuffered:
+        status, said = 0, ""  # argparse does not mind
+    line = f"{{ sleep 0.3; {sys.executable} -m birdnb.study {words}; echo $? >&3; }} {where}"
+    done = subprocess.run(
+        ["bash", "-c", f"{{ {line}; }} 3>&1"], cwd=ROOT, capture_output=True, text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == (f"{status}\n", said)
+
+
+def test_an_error_of_another_pipe_is_not_hidden(capfd):
+    @command("")
+    def breaks():
+        raise BrokenPipeError("a worker's")
+
+    with pytest.raises(BrokenPipeError, match="a worker's"):
+        breaks()
