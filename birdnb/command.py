@@ -88,4 +88,4 @@ def print_anything() -> None:
 
 def _nowhere(mode: str) -> IO[str]:
     """Open the empty device for as long as the process lives."""
-    return open(os.devnull, mode)  # noqa: SIM115
+    return open(os.devnull, mode)
