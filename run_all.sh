@@ -1,17 +1,25 @@
 #!/usr/bin/env bash
 # Prepare the environment if needed, then hand over to `python -m birdnb.study`. See --help.
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@" # as in: sh run_all.sh
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+script=${BASH_SOURCE[0]}
+while [ -L "$script" ]; do # called through a link, which may be relative to its own folder
+  target=$(readlink "$script")
+  case $target in /*) script=$target ;; *) script=$(dirname "$script")/$target ;; esac
+done
+here=$(CDPATH='' cd -P -- "$(dirname -- "$script")" && pwd)
 
 fail() { printf 'error: %s\n' "$1" >&2; exit 2; }
 
+fits() { case $1 in 3.1[1-4]) ;; *) return 1 ;; esac; } # torch has wheels; so says pyproject.toml
+
 version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null; }
 
-find_python() { # the first that torch has wheels for; the same range stands in pyproject.toml
+find_python() { # the first that fits
   local name version found=""
   for name in python3 python3.14 python3.13 python3.12 python3.11 python; do
     version=$(version_of "$name") || continue
-    case $version in 3.1[1-4]) command -v "$name"; return ;; esac
+    if fits "$version"; then command -v "$name"; return; fi
     found="${found:+$found }$version"
   done
   fail "birdnb needs Python 3.11 to 3.14 (torch has no wheels for others) and found ${found:-none}: \
@@ -28,7 +36,9 @@ set_up() { # make .venv, and install into it whenever pyproject.toml or constrai
   wanted=$(cat "$here/pyproject.toml" "$here/constraints.txt" | cksum)
   if [ -x "$here/.venv/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then return; fi
   echo "Setting up the environment in .venv (about 3 GB to download, 6 GB on disk, 2 to 4 minutes; log: .venv/setup.log)"
-  if ! "$here/.venv/bin/python" -m pip --version >/dev/null 2>&1; then # not there, or broken off half-way
+  # not there, broken off half-way, or of a Python that does not fit
+  if ! { fits "$(version_of "$here/.venv/bin/python")" &&
+    "$here/.venv/bin/python" -m pip --version >/dev/null 2>&1; }; then
     python=$(find_python) || exit 2
     "$python" -m venv --clear "$here/.venv" || fail "could not make .venv: see the message above"
   fi

@@ -37,6 +37,7 @@ def set_up(place: Path, path: str = os.environ["PATH"]) -> subprocess.CompletedP
 def test_the_installation_shows_that_it_lives_and_keeps_its_status(status, place):
     """A stand-in for pip that takes two seconds, and a sleep that is short."""
     pip = f"[ $3 = --version ] && exit; /bin/sleep 2; echo went wrong; exit {status}"
+    pip = f"[ $1 = -c ] && echo 3.12 && exit; {pip}"
     script(place / ".venv/bin/python", pip)
     script(place / "bin/sleep", "exec /bin/sleep 0.3")
     done = set_up(place)
@@ -52,7 +53,8 @@ def test_the_installation_shows_that_it_lives_and_keeps_its_status(status, place
 
 
 def test_it_installs_the_tested_versions_and_again_when_they_change(place):
-    script(place / ".venv/bin/python", '[ $3 = --version ] || echo "$PWD: $*" >>"$0.calls"')
+    pip = '[ $1 = -c ] && echo 3.12 && exit; [ $3 = --version ] || echo "$PWD: $*" >>"$0.calls"'
+    script(place / ".venv/bin/python", pip)
     for _ in range(2):
         assert set_up(place).returncode == 0
     calls = (place / ".venv/bin/python.calls").read_text().splitlines()
@@ -82,6 +84,36 @@ def test_it_takes_a_python_that_torch_has_wheels_for(there, chosen, place):
     done = set_up(place, path="")
     assert f"{chosen} -m venv --clear {place / '.venv'}" in done.stdout
     assert done.returncode == 2 and "could not make .venv" in done.stderr
+
+
+@pytest.mark.parametrize("version", ["3.10", "3.15", ""])
+def test_an_environment_of_a_python_that_does_not_fit_is_made_anew(version, place):
+    tools(place)
+    script(place / ".venv/bin/python", f'[ $1 = -c ] && echo {version}; [ -n "{version}" ]')
+    script(place / "bin/python3", '[ $1 = -c ] && echo 3.12 && exit; echo "python3 $*"; exit 1')
+    assert f"python3 -m venv --clear {place / '.venv'}" in set_up(place, path="").stdout
+
+
+def test_it_finds_its_folder_from_anywhere(place, tmp_path_factory):
+    """Through links, from another folder, by sh, with a CDPATH that leads elsewhere."""
+    script(place / ".venv/bin/python", "[ $1 = -c ] && echo 3.12 && exit; [ $3 = --version ]")
+    set_up(place)
+    there = tmp_path_factory.mktemp("there")
+    (there / "absolute").symlink_to(place / "run_all.sh")
+    (there / "relative").symlink_to(os.path.relpath(place / "run_all.sh", there))
+    (there / "link of a link").symlink_to("relative")
+    (there / "-a folder").symlink_to(place)
+    (there / "elsewhere" / "-a folder").mkdir(parents=True)
+    script(place / ".venv/bin/python", 'echo "$PYTHONPATH"; exit')
+    stamp = subprocess.run(["cksum"], input=b"".join((place / name).read_bytes() for name in (
+        "pyproject.toml", "constraints.txt")), capture_output=True, check=True)  # fmt: skip
+    (place / ".venv/installed").write_bytes(stamp.stdout)
+    env = {"PATH": os.environ["PATH"], "CDPATH": str(there / "elsewhere")}
+    inside = "./-a folder/run_all.sh"
+    for words in (["./absolute"], ["./relative"], ["./link of a link"],
+                  ["bash", inside], ["sh", inside]):  # fmt: skip
+        done = subprocess.run(words, cwd=there, env=env, capture_output=True, text=True)
+        assert done.stdout.splitlines()[-1:] == [str(place)], done.stderr
 
 
 @pytest.mark.parametrize(("there", "found"), [(["3.15"], "3.15"), (["3.10", "4.0"], "3.10 4.0"),
