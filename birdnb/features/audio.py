@@ -213,7 +213,7 @@ class SoundFile:
         file = self._file
         return lengths.Heard(
             file.format, file.subtype, file.endian, file.samplerate, file.channels, self.frames,
-            self._start, file.place(),
+            self._start, file.place(), file.frames / file.samplerate,
         )  # fmt: skip
 
 

@@ -79,18 +79,35 @@ def check_end(path: Path, heard: Heard) -> None:
     unheard = lengths.bytes_unheard(path, heard)
     seconds = heard.seconds + heard.seconds_in(unheard)
     if heard.container == "FLAC" and heard.seconds_in(lengths.READ_AHEAD) > lengths.UNSURE:
-        seconds = ffmpeg.count_seconds(path)
+        seconds, _ = ffmpeg.count_seconds(path)
         unheard = int(seconds > heard.seconds + lengths.PASSED_OVER)
     if unheard:
         found = f"about {seconds:.1f} s" if heard.frames else f"{unheard} bytes more"
         raise StopsEarlyError(
             f"sound missing: {heard.seconds:.1f} s can be read, and in the file are {found}", heard
         )
+    if heard.container in ("FLAC", "OGG") and heard.told > heard.seconds + ffmpeg.LOST:
+        _check_gaps(path, heard)
     if surplus := lengths.bytes_too_many(path, heard):
         raise StopsEarlyError(
             f"sound length: of the {heard.seconds:.1f} s that its header tells "
             f"{heard.seconds_in(surplus):.1f} s are no sound",
             heard,
+        )
+
+
+def _check_gaps(path: Path, heard: Heard) -> None:
+    """Raise AudioError when the times in a file pass over more than can be read from it."""
+    import av
+
+    try:
+        _, lost = ffmpeg.count_seconds(path)
+    except av.error.FFmpegError:
+        return  # its times make no sense
+    if lost > ffmpeg.LOST:
+        raise AudioError(
+            f"sound missing: {heard.seconds:.1f} s can be read, and about "
+            f"{heard.seconds + lost:.1f} s were recorded: the file is damaged in the middle"
         )
 
 

@@ -19,6 +19,8 @@ LOST = 0.9  # [s] that may be missing: less than a second
 # that a container adds to a packet
 UNHEARD, PACKET_HEADER = 0.05, 16
 UNHEARD_MP4 = 0.01  # MP4 keeps its packets apart from all else
+CLOCKED = ("asf", "matroska", "flac", "ogg")  # containers that tell the time of their packets
+GAP = 0.1  # [s] between the times of two packets; less may be rounded
 
 
 @dataclass
@@ -29,9 +31,25 @@ class Tally:
     channels: int = 0
     seconds: float = 0.0  # decoded
     missing: float = 0.0  # seconds that are in the file, but could not be decoded
+    passed_over: float = 0.0  # seconds between packets, by their times
     packets: int = 0
     bytes: int = 0  # in these packets
     broke_off: bool = False  # the file could not be followed to its end
+
+
+class _Clock:
+    """Adds up the time ``lost`` [s] between the end of a packet and the beginning of the next."""
+
+    def __init__(self) -> None:
+        self.lost = 0.0
+        self._end: int | None = None
+
+    def see(self, packet: av.Packet) -> None:
+        if packet.pts is None or not packet.duration:
+            return
+        gap = 0.0 if self._end is None else float((packet.pts - self._end) * packet.time_base)
+        self.lost += gap if gap > GAP else 0.0
+        self._end = packet.pts + packet.duration
 
 
 class _Source:
@@ -60,7 +78,7 @@ def write_samples(file: IO[bytes], out: IO[bytes], **options: str) -> Tally:
     with av.open(_Source(file), "r", options=options, metadata_errors="ignore") as container:
         kind = container.format.name
         _write_all(container, out, tally)
-    tally.missing += _seconds_unheard(file, kind, tally)
+    tally.missing += max(_seconds_unheard(file, kind, tally), tally.passed_over)
     if tally.missing > LOST and kind.startswith("mov") and "ignore_editlist" not in options:
         out.seek(before)
         out.truncate()
@@ -69,14 +87,18 @@ def write_samples(file: IO[bytes], out: IO[bytes], **options: str) -> Tally:
     return tally
 
 
-def count_seconds(path: Path) -> float:
-    """Sum up the packets of a recording [s], without decoding them."""
+def count_seconds(path: Path) -> tuple[float, float]:
+    """Sum up the packets of a recording and the gaps between them [s], without decoding them."""
     import av
 
+    clock = _Clock()
     with path.open("rb") as file, av.open(file, "r", metadata_errors="ignore") as container:
         stream = container.streams.audio[0]
-        ticks = sum(packet.duration or 0 for packet in container.demux(stream))
-        return float(ticks * (stream.time_base or 0))
+        ticks = 0
+        for packet in container.demux(stream):
+            ticks += packet.duration or 0
+            clock.see(packet)
+        return float(ticks * (stream.time_base or 0)), clock.lost
 
 
 def _write_all(container: InputContainer, out: IO[bytes], tally: Tally) -> None:
@@ -109,10 +131,11 @@ def _frames(container: InputContainer, tally: Tally) -> Iterator[av.AudioFrame]:
     stream = container.streams.audio[0]
     if stream.codec_context is None:
         raise ValueError(f"it has no decoder for the codec {_codec(container)}")
-    failed = 0.0
+    failed, clock = 0.0, _Clock()
     for packet in _packets(container, tally):
         if packet.stream is not stream:
             continue
+        clock.see(packet)
         if packet.size:  # the last packet of a file that was cut short does not count
             tally.missing += failed
         failed = 0.0
@@ -120,6 +143,8 @@ def _frames(container: InputContainer, tally: Tally) -> Iterator[av.AudioFrame]:
             yield from packet.decode()  # type: ignore[misc]  # an audio stream has audio frames
         except av.error.FFmpegError:
             failed = float((packet.duration or 0) * (stream.time_base or 0))
+    if container.format.name.startswith(CLOCKED):
+        tally.passed_over = clock.lost
 
 
 def _codec(container: InputContainer) -> str:

@@ -54,6 +54,7 @@ class Heard:
     frames: int
     start: int
     stop: int
+    told: float = 0.0  # [s] that its header tells
 
     @property
     def seconds(self) -> float:

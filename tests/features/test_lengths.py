@@ -369,3 +369,23 @@ def test_a_file_cut_short_gives_what_is_there(tmp_path):
     loud = recording(SECONDS, 2.0, 2.0, RATE, level=0.01)
     whole = write(tmp_path / "a.flac", loud, RATE).read_bytes()
     all_is_read(tmp_path / "b", whole[: len(whole) * 2 // 3], 8.0)
+
+
+HOLED = {"ogg": {"subtype": "VORBIS"}, "opus": {"format": "OGG", "subtype": "OPUS"}, "flac": {}}
+
+
+@pytest.mark.parametrize("name", [*HOLED, "wma", "webm", "live.webm"])
+def test_a_hole_in_the_middle_is_mentioned_with_both_lengths(tmp_path, name):
+    if name in HOLED:
+        whole = write(tmp_path / f"a.{name}", SOUND, RATE, **HOLED[name]).read_bytes()
+    else:
+        container, codec, options = BOXED[name]
+        whole = encode(tmp_path / "a", SOUND, RATE, container, codec, **options).read_bytes()
+    for first, last in ((0.4, 0.6), (0.2, 0.5), (0.5, 0.75)):
+        start, stop = round(first * len(whole)), round(last * len(whole))
+        for filling in (b"", bytes(stop - start)):
+            (tmp_path / "b").write_bytes(whole[:start] + filling + whole[stop:])
+            with pytest.raises(AudioError, match="sound missing: ") as refused:
+                extract(tmp_path / "b", AudioSettings())
+            read, recorded = map(float, re.findall(r"(\S+) s(?: |$)", str(refused.value)))
+            assert read < SECONDS - 1 < recorded < 1.3 * SECONDS
