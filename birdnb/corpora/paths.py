@@ -104,11 +104,16 @@ def path_fault(path: str, real_root: Path) -> str:
         return "the path leads out of the corpus folder (..)"
     try:
         real = (real_root / path).resolve()
+        if (real_root / path).is_symlink() and not real.exists():
+            annexed = "annex" in real.parts
+            return f"a link to a file that is not there{': run git annex get' if annexed else ''}"
         if not real.is_relative_to(real_root):
             return "a symbolic link that leads out of the corpus folder"
         if real.is_file():
             return ""
-        return "the path is a folder, not a file" if real.is_dir() else MISSING
+        if real.is_dir():
+            return "the path is a folder, not a file"
+        return "a pipe or a device, not a file" if real.exists() else MISSING
     except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, a circle of links
         return f"the path cannot be followed: {error}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 from pathlib import Path
@@ -41,14 +42,19 @@ _OTHERS = [
         rb"(?:\.\./)*(?:\.git)?/?annex/objects/",
         "a git-annex pointer, not the recording itself: run git annex get",
     ),
-    (rb"(?i)\s*<(?:!doctype html|html|head|body)", "an HTML page: download the recording again"),
+    (
+        rb"(?i)\s*(?:<!--.*-->\s*)?<(?:!doctype html|html|head|body)",
+        "an HTML page: download the recording again",
+    ),
     (rb"\s*<\?xml|\s*<[A-Za-z]", "an XML document: download the recording again"),
     (rb'\s*[\[{]\s*["\[{\]}]', "a JSON document: download the recording again"),
     (rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF....WEBP|....ftyp(?:heic|mif1|avif)", "a picture"),
     (rb"%PDF", "a PDF document"),
     (rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!|BZh|\xfd7zXZ", "an archive: unpack it"),
     (rb"\x00+\Z", "nothing but zeros at its beginning: download the recording again"),
-    (rb"(?:[\t\n\r\x20-\x7e]|[\xc2-\xf4][\x80-\xbf]+){16,}\Z", "a text file"),
+    (rb"\x00\x05\x16[\x00\x07]", "macOS's notes on a file (AppleDouble), not the recording itself"),
+    (rb"WAAC", "a WAC file of Wildlife Acoustics: convert it to WAV with Kaleidoscope"),
+    (rb"(?:[\t\n\r\x20-\x7e]|[\xc2-\xf4][\x80-\xbf]+)+\Z", "a text file"),
 ]
 _KINDS = [(re.compile(pattern, re.DOTALL), name) for pattern, name in _OTHERS]
 
@@ -70,6 +76,9 @@ def other_kind(path: Path | str) -> str:
     head = _head(path)
     # a character of several bytes may be cut at the end of the head
     text = head.decode("utf-8", errors="ignore").encode() if len(head) == HEAD else head
+    text = text.removeprefix(codecs.BOM_UTF8)
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        text = head.decode("utf-16", errors="ignore").encode()
     if not head or _AUDIO.match(head):
         return ""
     return next((name for kind, name in _KINDS if kind.match(text) or kind.match(head)), "")

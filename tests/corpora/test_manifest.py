@@ -30,6 +30,9 @@ def root(tmp_path: Path) -> Path:
     (corpus / "out.wav").symlink_to(tmp_path / "secret.wav")
     (corpus / "inside.wav").symlink_to(corpus / "c.wav")
     (corpus / "circle.wav").symlink_to(corpus / "circle.wav")
+    (corpus / "dead.wav").symlink_to(corpus / "gone.wav")
+    (corpus / "annexed.wav").symlink_to("../.git/annex/objects/SHA256E-s9.wav")
+    os.mkfifo(corpus / "pipe.wav")
     return corpus
 
 
@@ -62,7 +65,10 @@ class TestChecks:
             (("r", "../secret.wav", "S"), "leads out"),
             (("r", "folder.wav/../../secret.wav", "S"), "leads out"),
             (("r", "out.wav", "S"), "symbolic link that leads out"),
-            (("r", "circle.wav", "S"), "missing|cannot be followed"),
+            (("r", "circle.wav", "S"), "not there|cannot be followed"),
+            (("r", "dead.wav", "S"), "a link to a file that is not there$"),
+            (("r", "annexed.wav", "S"), "not there: run git annex get"),
+            (("r", "pipe.wav", "S"), "a pipe or a device"),
             (("r", "nothing.wav", "S"), "file is missing"),
             (("r", "folder.wav", "S"), "is a folder"),
             (("r", "a\x00.wav", "S"), "cannot be followed"),

@@ -70,6 +70,9 @@ OTHERS = {
     "PDF": b"%PDF-1.7\n" + bytes(100),
     "archive": b"PK\x03\x04" + bytes(100),
     "zeros": bytes(3000),
+    "AppleDouble": b"\0\x05\x16\x07\0\x02\0\0Mac OS X        " + bytes(4000),
+    "Wildlife Acoustics": b"WAAC\1\0" + bytes(range(256)) * 9,
+    "a text file": b"404: Not Found",
     "text": "Größe: dear ornithologist, the recordings follow by post\n".encode() * 30,
 }
 
@@ -79,6 +82,15 @@ def test_what_is_no_audio_is_called_what_it_is(tmp_path, kind):
     path = tmp_path / "x"
     path.write_bytes(OTHERS[kind])
     assert not is_audio(path) and kind in other_kind(path)
+
+
+def test_marks_of_the_encoding_and_comments_hide_nothing(tmp_path):
+    page = "<!-- served by a proxy -->\n<!DOCTYPE html><html></html>"
+    for text, kind in ((page, "HTML"), ('{"error": 404}', "JSON"), ("gone for good", "text")):
+        for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+            (tmp_path / "x").write_bytes(text.encode(encoding))
+            assert kind in other_kind(tmp_path / "x")
+            assert not is_audio(tmp_path / "x")
 
 
 def test_what_lies_beside_recordings_is_not_opened(tmp_path):
