@@ -23,29 +23,52 @@ UNSET = frozenset(["1970-01-01", "1969-12-31", "1899-12-30", "1899-12-31", "1900
 YEARS = range(1850, 2100)
 ORDERS = {"day first": (2, 1, 0), "month first": (2, 0, 1), "year first": (0, 1, 2)}
 YEAR_FIRST = re.compile(r"(?<!\d)(\d{4})([-/.:_ ])(\d{1,2})\2(\d{1,2})(?!\d)")
-COMPACT = re.compile(r"(?<!\d)(\d{4})(\d\d)(\d\d)(?:(?!\d)|(?=\d{4}(?:\d\d)?(?!\d)))")
+COMPACT = re.compile(
+    r"(?<!\d)(\d{4})(\d\d)(\d\d)(?:(?!\d)|(?=(?:[01]\d|2[0-4])(?:\d{2}){0,2}(?!\d)))"
+)
 SIX_DIGITS = re.compile(r"(?<!\d)(\d\d)(\d\d)(\d\d)(?=[-_ t]\d{4})")  # 230512_0503
 YEAR_LAST = re.compile(r"(?<![\d.:])(?<!\d[-/])(\d{1,2})([-/.:_ ])(\d{1,2})\2(\d{4})(?!\d)")
 LAST_SPAN = re.compile(
     r"(\d{1,2}([-/.])\d{1,2}\2\d{4})(?!\d).*?(?<!\d)(\d{1,2}([-/.])\d{1,2}\4\d{4})"
 )
+SPANS = re.compile(  # 12.-14.05.2023, 12.05. bis 14.05.2023, 12.05.23-14.05.23, 2023-05-12/13
+    r"(?<![\w:./-])\d{1,2}\.?(?:\d{1,2}\.)? ?(?:[-&+/]|to|and|bis|und|et|au|y) ?"
+    r"(?=\d{1,2}([-./])\d{1,2}\1(?:\d\d){1,2}(?!\d))"
+    r"|(?<!\d)\d{1,2}([-/.])\d{1,2}\2\d\d-\d{1,2}\2\d{1,2}\2\d\d(?!\d)"
+    r"|\d{4}([-./]?)\d\d\3\d\d/\d\d$"
+)
+UNSEPARATED = re.compile(r"(\d\d)()(\d\d)(\d\d(?:\d\d)?)")  # 12052023, 120523
 TWO_DIGITS = re.compile(r"(?<![\d.:])(\d{1,2})([-/.])(\d{1,2})\2(\d\d)(?![\d.:])")
+ORDINAL = re.compile(r"\d{4}-?(?:w\d\d-?\d|\d{3})")  # ISO weeks and days of the year
 NUMBER = re.compile(r"(\d+)(?:[.,]\d*)?")
+YEAR = re.compile(r"(?:18|19|20)\d\d")
 TIME = re.compile(r"\d{1,2}\s?[:h]\s?\d\d(:\d\d)?([.,]\d+)?")
 # fmt: off
 MONTHS = {name: number for number, names in enumerate([
-    "jan january januar janvier enero gennaio janeiro januari janv ene gen genn i",
-    "feb february februar fevrier febrero febbraio fevereiro februari fev fevr febr ii",
-    "mar march marz maerz mars marzo marco maart mrz mart iii",
-    "apr april avril abril aprile avr abr iv",
-    "may mai mayo maggio maio mei maj mag v",
-    "jun june juni juin junio giugno junho giu vi",
-    "jul july juli juillet julio luglio julho juil lug vii",
-    "aug august aout agosto augustus augusti ago viii",
-    "sep sept september septembre septiembre setiembre settembre setembro set sett ix",
-    "oct october oktober octobre octubre ottobre outubro okt ott out x",
-    "nov november novembre noviembre novembro xi",
-    "dec december dezember decembre diciembre dicembre dezembro des dez dic desember xii",
+    "jan january januar janvier enero gennaio janeiro januari janv ene gen genn i "
+    "stycznia ledna января янв ocak",
+    "feb february februar fevrier febrero febbraio fevereiro februari fev fevr febr ii "
+    "lutego unora февраля фев subat",
+    "mar march marz maerz mars marzo marco maart mrz mart iii "
+    "marca brezna марта мар",
+    "apr april avril abril aprile avr abr iv "
+    "kwietnia dubna апреля апр nisan",
+    "may mai mayo maggio maio mei maj mag v "
+    "maja kvetna мая маи mayıs",
+    "jun june juni juin junio giugno junho giu vi "
+    "czerwca cervna июня июн haziran",
+    "jul july juli juillet julio luglio julho juil lug vii "
+    "lipca cervence июля июл temmuz",
+    "aug august aout agosto augustus augusti ago viii "
+    "sierpnia srpna августа авг agustos",
+    "sep sept september septembre septiembre setiembre settembre setembro set sett ix "
+    "wrzesnia zari сентября сен eylul",
+    "oct october oktober octobre octubre ottobre outubro okt ott out x "
+    "pazdziernika rijna октября окт ekim",
+    "nov november novembre noviembre novembro xi "
+    "listopada listopadu ноября ноя kasım",
+    "dec december dezember decembre diciembre dicembre dezembro des dez dic desember xii "
+    "grudnia prosince декабря дек aralık",
 ]) for name in names.split()}
 # fmt: on
 
@@ -81,13 +104,15 @@ def readings_of(text: str) -> dict[str, str]:
     Empty for what names no day: a year, a season, zeros, the first day of a clock never set.
     """
     plain = _plain(text)
+    if SPANS.search(plain):
+        return {}
     plainly = _plain_day(plain)
     if plainly is not None:
         return {"": plainly} if plainly else {}
     span = LAST_SPAN.search(plain)
     if span and span[1] != span[3]:
         return {}  # 12.05.2023 - 14.05.2023
-    match = YEAR_LAST.search(plain) or TWO_DIGITS.search(plain)
+    match = _numbers(plain)
     if not match:
         day = _in_words(TIME.sub(" ", plain))
         return {"": day} if day else {}
@@ -100,6 +125,11 @@ def readings_of(text: str) -> dict[str, str]:
         if day := _day(_century(year), month, day_number):
             found[order] = day
     return found
+
+
+def _numbers(plain: str) -> re.Match[str] | None:
+    """Find three numbers whose order is open (groups 1, 3, 4) and what parts them (group 2)."""
+    return UNSEPARATED.fullmatch(plain) or YEAR_LAST.search(plain) or TWO_DIGITS.search(plain)
 
 
 def _plain(text: str) -> str:
@@ -120,11 +150,17 @@ def _plain_day(plain: str) -> str | None:
             return ""  # 2023-00-00
     if match := SIX_DIGITS.search(plain):
         return _day(_century(match[1]), match[2], match[3])
-    if match := NUMBER.fullmatch(plain):
-        return _counted(match[1])
-    if re.fullmatch(r"\d{4}-?w\d\d-?\d", plain):
-        return _checked(dateutil.isoparser().isoparse(plain.upper()).date())
-    return None
+    if ORDINAL.fullmatch(plain):
+        return _iso(plain.upper())
+    match = NUMBER.fullmatch(plain)
+    return _counted(match[1]) if match and not UNSEPARATED.fullmatch(plain) else None
+
+
+def _iso(text: str) -> str:
+    try:
+        return _checked(dateutil.isoparser().isoparse(text).date())
+    except ValueError:
+        return ""
 
 
 def _counted(digits: str) -> str:
@@ -146,7 +182,8 @@ def _in_words(plain: str) -> str:
         part for part in re.findall(r"[^\W\d_]+|\d+", bare) if part in MONTHS or part.isdigit()
     ]
     months = [place for place, part in enumerate(parts) if part in MONTHS]
-    if len(months) != 1:
+    year = next((place for place, part in enumerate(parts) if YEAR.fullmatch(part)), 0)
+    if len(months) != 1 or year > 2:  # May 12-14, 2023
         return ""
     parts[months[0]] = dateutil.parserinfo.MONTHS[MONTHS[parts[months[0]]]][0]
     # 12 May 2023, May 12 2023, 2023 May 12; but 12 or 13 May 2023 is no day
@@ -183,7 +220,7 @@ def _form(text: str, found: dict[str, str]) -> str:
     """Name the way in which the numbers of a text are separated; "" where their order is plain."""
     if "" in found:
         return ""
-    match = YEAR_LAST.search(_plain(text)) or TWO_DIGITS.search(_plain(text))
+    match = _numbers(_plain(text))
     return f"{match[2]}{len(match[4])}" if match else ""
 
 

@@ -52,7 +52,8 @@ def _plain_place(text: str) -> str:
     key = label_key(text)
     if not (match := COORDINATES.fullmatch(key)):
         return key
-    return ", ".join(f"{round(float(part), 4):.10g}" for part in match.groups())
+    numbers = [f"{round(float(part), 4):.10g}" for part in match.groups()]
+    return "" if set(numbers) <= {"0", "-0"} else ", ".join(numbers)  # 0, 0 was never set
 
 
 def _one_writing(texts: pd.Series) -> pd.Series:

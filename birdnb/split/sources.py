@@ -7,6 +7,7 @@ rules are careful: ``robin 1.wav`` and ``robin 2.wav`` are two recordings.
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 import unicodedata
 from collections import Counter
@@ -26,31 +27,44 @@ ADDRESSES = {
     "ml": re.compile(r"macaulaylibrary\.org/(?:asset|audio)/(\d+)"),
     "inat": re.compile(r"inaturalist\.\w+/observations/(\d+)"),
 }
-BARE = re.compile(r"[1-9]\d{4,6}")  # 123456.mp3 may be XC123456.mp3
+# 123456.mp3 and warbleR's Genus-species-123456.mp3 may be XC123456.mp3
+BARE = re.compile(r"(?:[a-z]+[-_ ][a-z]+[-_ ])?([1-9]\d{4,8})")
 # what stands for one recording in whatever folder the file lies: a day with a time, a long number
 MOMENT = r"(?:19|20)\d\d-?\d\d-?\d\d[-_t ]{0,3}\d\d[-.h]?\d\d(?:[-.m]?\d\d)?"
-OWN = re.compile(rf"(?<!\d)(?:{MOMENT}|[1-9]\d{{5,6}}|[1-9]\d{{8,}})(?!\d)")
+OWN = re.compile(rf"(?<!\d)(?>{MOMENT}|[1-9]\d{{5,6}}|[1-9]\d{{8,}})(?!\d)")
 
 _SEC = r"\d+(?:[.,]\d+)?"
 _WORD = r"(?:chunk|part|piece|seg|segment|snippet|slice|split|excerpt|fragment|teil)"
+_COPY = r"(?:copy|kopie|copie|copia)"
+_RATE = r"(?:8|11|12|16|22|24|32|44|48|96)(?:[.,]\d+)? ?khz"
+_DONE = (
+    r"mono(?:\d+k)?|stereo|filtered|denoised|noisy|resampled|converted|cleaned|clean|edited|edit|"
+    r"trimmed|trim|cropped|clipped|processed|amplified|enhanced|compressed|boosted|isolated|"
+    r"shifted|stretched|slowed|slow|normali[sz]ed|norm|final|original|raw|backup|bak|louder|loud|"
+    r"aug\w*|pitch\w*|noise[ _-]?reduc\w*|(?:high|low|band)[ _-]?pass(?:ed)?|[hlb]pf|v\d+|\d+k|"
+    rf"{_RATE}|(?:16000|22050|32000|44100|48000)(?:hz)?"
+)
 PIECES = [re.compile(pattern) for pattern in (
     rf"[01][.,]\d+_\d+_(?P<of>.+)_{_SEC}s?_{_SEC}s?",  # BirdNET: confidence, number, file, seconds
     rf"(?P<of>.+?)[ _@-]+[(\[]?(?:{_SEC} ?m?s?(?:ec)?[ _-]+)?{_SEC} ?m?s(?:ec)?[)\]]?",  # rec_0-5s
     r"(?P<of>.+?)[ _-]+\d+[.,]\d+[ _-]+\d+[.,]\d+",  # rec_0.0_5.0
+    r"(?P<of>.+?)[ _-]+\d+m\d+s[ _-]+\d+m\d+s",  # rec_00m00s__00m05s
     rf"(?P<of>.+?)[ _-]+start[ _-]?{_SEC}s?[ _-]+end[ _-]?{_SEC}s?",
     rf"(?P<of>.+?)[ ._-]*{_WORD}[ _-]?\(?\d+\)?(?:[ _-]?of[ _-]?\d+)?",
     rf"{_WORD}[ _-]?\d+[ _-]+(?P<of>.+)",
     r"(?P<of>.+?)[ ._-]+\d+[ _-]?of[ _-]?\d+",
     r"(?P<of>.*\d.*?)[ _-]+(?:clip|cut|crop|window|win|frame)[ _-]?\d+",
-    r"(?P<of>.+?)[ _-]+(?:left|right|ch(?:annel)?[ _-]?\d)",
-    r"(?P<of>.+?)(?: - |[ _-])(?:copy|kopie|copie|copia)(?: ?\(?\d+\)?)?",
-    r"(?:copy|kopie|copie|copia) (?:of|von|de) (?P<of>.+)",
+    r"(?P<of>.+?)[ _-]+(?:left|right|l|r|lr|tr\d+|trlr|ch(?:annel)?[ _-]?\d)",
+    rf"(?P<of>.+?)[ _-]+{_RATE}",
+    rf"(?P<of>.+?)(?: - |[ _-]){_COPY}(?: ?\(?\d+\)?)?",
+    rf"(?P<of>.+?) \((?:\w+ )?{_COPY}\)",  # robin (another copy), robin (3rd copy)
+    rf"{_COPY} (?:of|von|de) (?P<of>.+)",
 )]  # fmt: skip
 # pieces, copies and versions only where the name in front is a recording's own, or a file here
 AFTER_OWN = [re.compile(pattern) for pattern in (
     r"(?P<of>.+?) ?\(\d+\)",
-    r"(?P<of>.+?)[ _-]+(?:mono|stereo|filtered|denoised|normali[sz]ed|resampled|converted|clean|"
-    r"cleaned|edited|edit|trimmed|cropped|aug\w*|\d+k(?:hz)?|(?:16000|22050|32000|44100|48000)(?:hz)?)",
+    rf"(?P<of>.+)[ ._-]+(?:{_DONE})",
+    r"(?P<of>.+)~\d+",
 )]  # fmt: skip
 NUMBERED = re.compile(rf"(?P<of>.*(?:{OWN.pattern}))[ _-](?:\d{{1,3}}|[a-z])")
 INTERVAL = re.compile(r"(?P<of>.+?)[ _-](\d+)[ _-](\d+)")
@@ -82,10 +96,11 @@ def source_links(manifest: pd.DataFrame) -> list[tuple[int, str]]:
     here = {(file.folder, file.stem) for file in files}
     bases = {row: _base(file.folder, file.stem, here) for row, file in named.items()}
     for row, base in bases.items():
-        place = files[row].place if OWN.search(base) else files[row].folder
-        links.append((row, f"{place}/{base}"))
-        if BARE.fullmatch(base):
-            links.append((row, f"xc{base}"))
+        own = OWN.search(base)
+        place = files[row].place if own else files[row].folder
+        links.append((row, f"{place}/{_digits_of_moments(base) if own else base}"))
+        if number := BARE.fullmatch(base):
+            links += [(row, archive + number[1]) for archive in ADDRESSES]
     links += _other_folders(named, bases) + _intervals(named)
     shared = Counter(key for _, key in links)
     return [(row, key) for row, key in links if shared[key] > 1]
@@ -93,7 +108,8 @@ def source_links(manifest: pd.DataFrame) -> list[tuple[int, str]]:
 
 @lru_cache(maxsize=2**18)
 def _file(path: str, species: str, place: str, name: str, url: str) -> _File:
-    folder, _, stem = _plain(path).removeprefix("./").rpartition("/")
+    plain = posixpath.normpath(path) if "./" in path or "//" in path else path
+    folder, _, stem = _plain(plain).rpartition("/")
     suffixes = []
     while (suffix := os.path.splitext(stem)[1]) in AUDIO_SUFFIXES:  # robin.wav.mp3
         suffixes.append(suffix)
@@ -106,6 +122,11 @@ def _file(path: str, species: str, place: str, name: str, url: str) -> _File:
         _plain(place),
         frozenset(_archive_numbers(f"{stem} | {_plain(name)}", url)),
     )
+
+
+def _digits_of_moments(base: str) -> str:
+    """Write moments in one way: 2023-05-12 05-00-00 and 20230512T050000Z are 20230512050000."""
+    return re.sub(rf"{MOMENT}z?", lambda moment: re.sub(r"\D", "", moment[0]), base)
 
 
 def _plain(text: str) -> str:
@@ -140,6 +161,8 @@ def _shorter(stem: str) -> tuple[tuple[str, bool], ...]:
         for pattern in [*PIECES, NUMBERED, *AFTER_OWN]
         if (match := pattern.fullmatch(stem))
     ]
+    for of in [of for of, sure in found if of and not sure]:
+        found += [(further, False) for further, _ in _shorter(of)]  # robin_denoised_16k
     return tuple(pair for pair in found if pair[0])
 
 

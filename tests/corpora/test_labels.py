@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from birdnb.corpora import open_corpus
-from birdnb.corpora.labels import label_fault, near_twins, one_spelling
+from birdnb.corpora.labels import is_stated, label_fault, near_twins, one_spelling, spelling_notes
 
 DISGUISES = [
     lambda name: unicodedata.normalize("NFD", name),
@@ -73,6 +73,46 @@ def test_folders_of_one_species_are_one_and_said(tmp_path):
     )
 
 
+def test_letters_of_another_script_are_named_and_not_merged():
+    latin, mixed = "Turdus merula", "Turdus m\u0435rul\u0430"
+    labels = pd.Series([latin, latin, mixed])
+    assert one_spelling(labels).tolist() == labels.tolist()
+    assert spelling_notes(labels, labels) == [
+        f"{latin!r} and 'Turdus m\\u0435rul\\u0430' look the same, in letters of two scripts: are "
+        "they one species? Then rename one."
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nan, nan",
+        "NULL,NULL",
+        "None None",
+        "Unknown, Unknown",
+        "#REF!",
+        "#DIV/0!",
+        "#N/A N/A",
+        "N / A",
+        "-9999",
+        "not-specified",
+        "none given",
+        "no information",
+        "keine Angaben",
+        "s.d.",
+        "Anon.",
+        "xxx",
+    ],
+)
+def test_what_states_nothing(text):
+    assert not is_stated(text)
+
+
+@pytest.mark.parametrize("text", ["Nana", "unknown, Kenya", "45.1, 7.2", "-1", "0", "No. 7", "X"])
+def test_what_states_something(text):
+    assert is_stated(text)
+
+
 def test_near_twins_are_one_letter_apart():
     names = [
         "Turdus merula",
@@ -118,6 +158,9 @@ def test_near_twins_are_one_letter_apart():
         "Silence (nocall)",
         "background-noise",
         "Human non-vocal",
+        "00_background",
+        "xx_background",
+        "thunderstorm",
     ],
 )
 def test_background_sound_is_no_species(label):
@@ -150,6 +193,20 @@ def test_background_sound_is_no_species(label):
         "Negative",
         "Aves",
         "Sonus naturalis",
+        "Larus species",
+        "Gull (sp)",
+        "Larus sp._Gull",
+        "Larus (cf.) argentatus",
+        "Larus cf argentatus",
+        "Larus ?argentatus",
+        "Parus major (?)",
+        "unidentified gull",
+        "Unknown-A",
+        "possible Parus major",
+        "hybrid",
+        "train",
+        "sounds",
+        "New Folder (2)",
     ],
 )
 def test_what_is_not_known_is_no_species(label):
@@ -168,6 +225,9 @@ def test_what_is_not_known_is_no_species(label):
         "robin+wren",
         "wren & robin",
         "robin, wren",
+        "robin and wren",
+        "A + B",
+        "Turdus merula & Parus major",
     ],
 )
 def test_a_list_of_species_is_no_species(label):
@@ -205,6 +265,14 @@ def test_what_is_not_the_species_is_no_species(label):
         "X",
         "Anas acuta x crecca",
         "Black & White Warbler",
+        "Black-and-white Warbler",
+        "Turdus merula merula",
+        "Motacilla flava ssp. thunbergi",
+        "Unicolored Blackbird",
+        "Rainbow Lorikeet",
+        "class_0",
+        "sp_1",
+        "Gr?nfink",
     ],
 )
 def test_names_of_species_are_kept(label):

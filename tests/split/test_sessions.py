@@ -66,6 +66,11 @@ MONTHS = {
     "fr": "janvier février mars avril mai juin juillet août septembre octobre novembre décembre",
     "de": "Januar Februar März April Mai Juni Juli August September Oktober November Dezember",
     "es": "enero febrero marzo abril mayo junio julio agosto setiembre octubre noviembre diciembre",
+    "pl": "stycznia lutego marca kwietnia maja czerwca lipca sierpnia września października "
+    "listopada grudnia",
+    "cs": "ledna února března dubna května června července srpna září října listopadu prosince",
+    "ru": "января февраля марта апреля мая июня июля августа сентября октября ноября декабря",
+    "tr": "Ocak Şubat Mart Nisan Mayıs Haziran Temmuz Ağustos Eylül Ekim Kasım Aralık",
     "roman": "I II III IV V VI VII VIII IX X XI XII",
 }
 MOMENTS = st.datetimes(datetime.datetime(2002, 1, 1), datetime.datetime(2030, 12, 31))
@@ -211,6 +216,9 @@ def test_the_day_itself_is_read(moment, form):
             "may mean 2023-05-12 or 2023-12-05",
         ),
         (["12/05/2023", "13/05/2023", "05/13/2023"], ["2023-05-12", "2023-05-13"], "may mean"),
+        (["13052023", "12052023"], ["2023-05-12", "2023-05-13"], "day first"),
+        (["230512", "990512", "2023-05-12"], ["1999-05-12", "2023-05-12"], "year first"),
+        (["2023-132", "2023132", "2023051205", "2023-05-12"], ["2023-05-12"], ""),
         (["２０２３－０５－１２", "20230512"], ["2023-05-12"], ""),
     ],
 )
@@ -262,6 +270,11 @@ def test_the_order_of_numbers_is_decided_for_the_table_and_said(dates, days, sai
         "2023-05-12 to 2023-05-14",
         "12.05.2023 - 14.05.2023",
         "12/05/2023-13/05/2023",
+        "12.-14.05.2023",
+        "12.05. bis 14.05.2023",
+        "12.05.23-14.05.23",
+        "May 12-14, 2023",
+        "2023-05-12/13",
         "1234",
         "0.0",
         "99999999",
@@ -293,6 +306,11 @@ def test_a_person_and_a_place_are_one_in_other_marks_accents_and_order():
     assert groups(manifest, "recordist").nunique() == 3
     plots = manifest.assign(recordist="Ann", locality=[f"Plot {n}" for n in range(6)])
     assert sessions(plots).nunique() == 6
+
+
+def test_coordinates_that_were_never_set_are_no_place():
+    places = ["nan, nan", "0, 0", "0.0000, -0.0", "None,None"]
+    assert sessions(manifest_of(locality=places)).nunique() == 4
 
 
 def test_coordinates_are_one_place_however_they_are_written():
@@ -354,7 +372,16 @@ SAME = [
     ["A/S1_2023-05-12_05-03-00_clip1.wav", "B/S1_2023-05-12_05-03-00_clip2.wav"],
     ["A/robin.wav", "A/robin (1).wav"],
     ["A/robin.wav", "A/robin - Copy.wav", "A/Copy of robin.wav"],
-    ["A/robin.wav", "A/robin_denoised.wav", "A/robin_16k.wav"],
+    ["A/robin.wav", "A/robin_denoised.wav", "A/robin_16k.wav", "A/robin_denoised_16k.wav"],
+    ["A/robin.wav", "A/robin-bandpass.wav", "A/robin_noisy.wav", "A/robin.original.wav"],
+    ["A/robin.wav", "A/robin (copy).wav", "A/robin (another copy).wav", "A/robin~1.wav"],
+    ["A/robin_48khz.wav", "A/robin_22.05kHz.wav"],
+    ["A/robin_00m00s__00m05s.wav", "A/robin_00m05s__00m10s.wav"],
+    ["A/robin_L.wav", "A/robin_R.wav"],
+    ["A/ML123456.mp3", "B/123456.wav"],
+    ["A/Erithacus-rubecula-123456.wav", "B/XC123456.mp3"],
+    ["A/20230512T050300Z.flac", "B/2023-05-12 05-03-00.wav"],
+    ["A/./robin.wav", "A//robin.mp3"],
 ]
 OTHERS = [
     ["A/robin 1.wav", "A/robin 2.wav"],
@@ -367,6 +394,7 @@ OTHERS = [
     ["A/20230512_050300.wav", "A/20230512_051300.wav"],
     ["A/2023-05-12_05-03.wav", "A/2023-05-12_05-13.wav"],
     ["A/20230512_1.wav", "A/20230512_2.wav"],
+    ["A/2023-05-12_05-03-10.wav", "A/2023-05-12_05-03-40.wav"],
     ["A/230512_0001.wav", "A/230512_0002.wav"],
     ["A/XC7.wav", "A/XC70.wav", "A/XC8.wav"],
     ["A/ZOOM0001.wav", "B/ZOOM0001.wav"],
