@@ -13,6 +13,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from birdnb import __version__
 from birdnb.benchmark.rows import Row
 from birdnb.command import command
@@ -165,7 +167,10 @@ def _processor() -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    """Write a figure to three digits, without an exponent: a start may take 0.0000953 s."""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return np.format_float_positional(value, precision=3, unique=False, fractional=False, trim="-")
 
 
 if __name__ == "__main__":

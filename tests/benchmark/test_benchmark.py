@@ -93,6 +93,15 @@ def test_a_repeated_corpus_is_a_finished_study(tmp_path, monkeypatch):
     assert lms.shape == (6, AUDIO.n_mels, AUDIO.n_frames) and owner.tolist() == [0, 0, 0, 1, 1, 1]
 
 
+def test_figures_of_any_size_are_written_without_exponents():
+    sizes = {9.53e-5: "0.0000953", 0.5: "0.5", 1.0: "1", 99.94: "99.9", 1234.4: "1,234"}
+    rows = [Row(f"row {value}", "s", value) for value in sizes]
+    about = {"processor": "", "cores": 2, "gpu": None, "date": "", "versions": {}}
+    page = benchmark.page({"load": rows}, about)
+    for value, text in sizes.items():
+        assert f"| row {value} | {text} s |" in page
+
+
 def test_start_is_measured_in_a_process_of_its_own(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(start, "rows", partial(start.rows, (1000,), 1))
     much = np.ones(2**28)  # 2.1 GB here are not those of the process that is measured
