@@ -141,14 +141,22 @@ def decode(path: Path, reason: str) -> Decoded:
             return _finished(out, _by_ffmpeg(file, out))
     except (av.error.FFmpegError, ValueError) as error:
         out.close()
-        kind = other_kind(path)
-        said = getattr(error, "strerror", None) or str(error)
-        raise AudioError(
-            f"cannot be decoded: it is {kind}" if kind else f"{reason}; ffmpeg says {said}"
-        ) from error
+        raise AudioError(_why_not(path, f"{reason}; ffmpeg says", error)) from error
     except BaseException:
         out.close()
         raise
+
+
+def _why_not(path: Path, said_before: str, error: Exception) -> str:
+    """Say why a file cannot be decoded: by what it is, else by the words of the decoders."""
+    if kind := other_kind(path):
+        return f"cannot be decoded: it is {kind}"
+    if lengths.index_is_missing(path):
+        return (
+            "cannot be decoded: the index (moov) that MP4 needs is missing, the file is cut short: "
+            "copy it again, or repair it with the recorder's software"
+        )
+    return f"{said_before} {getattr(error, 'strerror', None) or error}"
 
 
 def recover(path: Path, heard: Heard, reason: str) -> Decoded:

@@ -38,6 +38,7 @@ _OTHER_CHUNKS = {
     *(b"LIST", b"INFO", b"JUNK", b"bext", b"iXML", b"id3 ", b"ID3 ", b"_PMX", b"cue ", b"guan"),
     *(b"wamd", b"axml", b"smpl", b"PEAK", b"NAME", b"ANNO", b"info"),
 }
+_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free")  # that MP4 files begin with
 # what stands before the first packet in Matroska and in ASF
 _MEDIA = (b"\x1f\x43\xb6\x75", bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c"))
 
@@ -173,13 +174,19 @@ def beginnings(path: Path) -> list[int]:
     return found
 
 
+def index_is_missing(path: Path) -> bool:
+    """Tell whether an MP4 file lacks its index, which recorders write last."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return data[4:8] in _BOXES and data.find(b"moov") < 0
+
+
 def media_bytes(file: IO[bytes]) -> int:
     """Count the bytes of a container that media can lie in.
 
     In an MP4 file these are its mdat boxes, in Matroska and ASF all bytes from the first packet on.
     """
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        if data[4:8] not in (b"ftyp", b"moov", b"mdat", b"wide", b"free"):
+        if data[4:8] not in _BOXES:
             return len(data) - max(0, *map(data.find, _MEDIA))
         at = media = 0
         while at + 8 <= len(data):

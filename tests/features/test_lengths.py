@@ -360,6 +360,13 @@ def test_lengths_in_the_containers_of_other_decoders(tmp_path, name):
                 assert "cannot be decoded" in str(error), (mark, length, error)
 
 
+def test_an_mp4_without_its_index_is_called_that(tmp_path):
+    whole = encode(tmp_path / "a", SOUND, RATE, "ipod", "aac").read_bytes()
+    (tmp_path / "b").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(AudioError, match=r"the index \(moov\) .* is missing, .* cut short"):
+        extract(tmp_path / "b", AudioSettings())
+
+
 def test_a_file_cut_short_gives_what_is_there(tmp_path):
     for name in ("wav", "w64", "aiff", "au", "ima.wav", "gsm.wav"):
         whole = write(tmp_path / f"a.{name}", SOUND, RATE, **CHUNKED[name][0]).read_bytes()
