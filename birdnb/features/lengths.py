@@ -17,6 +17,7 @@ from typing import IO, Literal
 PASSED_OVER = 0.1  # [s] bytes left over that would hold less than this are not looked at
 READ_AHEAD = 8192  # bytes that libFLAC has read already and not decoded yet
 UNSURE = 0.5  # [s] of FLAC that may hide in its read-ahead before its packets are counted
+MOST_TEXT = 2**20  # bytes at the end of a file in which chunks behind the sound are looked for
 CHUNKED = {"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF"}
 _BEGINNINGS = [
     re.compile(pattern, re.DOTALL)
@@ -133,6 +134,7 @@ def _before_chunks(data: mmap.mmap, start: int, stop: int, container: str, endia
     """Find where chunks of other content begin that fill a file to its end."""
     if container not in CHUNKED:
         return stop
+    start = max(start, stop - MOST_TEXT)
     for match in re.compile(b"|".join(_OTHER_CHUNKS)).finditer(data, start, stop):
         chunks = read_chunks(data, match.start(), stop, container, endian)
         if chunks and stop - 8 <= chunks[-1][2] <= stop:
