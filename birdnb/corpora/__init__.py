@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,7 @@ from birdnb.corpora import birdclef, birdset, folders
 from birdnb.corpora.labels import spelling_notes
 from birdnb.corpora.sniff import is_audio
 from birdnb.corpora.table import UNLISTED, check_manifest
+from birdnb.corpora.walking import walk
 from birdnb.corpora.xeno_canto import dump as xeno_canto_dump
 from birdnb.files import BirdnbError, artifacts_dir, safe_name, user_path, whole_path
 
@@ -152,4 +154,17 @@ def _advice(root: Path, names: list[str]) -> str:
             "\nput the recordings of each species into a folder named after it, such as "
             "Turdus merula/"
         )
+    if not advice and (deep := _first_with_audio(root)):
+        advice = [
+            f"\nrecordings lie deeper, as in {deep}/: give the folder around it, or move the "
+            "species folders up, directly into the folder given"
+        ]
     return "".join(advice)
+
+
+def _first_with_audio(root: Path) -> str:
+    """Return a folder under ``root`` that holds audio; "" if none of the first thousand does."""
+    for parent, _, names in islice(walk(root), 1000):
+        if any(is_audio(f"{parent}/{name}") for name in names):
+            return Path(parent).relative_to(root).as_posix()
+    return ""

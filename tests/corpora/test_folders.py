@@ -279,3 +279,11 @@ def test_left_out_is_a_table_of_text(tmp_path):
     assert corpus.left_out.empty
     assert corpus.left_out.columns.tolist() == ["recording_id", "path", "species", "reason"]
     assert isinstance(corpus.manifest.index, pd.RangeIndex)
+
+
+def test_species_below_orders_and_families_are_found_and_said(tmp_path):
+    folder = tmp_path / "Passeriformes" / "Turdidae" / "Turdus merula"
+    folder.mkdir(parents=True)
+    (folder / "song.wav").write_bytes(b"RIFF    WAVE")
+    with pytest.raises(BirdnbError, match="deeper, as in Passeriformes/Turdidae/Turdus merula/"):
+        open_corpus(tmp_path, progress=False)
