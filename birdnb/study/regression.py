@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -31,6 +32,8 @@ def test(books: list[Path], units: bool = True) -> int:
                    "--dist", "loadfile"]  # fmt: skip
         environment = os.environ | {"OMP_NUM_THREADS": "1"}  # a core for each process
         status = subprocess.call(command, cwd=ROOT, env=environment)
+    # matplotlib makes its caches here: a notebook that has to would say so among its outputs
+    importlib.import_module("matplotlib.font_manager")
     with tempfile.TemporaryDirectory(prefix="birdnb-") as scratch:
         environment = os.environ | _places(scratch)
         environment |= {"BIRDNB_HEADLESS": "1", "TQDM_DISABLE": "1", LANE: "compare"}

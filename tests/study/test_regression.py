@@ -45,6 +45,18 @@ def test_some_notebooks_are_compared_without_the_unit_tests(words, units, monkey
     assert len(calls) == 1 + units and ("tests" in calls[0]) == units and "--nbval" in calls[-1]
 
 
+def test_a_home_that_cannot_be_written_is_no_output_of_a_notebook():
+    code = (
+        "import os; from birdnb.study import regression\n"
+        "def call(command, cwd, env): print(os.access(env['MPLCONFIGDIR'], os.W_OK)); return 0\n"
+        "regression.subprocess.call = call; regression.test([], units=False)"
+    )
+    env = {key: v for key, v in os.environ.items() if key not in ("MPLCONFIGDIR", "XDG_CACHE_HOME")}
+    env |= {"HOME": "/dev/null", "XDG_CONFIG_HOME": "/dev/null"}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert done.stdout == "True\n", done.stderr
+
+
 def test_blessing_rewrites_the_notebooks_and_the_committed_example(place, monkeypatch):
     """What the notebooks write into the demo's report is copied, but for what is not committed."""
     write = """from pathlib import Path
