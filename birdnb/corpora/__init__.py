@@ -127,7 +127,7 @@ def _layout_of(root: Path) -> Layout:
             return layout
     looked = "".join(f"\n  {layout.name}: {layout.looked_for}" for layout in LAYOUTS)
     try:
-        names = sorted(path.name + "/" * path.is_dir() for path in root.iterdir())
+        names = sorted(f"{path.name}/" if path.is_dir() else path.name for path in root.iterdir())
     except OSError as error:
         raise BirdnbError(
             f"{root} may not be read ({error.strerror}): give yourself the right to"
