@@ -40,7 +40,7 @@ SILENT = 1e-3
 SAMPLE_RATES = (4_000, 1_000_000)  # [Hz] outside, the header is wrong or there is no song to hear
 
 
-class SoundFile:
+class Recording:
     """A decoded recording, mono float32 at its own sample rate; use as a context manager.
 
     The mean of its channels, or ``channel`` of them (from 0) where they cancel each other. Isolated
@@ -68,7 +68,7 @@ class SoundFile:
             self.close()
             raise AudioError(f"sample rate: {self.sample_rate} Hz is not between {low} and {high}")
 
-    def __enter__(self) -> SoundFile:
+    def __enter__(self) -> Recording:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -217,13 +217,13 @@ class SoundFile:
         )  # fmt: skip
 
 
-def hear(path: Path | str, use: Callable[[SoundFile], Result]) -> Result:
+def hear(path: Path | str, use: Callable[[Recording], Result]) -> Result:
     """Call ``use`` with a recording, and again with other decoders when libsndfile stops early."""
     try:
-        with SoundFile(path) as sound:
+        with Recording(path) as sound:
             return use(sound)
     except StopsEarlyError as stopped:
-        with SoundFile(path, stopped) as sound:
+        with Recording(path, stopped) as sound:
             return use(sound)
 
 
@@ -240,7 +240,7 @@ def read_audio(
     AudioError when there is nothing to read.
     """
 
-    def cut(sound: SoundFile) -> np.ndarray:
+    def cut(sound: Recording) -> np.ndarray:
         read_through(sound)
         check_sound(sound)
         end = -(-sound.frames * sample_rate // sound.sample_rate)
@@ -251,7 +251,7 @@ def read_audio(
     return hear(path, cut)
 
 
-def read_through(sound: SoundFile) -> None:
+def read_through(sound: Recording) -> None:
     """Read a recording once, so that its length and the channel to take are known."""
     for _ in sound.blocks():
         pass
@@ -259,7 +259,7 @@ def read_through(sound: SoundFile) -> None:
         read_through(sound)
 
 
-def check_sound(sound: SoundFile, shortest: float = 0.0) -> None:
+def check_sound(sound: Recording, shortest: float = 0.0) -> None:
     """Raise AudioError when a recording, read through once, cannot be used.
 
     That is when it is shorter than ``shortest`` [s], broken, silent or constant.

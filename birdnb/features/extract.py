@@ -21,7 +21,7 @@ from birdnb.features.activity import (
     find_silence,
     find_windows,
 )
-from birdnb.features.audio import SoundFile, check_sound, hear
+from birdnb.features.audio import Recording, check_sound, hear
 from birdnb.features.decoders import AudioError
 from birdnb.features.lms import framed_log_mel, log_mel
 
@@ -58,13 +58,13 @@ def extract(path: Path | str, audio: AudioSettings) -> Extraction:
         raise AudioError(f"unexpected error: {type(error).__name__}: {error}") from error
 
 
-def survey(sound: SoundFile) -> Coarse:
+def survey(sound: Recording) -> Coarse:
     """Read a recording once and return its activity; the channel to take is settled by then."""
     coarse = coarse_activity(sound.blocks(), sound.sample_rate)
     return survey(sound) if sound.take_channel() else coarse
 
 
-def _extract(sound: SoundFile, audio: AudioSettings) -> Extraction:
+def _extract(sound: Recording, audio: AudioSettings) -> Extraction:
     coarse = survey(sound)
     check_sound(sound, shortest=SHORTEST_SECONDS)
     seconds = sound.seconds
@@ -101,7 +101,7 @@ def _silence_frames(audio: AudioSettings) -> int:
     return int(SILENCE_SECONDS * audio.sample_rate) // audio.hop_length
 
 
-def _cut(sound: SoundFile, wanted: list[tuple[int, int]], audio: AudioSettings) -> list[np.ndarray]:
+def _cut(sound: Recording, wanted: list[tuple[int, int]], audio: AudioSettings) -> list[np.ndarray]:
     """Return the LMS (n_mels, frames) of stretches given as (first frame, frames).
 
     Overlapping ones share the work.
@@ -122,7 +122,7 @@ def _cut(sound: SoundFile, wanted: list[tuple[int, int]], audio: AudioSettings) 
     return [found[stretch] for stretch in wanted]
 
 
-def _repeated(sound: SoundFile, audio: AudioSettings) -> np.ndarray:
+def _repeated(sound: Recording, audio: AudioSettings) -> np.ndarray:
     """Return the LMS of a recording shorter than a clip, repeated from its beginning."""
     length = math.ceil(sound.frames * audio.sample_rate / sound.sample_rate)
     return log_mel(

@@ -11,7 +11,7 @@ from sound_files import encode, noise, recording, write
 
 from birdnb.features import audio
 from birdnb.features.activity import coarse_frame
-from birdnb.features.audio import SoundFile, check_sound, high_pass, read_audio
+from birdnb.features.audio import Recording, check_sound, high_pass, read_audio
 from birdnb.features.decoders import AudioError
 
 
@@ -70,7 +70,7 @@ def test_a_slice_equals_the_whole(tmp_path, sample_rate):
         subtype="FLOAT",
     )
     whole = read_audio(path)
-    with SoundFile(path) as sound:
+    with Recording(path) as sound:
         for _ in sound.blocks():
             pass
         for first, last in [(0, 900), (30_001, 70_000), (len(whole) - 5000, len(whole))]:
@@ -84,7 +84,7 @@ def test_a_slice_equals_the_whole(tmp_path, sample_rate):
 def test_a_slice_beyond_the_recording_is_zero(tmp_path):
     path = write(tmp_path / "a.wav", noise(1.0, level=0.1))
     whole = read_audio(path)
-    with SoundFile(path) as sound:
+    with Recording(path) as sound:
         for _ in sound.blocks():
             pass
         padded = sound.slice(-1024, 22050 + 500, 22050, 500.0)
@@ -99,7 +99,7 @@ def test_recordings_too_long_for_memory_are_read_again(tmp_path, suffix, monkeyp
     whole = read_audio(path)
     monkeypatch.setattr(audio, "KEEP", 1000)
     monkeypatch.setattr(audio, "BLOCK", 5000)
-    with SoundFile(path) as sound:
+    with Recording(path) as sound:
         assert sum(len(block) for block in sound.blocks()) == sound.frames
         for first, last in [(0, 3000), (100_000, 190_000), (400_000, 450_000)]:
             part = sound.slice(first, last, 22050, 500.0)
@@ -110,7 +110,7 @@ def test_recordings_too_long_for_memory_are_read_again(tmp_path, suffix, monkeyp
 def test_blocks_are_the_recording(tmp_path, suffix, monkeypatch):
     path = write(tmp_path / f"a.{suffix}", 0.01 * recording(5.0, 1.0, 3.0, 44100), 44100)
     monkeypatch.setattr(audio, "BLOCK", 7000)
-    with SoundFile(path) as sound:
+    with Recording(path) as sound:
         blocks = list(sound.blocks())
     assert {len(block) % coarse_frame(44100)[1] for block in blocks[:-1]} == {0}
     np.testing.assert_array_equal(np.concatenate(blocks), soundfile.read(path, dtype="float32")[0])
@@ -227,7 +227,7 @@ def test_formats_that_only_go_forwards_are_read(tmp_path, subtype, monkeypatch):
 
 
 def test_too_short_is_told_with_the_length(tmp_path):
-    with SoundFile(write(tmp_path / "a.wav", noise(0.1))) as sound:
+    with Recording(write(tmp_path / "a.wav", noise(0.1))) as sound:
         for _ in sound.blocks():
             pass
         with pytest.raises(AudioError, match=r"too short: 0\.10 s, at least 0\.5 s are needed"):
