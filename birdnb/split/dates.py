@@ -22,6 +22,8 @@ UNSET = frozenset(["1970-01-01", "1969-12-31", "1899-12-30", "1899-12-31", "1900
                    "1900-01-01", "1904-01-01", "1980-01-01"])  # fmt: skip
 YEARS = range(1850, 2100)
 ORDERS = {"day first": (2, 1, 0), "month first": (2, 0, 1), "year first": (0, 1, 2)}
+# below it ten digits are seconds since 1970 (up to 2031), from it on year, month, day and hour
+FIRST_HOUR = "1950010100"
 YEAR_FIRST = re.compile(r"(?<!\d)(\d{4})([-/.:_ ])(\d{1,2})\2(\d{1,2})(?!\d)")
 COMPACT = re.compile(
     r"(?<!\d)(\d{4})(\d\d)(\d\d)(?:(?!\d)|(?=(?:[01]\d|2[0-4])(?:\d{2}){0,2}(?!\d)))"
@@ -142,6 +144,9 @@ def _plain(text: str) -> str:
 
 def _plain_day(plain: str) -> str | None:
     """Return the day of a text whose order of numbers is plain; "" for no day, None for others."""
+    number = NUMBER.fullmatch(plain)
+    if number and len(number[1]) == 10 and number[1] < FIRST_HOUR:
+        return _counted(number[1])
     for pattern, groups in ((YEAR_FIRST, (1, 3, 4)), (COMPACT, (1, 2, 3))):
         found = {_day(*(match[group] for group in groups)) for match in pattern.finditer(plain)}
         if found - {""}:
@@ -152,8 +157,7 @@ def _plain_day(plain: str) -> str | None:
         return _day(_century(match[1]), match[2], match[3])
     if ORDINAL.fullmatch(plain):
         return _iso(plain.upper())
-    match = NUMBER.fullmatch(plain)
-    return _counted(match[1]) if match and not UNSEPARATED.fullmatch(plain) else None
+    return _counted(number[1]) if number and not UNSEPARATED.fullmatch(plain) else None
 
 
 def _iso(text: str) -> str:
