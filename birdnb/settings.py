@@ -121,6 +121,7 @@ class _OnceOnly(yaml.SafeLoader):
     """Refuses a name that stands twice in a mapping, where YAML would forget the first."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        """Read a mapping. Raises yaml.YAMLError for a name that stands twice."""
         names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:

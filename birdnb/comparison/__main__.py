@@ -24,6 +24,16 @@ from birdnb.training.devices import make_accelerator
 from birdnb.training.options import parse_seed
 from birdnb.training.runs import git_commit
 
+EXAMPLES = (
+    "examples:\n"
+    "  python -m birdnb.comparison data/my_birds --variants pretraining --runs phase3_ast_full "
+    "\\\n"
+    '      --variant "AudioSet: pretrained=true normalisation=standard" '
+    '--variant "mine: pretrained=weights.safetensors"\n'
+    '  python -m birdnb.comparison data/my_birds --variant "slow: lr_backbone=3e-4 epochs=20"\n'
+    "  python -m birdnb.comparison data/my_birds --variants ablation "
+    '--only "no MixUp" "focal loss" --seeds 7 8'
+)
 KINSHIP = (
     "**Synthesised songs: the figures say nothing about real birds.** Weights pretrained on "
     "invented song profit here from "
@@ -86,15 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Train variants of the profile's runs on grouped folds and write\n"
         "reports/<name>_<corpus>.md: scores with intervals and paired differences. Finished\n"
         "trainings are not repeated; a killed one goes on.",
-        epilog=f"variants in {PRESETS.name}:\n{known}\n\n"
-        "examples:\n"
-        "  python -m birdnb.comparison data/my_birds --variants pretraining --runs phase3_ast_full "
-        "\\\n"
-        '      --variant "AudioSet: pretrained=true normalisation=standard" '
-        '--variant "mine: pretrained=weights.safetensors"\n'
-        '  python -m birdnb.comparison data/my_birds --variant "slow: lr_backbone=3e-4 epochs=20"\n'
-        "  python -m birdnb.comparison data/my_birds --variants ablation "
-        '--only "no MixUp" "focal loss" --seeds 7 8',
+        epilog=f"variants in {PRESETS.name}:\n{known}\n\n{EXAMPLES}",
     )  # fmt: skip
     parser.add_argument("corpus", metavar="CORPUS", help="demo, or the folder of a corpus")
     parser.add_argument("--variants", choices=list(presets), help="a comparison of variants.yaml")

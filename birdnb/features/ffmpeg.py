@@ -45,6 +45,7 @@ class _Clock:
         self._end: int | None = None
 
     def see(self, packet: av.Packet) -> None:
+        """Note when a packet begins and ends; those without times tell nothing."""
         if packet.pts is None or not packet.duration:
             return
         gap = 0.0 if self._end is None else float((packet.pts - self._end) * packet.time_base)
