@@ -23,6 +23,7 @@ EXAMPLES = """examples:
   ./run_all.sh --corpus data/xeno_canto --profile gpu  your own recordings, on a GPU
   ./run_all.sh --folds 4 --corpus data/my_birds        a small corpus: four grouped folds
   ./run_all.sh --only 04 -- -p epochs 30               one notebook, with papermill parameters
+  ./run_all.sh --only A1                               an appendix: into the field
   ./run_all.sh --setup                                 only prepare the environment
 """
 
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("BIRDNB_ARTIFACTS", "BIRDNB_REPORTS"):  # notebooks run in their own folder
         if folder := os.environ.get(name):
             os.environ[name] = _text(name, str(whole_path(folder)))
-    chosen = books.select(options.only)
+    chosen = books.select(options.only, options.test or options.bless or options.list)
     if options.list:
         for book in chosen:
             print(f"{book.stem[:2]}  {book.stem[3:]:<22}{books.title(book)}")
@@ -76,7 +77,8 @@ def _halves(words: list[str]) -> tuple[list[str], list[str]]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="run_all.sh", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Run the bird-song study: seven notebooks, from recordings to a report.",
+        description="Run the bird-song study: seven notebooks, from recordings to a report, and "
+        "appendices when asked for.",
     )  # fmt: skip
     parser.add_argument(
         "--corpus",
@@ -97,7 +99,10 @@ def _parser() -> argparse.ArgumentParser:
         help="grouped K-fold cross-validation instead of one split",
     )
     parser.add_argument(
-        "--only", nargs="+", metavar="NN", help="only these notebooks, by number: --only 01 04"
+        "--only",
+        nargs="+",
+        metavar="NN",
+        help="only these notebooks, by number: --only 01 04; an appendix: --only A1",
     )
     parser.add_argument(
         "--dask",
@@ -121,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="execute the committed notebooks anew and rewrite their outputs",
     )
-    parser.add_argument("--list", action="store_true", help="list the notebooks and stop")
+    parser.add_argument("--list", action="store_true", help="list the notebooks, appendices too")
     return parser
 
 

@@ -12,21 +12,27 @@ from birdnb.files import ROOT, BirdnbError
 NOTEBOOKS = ROOT / "notebooks"
 
 
-def select(only: list[str] | None) -> list[Path]:
-    """Return the notebooks in order, or those whose number is asked for.
+def select(only: list[str] | None, appendices: bool = False) -> list[Path]:
+    """Return the notebooks of the study in order, or those whose number is asked for.
 
-    Raises BirdnbError for a number that is not there.
+    The appendices (A1 and on) are no part of the study: they are returned when asked for, by
+    number or all together. Raises BirdnbError for a number that is not there.
     """
-    books = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+    books = sorted(NOTEBOOKS.glob("[0-9A][0-9]_*.ipynb"))
     if not only:
-        return books
-    wanted = {name[:2].zfill(2) if name[:2].isdigit() else name.zfill(2) for name in only}
+        return [book for book in books if appendices or book.stem[0] != "A"]
+    wanted = {_number(name) for name in only}
     known = {book.stem[:2] for book in books}
     if wanted - known:
         raise BirdnbError(
             f"no notebook {sorted(wanted - known)[0]}: choose from {', '.join(sorted(known))}"
         )
     return [book for book in books if book.stem[:2] in wanted]
+
+
+def _number(name: str) -> str:
+    """Return the number of a notebook as it was typed: 4, 04, 04_baseline_training, a1."""
+    return name[:2].upper().zfill(2) if name[1:2].isdigit() else name.zfill(2)
 
 
 def title(book: Path) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 
 import pytest
+from conftest import write_book
 
 from birdnb.study import __main__ as study
+from birdnb.study import regression
 
 
 @pytest.mark.parametrize(
@@ -44,3 +46,30 @@ def test_a_wrong_command_line(words, message, capsys):
     with pytest.raises(SystemExit) as caught:
         study.main(words)
     assert caught.value.code == 2 and message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "numbers"),
+    [([], ["01", "02"]), (["--only", "A1"], ["A1"]), (["--only", "a1_asks", "2"], ["02", "A1"])],
+)
+def test_an_appendix_is_run_when_asked_for(words, numbers, place, monkeypatch):
+    write_book(place / "notebooks" / "A1_asks.ipynb", "print(1)")
+    asked = []
+    monkeypatch.setattr(study, "run", lambda books, *_: asked.extend(books) or 0)
+    assert study.main(words) == 0 and [book.stem[:2] for book in asked] == numbers
+
+
+@pytest.mark.parametrize("lane", ["test", "bless"])
+def test_the_appendices_are_tested_and_blessed_with_the_study(lane, place, monkeypatch):
+    write_book(place / "notebooks" / "A1_asks.ipynb", "print(1)")
+    asked = []
+    monkeypatch.setattr(regression, lane, lambda books, **_: asked.extend(books) or 0)
+    assert study.main([f"--{lane}"]) == 0 and [book.stem[:2] for book in asked] == [
+        "01", "02", "A1",
+    ]  # fmt: skip
+
+
+def test_all_notebooks_are_listed(place, capsys):
+    write_book(place / "notebooks" / "A1_asks.ipynb", "print(1)")
+    assert study.main(["--list"]) == 0
+    assert [line[:2] for line in capsys.readouterr().out.splitlines()] == ["01", "02", "A1"]
