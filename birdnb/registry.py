@@ -1,16 +1,17 @@
 """Name what a study can be made of.
 
-To add a network or an augmentation, write it and name it here (see the README).
+To add a network, a frozen encoder or an augmentation, write it and name it here (see the README).
 An entry is a callable, or "module:name" of one, which is imported when it is first asked for.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
-from birdnb.files import BirdnbError
+from birdnb.files import BirdnbError, safe_name
 
 Entry = str | Callable[..., Any]
 
@@ -21,6 +22,10 @@ BASELINE = "phase3_ast_baseline"
 FULL = "phase3_ast_full"  # with augmentation
 EFFICIENTNET = "phase3_efficientnet_full"
 ENSEMBLE = "phase3_ensemble"
+# of a frozen encoder the name comes behind: logistic regression on its embeddings, as in
+# frozen_birdnet, and its own answer among the corpus' species, as in own_answer_birdnet
+FROZEN = "frozen_"
+OWN_ANSWER = "own_answer_"
 
 # called with (n_classes, n_frames, pretrained, size=..., drop_path=...); gives an nn.Module with
 # head, embed and layers()
@@ -30,9 +35,48 @@ MODELS: dict[str, Entry] = {
     "mfcc": "birdnb.models.mfcc:build",
 }
 
+# called with (given, profile): what stands behind the colon in "onnx:PATH" or "", and the settings;
+# gives a birdnb.models.encoders.Encoder
+ENCODERS: dict[str, Entry] = {
+    "birdnet": "birdnb.models.birdnet:build",
+    "onnx": "birdnb.models.onnx_file:build",
+    "ast": "birdnb.models.frozen_network:build_ast",
+    "efficientnet_b2": "birdnb.models.frozen_network:build_efficientnet",
+}
+
 # called with (x, generator): clips (B, n_mels, T) float32 [dB], after time shift and noise; gives
 # as many of the same shape
 AUGMENTATIONS: dict[str, Entry] = {}
+
+
+def full_encoder(name: str) -> str:
+    """Return "onnx:PATH" for the bare path of an ONNX file, "birdnet:PATH" for a TFLite file."""
+    suffix = Path(name).suffix.lower()
+    if name.partition(":")[0] not in ENCODERS and suffix in (".onnx", ".tflite"):
+        return f"{'onnx' if suffix == '.onnx' else 'birdnet'}:{name}"
+    return name
+
+
+def encoder_id(encoder: str) -> str:
+    """Return an encoder's name as it stands in the names of runs: perch_v2 of onnx:perch_v2.onnx.
+
+    Files are called by their names; weights of our own networks have the network's in front.
+    """
+    kind, _, given = full_encoder(encoder).partition(":")
+    name = Path(given).name
+    for suffix in (".onnx", ".tflite", ".safetensors"):
+        name = name.removesuffix(suffix)
+    return safe_name(f"{kind}_{name}" if kind in MODELS and name else name or kind).lower()
+
+
+def encoder_runs(encoders: Iterable[str]) -> list[str]:
+    """Return the names of the runs that encoders may give, two each."""
+    return [kind + encoder_id(name) for name in encoders for kind in (FROZEN, OWN_ANSWER)]
+
+
+def is_yardstick(run: str) -> bool:
+    """Tell whether a run is of a frozen encoder: something to be measured against, not trained."""
+    return run.startswith((FROZEN, OWN_ANSWER))
 
 
 def find(kind: str, entries: Mapping[str, Entry], name: str) -> Callable[..., Any]:

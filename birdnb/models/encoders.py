@@ -1,0 +1,121 @@
+"""Frozen encoders: sound in, a vector a window out; they are used as they are, never trained.
+
+``open_encoder("birdnet", profile)``; ``birdnb.registry.ENCODERS`` says which there are.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+from pydantic import Field
+from pydantic.dataclasses import dataclass as settings
+
+from birdnb.config import Profile
+from birdnb.files import BirdnbError
+from birdnb.registry import ENCODERS, check, find, full_encoder
+from birdnb.settings import Settings
+
+SHORTEST_TAIL = (
+    1 / 3
+)  # of a window; what is left at the end of a recording and is shorter is dropped
+
+
+@settings(frozen=True)
+class Card(Settings):
+    """What is known about an encoder, with the source of it."""
+
+    title: str = Field(description="its name for people, with the version")
+    version: str = Field(description="of the weights")
+    licence: str = Field(description="of the weights, as its authors name it")
+    source: str = Field(description="page that says all this")
+    trained_on: str = Field(description="what it was trained on, in words")
+    heard: Literal["recordings", "invented song", "unknown"] = Field(
+        default="unknown", description="what it learned from: decides what it may have heard before"
+    )
+    heard_until_xc: int | None = Field(
+        default=None, description="highest Xeno-Canto number it may have heard"
+    )
+    heard_until_date: str | None = Field(
+        default=None, description="day (YYYY-MM-DD) of the newest recording it may have heard"
+    )
+    knows_species: bool = Field(default=False, description="learned from labels of bird species")
+    padding: str = Field(
+        default="zeros", description="what fills a window that is longer than the recording"
+    )
+
+
+class Label(NamedTuple):
+    """What an encoder calls one of its classes; ``common`` is "" where it has no such name."""
+
+    scientific: str
+    common: str = ""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """W windows: ``embeddings`` (W, D) float32, ``answers`` (W, L) float32 logits or None."""
+
+    embeddings: np.ndarray
+    answers: np.ndarray | None = None
+
+
+class Encoder(ABC):
+    """A frozen encoder. Opened again in each process that uses it."""
+
+    name: str  # as it was asked for: "birdnet", "onnx:perch_v2.onnx"
+    card: Card
+    sample_rate: int  # [Hz]
+    window_seconds: float
+    high_pass_hz: float = 0.0  # 0: none
+    labels: Sequence[Label] = ()  # of its own answers; empty when it has none
+    key: str  # changes with whatever changes the embeddings: weights, version, settings
+
+    @property
+    def window_samples(self) -> int:
+        """Return the samples in a window."""
+        return round(self.window_seconds * self.sample_rate)
+
+    @abstractmethod
+    def encode(self, windows: np.ndarray) -> Encoded:
+        """Encode windows (W, window_samples), float32 of full scale 1."""
+
+    def embed(self, samples: np.ndarray) -> np.ndarray:
+        """Return the embeddings (W, D) of sound (samples,) at the encoder's sample rate."""
+        return self.encode(self.windows(samples)).embeddings
+
+    def windows(self, samples: np.ndarray) -> np.ndarray:
+        """Cut sound (samples,) into windows (W, window_samples), side by side; at least one.
+
+        The last one is filled with zeros, and dropped when little sound is in it.
+        """
+        size = self.window_samples
+        count = max(1, int(len(samples) / size + 1 - SHORTEST_TAIL))
+        whole = np.zeros((count, size), np.float32)
+        heard = samples[: count * size]
+        whole.reshape(-1)[: len(heard)] = heard
+        return whole
+
+
+def open_encoder(name: str, profile: Profile) -> Encoder:
+    """Open an encoder by name: "birdnet", "birdnet:PATH", "onnx:PATH", "ast", "ast:WEIGHTS".
+
+    A path that ends in .onnx or .tflite will do as well. ``profile`` says what our own networks are
+    given. Raises BirdnbError for an unknown name, a package that is not installed, and a file that
+    is missing, damaged or foreign.
+    """
+    kind, _, given = full_encoder(name).partition(":")
+    encoder = find("encoder", ENCODERS, kind)(given, profile)
+    encoder.name = name
+    return encoder
+
+
+def check_encoder(name: str) -> None:
+    """Raise BirdnbError when no encoder is called that; nothing is opened."""
+    kind, _, given = full_encoder(name).partition(":")
+    check("encoder", ENCODERS, kind)
+    if kind == "onnx" and not given:
+        raise BirdnbError(f"the encoder {name!r} names no file: write onnx:PATH")
