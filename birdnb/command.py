@@ -46,6 +46,11 @@ def command(interrupted: str) -> Callable[[Callable[P, int]], Callable[P, int]]:
     return decorate
 
 
+def called(usual: str) -> str:
+    """Return the name for a command's help and errors: ``birdnb train`` where it was called so."""
+    return sys.argv[0] if sys.argv[0].startswith("birdnb ") else usual
+
+
 @contextlib.contextmanager
 def _flushed() -> Iterator[None]:
     try:

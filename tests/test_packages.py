@@ -27,6 +27,10 @@ NEVER_IMPORTED = {  # declared all the same, and why
     "ruff": "a command",
     "uv": "a command: .ci/renew",
     "types-pyyaml": "read by mypy",
+    "furo": "the look of the site: ./run_all.sh --site",
+    "myst-nb": "an extension of Sphinx: ./run_all.sh --site",
+    "sphinx": "a command: ./run_all.sh --site",
+    "tensorboard": "accelerate writes for it: birdnb train --tracker tensorboard",
 }
 
 

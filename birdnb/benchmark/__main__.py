@@ -17,7 +17,7 @@ import numpy as np
 
 from birdnb import __version__
 from birdnb.benchmark.rows import Row
-from birdnb.command import command
+from birdnb.command import called, command
 from birdnb.files import write_json, write_text
 
 PARTS = ("extract", "train", "load")
@@ -117,7 +117,7 @@ def page(found: dict[str, list[Row]], about: dict[str, Any]) -> str:
 @command("interrupted: nothing was written, the same command measures again")
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print the table and write the JSON; 0 done, 2 an error, 130 interrupted."""
-    args = _parser().parse_args(argv)
+    args = make_parser().parse_args(argv)
     parts = PARTS if args.part == "all" else (args.part,)
     found, about = {part: measure(part, args.corpus) for part in parts}, machine()
     print(table(found, about))
@@ -131,9 +131,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m birdnb.benchmark",
+        prog=called("python -m birdnb.benchmark"),
         description="Measure on this machine, in alternation with the plain way: extraction, also "
         "beside decoding alone; a training step of AST beside one padded to 1,024 frames (on a GPU "
         "the whole training loop, too); the start from finished caches of 1,000 to 100,000 "

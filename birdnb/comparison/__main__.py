@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from birdnb import __version__
-from birdnb.command import command
+from birdnb.command import called, command
 from birdnb.comparison.compare import PRESETS, choose, compare, parse_settings, parse_variant
 from birdnb.comparison.page import Comparison, Pooled, write_comparison
 from birdnb.config import load_profile
@@ -26,12 +26,12 @@ from birdnb.training.runs import git_commit
 
 EXAMPLES = (
     "examples:\n"
-    "  python -m birdnb.comparison data/my_birds --variants pretraining --runs phase3_ast_full "
+    "  %(prog)s data/my_birds --variants pretraining --runs phase3_ast_full "
     "\\\n"
     '      --variant "AudioSet: pretrained=true normalisation=standard" '
     '--variant "mine: pretrained=weights.safetensors"\n'
-    '  python -m birdnb.comparison data/my_birds --variant "slow: lr_backbone=3e-4 epochs=20"\n'
-    "  python -m birdnb.comparison data/my_birds --variants ablation "
+    '  %(prog)s data/my_birds --variant "slow: lr_backbone=3e-4 epochs=20"\n'
+    "  %(prog)s data/my_birds --variants ablation "
     '--only "no MixUp" "focal loss" --seeds 7 8'
 )
 KINSHIP = (
@@ -44,7 +44,7 @@ KINSHIP = (
 @command("interrupted: the same command goes on from the last saved epoch")
 def main(argv: Sequence[str] | None = None) -> int:
     """Compare from the shell; 0 when it is done, 2 after an error, 130 when interrupted."""
-    args = _parser().parse_args(argv)
+    args = make_parser().parse_args(argv)
     comparison, profile = _chosen(args), load_profile(args.profile, demo=args.corpus == "demo")
     pooled = compare(comparison, args.corpus, profile, args.folds, list(dict.fromkeys(args.seeds)))
     words = [
@@ -86,13 +86,15 @@ def _about(any_of_them: Pooled, args: argparse.Namespace, words: str) -> str:
     return f"{KINSHIP}\n\n{text}" if args.corpus == "demo" else text
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     presets = yaml.safe_load(PRESETS.read_text(encoding="utf-8"))
     known = "\n".join(
         f"  {name}: {', '.join(preset['variants'])}" for name, preset in presets.items()
     )
     parser = argparse.ArgumentParser(
-        prog="python -m birdnb.comparison", formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog=called("python -m birdnb.comparison"),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Train variants of the profile's runs on grouped folds and write\n"
         "reports/<name>_<corpus>.md: scores with intervals and paired differences. Finished\n"
         "trainings are not repeated; a killed one goes on.",

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from birdnb.command import command
+from birdnb.command import called, command
 from birdnb.config import TrainSettings
 from birdnb.files import artifacts_dir
 from birdnb.models.weights import FILES
@@ -27,7 +27,7 @@ PRECISIONS = choices(fields_of(TrainSettings)["precision"])
 @command("interrupted: the same command goes on where it stopped")
 def main(argv: Sequence[str] | None = None) -> int:
     """Pretrain from the shell; 0 when it is done, 2 after an error, 130 when interrupted."""
-    args = _parser().parse_args(argv)
+    args = make_parser().parse_args(argv)
     out = args.out or artifacts_dir() / "pretraining" / FILES[args.model]
     clips = args.clips or (None if args.minutes else 300_000)
     budget = Budget(clips, args.minutes * 60 if args.minutes else None)
@@ -48,9 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m birdnb.pretraining",
+        prog=called("python -m birdnb.pretraining"),
         description="Learn to tell invented bird species apart and write a checkpoint to start "
         "other trainings from (--pretrained FILE), with a model card beside it. A killed or "
         "interrupted call goes on when the same command is given again.",

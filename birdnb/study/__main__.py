@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from birdnb.command import command
+from birdnb.command import called, command
 from birdnb.files import ROOT, BirdnbError, name_fault, whole_path
 from birdnb.study import books, regression
 from birdnb.study.run import run
@@ -32,7 +32,7 @@ EXAMPLES = """examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line asks; 0 done, 1 a notebook failed, 2 an error, 130 interrupted."""
     words, extra = _halves(list(sys.argv[1:] if argv is None else argv))
-    parser = _parser()
+    parser = make_parser()
     options, unknown = parser.parse_known_args(words)
     if unknown:
         asked = {"-p", "--parameters"} & set(unknown)
@@ -74,9 +74,11 @@ def _halves(words: list[str]) -> tuple[list[str], list[str]]:
     return words[:cut], words[cut + 1 :]
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog="run_all.sh", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog=called("run_all.sh"), epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Run the bird-song study: seven notebooks, from recordings to a report, and "
         "appendices when asked for.",
     )  # fmt: skip

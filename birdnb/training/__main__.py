@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from birdnb.command import command
+from birdnb.command import called, command
 from birdnb.config import load_profile
 from birdnb.data import open_study
 from birdnb.files import BirdnbError
@@ -28,7 +28,7 @@ from birdnb.training.train import train_run
 @command("interrupted: the same command goes on from the last saved epoch")
 def main(argv: Sequence[str] | None = None) -> int:
     """Train one run from the shell; 0 when it is done, 2 after an error, 130 when interrupted."""
-    args = _parser().parse_args(argv)
+    args = make_parser().parse_args(argv)
     profile = load_profile(args.profile, demo=args.corpus == "demo")
     if args.run == CLASSICAL and (given := given_settings(vars(args))):
         raise BirdnbError(
@@ -53,16 +53,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m birdnb.training",
+        prog=called("python -m birdnb.training"),
         usage="%(prog)s [--corpus NAME] [--profile NAME] [--run NAME] [--model NAME] "
         "[any option below]",
         description="Train one run of the study into artifacts/runs/<corpus>-<profile>/<run>, "
         "where notebooks find it. A finished, unchanged run is not repeated; a killed one goes on "
         "where it stopped. On several GPUs: accelerate launch -m birdnb.training with the same "
         "options.",
-        epilog="example: python -m birdnb.training --model ast --epochs 50 --batch-size 32 "
+        epilog="example: %(prog)s --model ast --epochs 50 --batch-size 32 "
         f"--lr-backbone 5e-5 --lr-head 1e-3 --run {BASELINE}",
     )
     study = parser.add_argument_group("study")

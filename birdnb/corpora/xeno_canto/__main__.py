@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from birdnb.command import command
+from birdnb.command import called, command
 from birdnb.corpora.reading import read_table, read_text
 from birdnb.corpora.table import license_counts
 from birdnb.corpora.xeno_canto.api import API, XenoCantoApi
@@ -45,7 +45,7 @@ TAGS = re.compile(r'\s*(\w+:("[^"]+"|[^\s"]+)\s*)+')
 @command("interrupted: what came is kept, and the same command goes on from here")
 def main(argv: Sequence[str] | None = None) -> int:
     """Download from the shell; 0 when all is here, 1 when some files could not be had for now."""
-    return run(_parser().parse_args(argv))
+    return run(make_parser().parse_args(argv))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -154,10 +154,11 @@ def _print_summary(args: argparse.Namespace, outcome: Outcome) -> None:
             print(f"  {count:5d} {name}")
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     plain = str(__doc__).replace("``", "").replace("::", ":")  # without its markup
     parser = argparse.ArgumentParser(
-        prog="python -m birdnb.corpora.xeno_canto",
+        prog=called("python -m birdnb.corpora.xeno_canto"),
         description=plain,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
