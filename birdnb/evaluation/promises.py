@@ -1,0 +1,88 @@
+"""Promise a precision: the score from which on a species' name may be believed.
+
+A promise is about the next session, not about the clips at hand. By Laplace's rule of succession
+the expected share of right clips in another session, after s sessions whose shares sum to k, is
+(k + 1) / (s + 2): eight sessions without a mistake are needed before 90 % may be promised.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """The lowest score of a species that keeps the promise, or None and the reason."""
+
+    threshold: float | None = None
+    precision: float | None = None  # share of right clips there, each session counting alike
+    interval: tuple[float, float] | None = None  # of it, over sessions, 95 %
+    recall: float | None = None  # share of the species' own clips at the threshold or above
+    clips: int = 0  # at the threshold or above
+    sessions: int = 0  # that these come from; without a promise those of the species
+    reason: str | None = None
+
+
+def find_threshold(
+    scores: np.ndarray, right: np.ndarray, sessions: Sequence[str], precision: float
+) -> Threshold:
+    """Find the lowest score at which the next session is expected to keep the precision.
+
+    ``scores`` (N,) are those of one species for N validation clips of all species, ``right`` (N,)
+    tells which are its own, ``sessions`` whence each comes. The interval is Bayes' with a uniform
+    prior, Beta(k + 1, s - k + 1).
+    """
+    order = np.argsort(-scores, kind="stable")
+    table = pd.DataFrame(
+        {"score": scores[order], "right": right[order], "session": np.asarray(sessions)[order]}
+    )
+    by_session = table.groupby("session")["right"]
+    called, rights = by_session.cumcount() + 1, by_session.cumsum()
+    share = rights / called  # of a session, its clips down to this one
+    before = ((rights - table["right"]) / (called - 1).clip(lower=1)).to_numpy()
+    k = (share - before).cumsum().to_numpy()
+    s = (called == 1).cumsum().to_numpy()
+    expected = (k + 1) / (s + 2)
+    last_of_ties = np.append(np.diff(table["score"]) != 0, True)
+    good = np.flatnonzero(last_of_ties & (expected >= precision - 1e-9) & (k > 0))
+    if not len(good):
+        own = int(table.loc[table["right"], "session"].nunique())
+        return Threshold(sessions=own, reason=_why_none(own, precision, expected, k, last_of_ties))
+    at = int(good[-1])
+    return Threshold(
+        threshold=float(table["score"].iloc[at]), precision=float(k[at] / s[at]),
+        interval=succession_interval(float(k[at]), int(s[at])),
+        recall=float(right[order][: at + 1].sum() / right.sum()), clips=at + 1, sessions=int(s[at]),
+    )  # fmt: skip
+
+
+def sessions_needed(precision: float) -> int:
+    """Return how many sessions without a mistake it takes to promise a precision."""
+    return max(1, math.ceil((2 * precision - 1) / (1 - precision) - 1e-9))
+
+
+def succession_interval(right: float, sessions: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share after ``right`` of ``sessions`` (shares may be parts)."""
+    from scipy.stats import beta
+
+    low, high = beta.ppf([0.025, 0.975], right + 1, sessions - right + 1)
+    return float(low), float(high)
+
+
+def _why_none(
+    own: int, precision: float, expected: np.ndarray, k: np.ndarray, last: np.ndarray
+) -> str:
+    needed = sessions_needed(precision)
+    if own < needed:
+        there = "one session" if own == 1 else f"{own} sessions"
+        return (
+            f"{there} on the validation side: {precision:.0%} cannot be promised from fewer than "
+            f"{needed}"
+        )
+    best = float(np.max(np.where(last & (k > 0), expected, 0.0), initial=0.0))
+    return f"at no score are {precision:.0%} to be expected in another session (at best {best:.0%})"
