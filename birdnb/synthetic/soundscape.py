@@ -199,12 +199,7 @@ def record(
     scene += _white(rng, len(hertz)) * np.float32(np.sqrt(hiss / 2))
     for voice in voices:
         voiced = max(int(np.count_nonzero(voice.waveform)), 1)
-        spectrum = scipy.fft.rfft(voice.waveform, size) * _gain(
-            -0.02 * voice.distance * hertz / 1000
-        )
-        spectrum *= scipy.fft.rfft(
-            _echoes(site.echo_seconds, voice.distance, rng, sample_rate), size
-        )
+        spectrum = from_afar(voice, site, rng, size, sample_rate)
         power = float(np.sum(np.abs(spectrum[heard]) ** 2)) / voiced
         scene += spectrum * np.float32(
             np.sqrt(noise_power / max(power, 1e-12) * 10 ** (voice.snr / 10))
@@ -215,6 +210,16 @@ def record(
         rng.uniform(1.2, 3.0) if rng.random() < recorder.clips else 10 ** rng.uniform(-1.0, -0.05)
     )
     return np.clip(waveform * np.float32(level), -1, 1).astype(np.float32)
+
+
+def from_afar(
+    voice: Voice, site: Site, rng: np.random.Generator, size: int, sample_rate: int
+) -> np.ndarray:
+    """Return the spectrum (bins,) of a voice as it arrives: fewer high frequencies, and echoes."""
+    hertz, _ = _axis(size, sample_rate)
+    spectrum = scipy.fft.rfft(voice.waveform, size) * _gain(-0.02 * voice.distance * hertz / 1000)
+    spectrum *= scipy.fft.rfft(_echoes(site.echo_seconds, voice.distance, rng, sample_rate), size)
+    return spectrum
 
 
 def _white(rng: np.random.Generator, bins: int) -> np.ndarray:
