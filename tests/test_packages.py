@@ -30,7 +30,6 @@ NEVER_IMPORTED = {  # declared all the same, and why
     "furo": "the look of the site: ./run_all.sh --site",
     "myst-nb": "an extension of Sphinx: ./run_all.sh --site",
     "sphinx": "a command: ./run_all.sh --site",
-    "tensorboard": "accelerate writes for it: birdnb train --tracker tensorboard",
 }
 
 

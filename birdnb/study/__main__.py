@@ -17,6 +17,7 @@ from birdnb.command import called, command
 from birdnb.files import ROOT, BirdnbError, name_fault, whole_path
 from birdnb.study import books, regression
 from birdnb.study.run import run
+from birdnb.training.tracker import add_tracker, follow
 
 EXAMPLES = """examples:
   ./run_all.sh                                         the demo study on the laptop profile
@@ -56,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return regression.test(chosen, units=not options.only)
     if options.bless:
         return regression.bless(chosen)
+    follow(options.tracker)
     parameters = {"corpus": corpus_argument(options.corpus),
                   "profile": profile_argument(options.profile),
                   "seed": options.seed, "folds": options.folds}  # fmt: skip
@@ -111,6 +113,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="ADDRESS",
         help="compute spectrograms on a Dask cluster: --dask tcp://host:8786",
     )
+    add_tracker(parser)
     parser.add_argument(
         "--again", action="store_true", help="execute notebooks even when they are up to date"
     )
@@ -141,7 +144,7 @@ def _refuse_what_is_ignored(
     alone = next(
         (name for name in ("setup", "lab", "test", "bless", "list") if getattr(options, name)), None
     )
-    changed = [name for name in ("corpus", "profile", "seed", "folds", "dask", "again")
+    changed = [name for name in ("corpus", "profile", "seed", "folds", "dask", "tracker", "again")
                if getattr(options, name) != parser.get_default(name)]  # fmt: skip
     if alone and (changed or extra):
         parser.error(

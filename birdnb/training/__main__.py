@@ -22,6 +22,7 @@ from birdnb.training.options import (
     settings_of,
 )
 from birdnb.training.runs import ClassicalSettings, RunResult
+from birdnb.training.tracker import add_tracker, follow
 from birdnb.training.train import train_run
 
 
@@ -40,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.run == CLASSICAL
         else settings_of(profile, args.run, args.model, vars(args))
     )
+    follow(args.tracker)
     accelerator = make_accelerator()
     with accelerator.main_process_first():
         data = open_study(
@@ -108,6 +110,7 @@ def make_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="start over even if the run is finished or was killed half-way",
     )
+    add_tracker(run)
     add_settings(parser)
     return parser
 

@@ -188,6 +188,8 @@ class Epochs(Loop):
             "clips_per_second": len(self.train) / learned.seconds,
             "peak_memory_mb": peak_memory_mb(self.device),
         })  # fmt: skip
+        row = {f"epochs/{name}": value for name, value in self.history[-1].items()}
+        self.accelerator.log(row, self.steps_done)
         if t.keep == "last" or best_epoch(self.history) == epoch:
             self.kept = weights_of(self.plain)
         if self.accelerator.is_main_process:

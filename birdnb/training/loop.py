@@ -251,14 +251,14 @@ class Loop(ABC):
         if not math.isfinite(loss) or (loss > EXPLODED * usual and not self.first_look):
             raise self._diverged(f"the loss is {loss:.4g}")
         self.seen, self.first_look = now, False
+        self.accelerator.log({"batches/loss": loss}, self.steps_done)
         self.said = f"loss {now[0] / now[2]:.3f}, accuracy {now[1] / now[2]:.1%}"
 
     def _end_round(self) -> None:
         loss, right, clips = self.accelerator.reduce(self.totals, "sum").tolist()
         seconds = time.perf_counter() - self.round_began
-        learned = Learned(
-            loss / clips if clips else None, right / clips if clips else None, seconds
-        )
+        none = Learned(None, None, seconds)
+        learned = Learned(loss / clips, right / clips, seconds) if clips else none
         if not torch.stack([p.detach().sum() for p in self.plain.parameters()]).isfinite().all():
             raise self._diverged("the weights are not finite")
         if self.world > 1:

@@ -32,6 +32,7 @@ from birdnb.training.runs import (
     run_config,
     run_folder,
 )
+from birdnb.training.tracker import followed
 
 
 def train_run(
@@ -91,7 +92,8 @@ def _train_network(
         "progress": progress,
         "accelerator": accelerator,
     }
-    history = fit(model, train, val, settings, folder, **shared)
+    with followed(accelerator, folder):
+        history = fit(model, train, val, settings, folder, **shared)
     n = len(train.recording_ids)
     # enough to know the accuracy
     some = train.of_recordings(range(0, n, max(1, n // max(len(val.recording_ids), 128))))

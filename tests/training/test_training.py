@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_study import small_study
+from small_study import settings, small_study
 
 from birdnb.config import RunSettings, load_profile
 from birdnb.evaluation.predictions import predict
@@ -21,6 +21,8 @@ from birdnb.files import BirdnbError
 from birdnb.registry import MODELS
 from birdnb.training import __main__ as command
 from birdnb.training import options, runs
+from birdnb.training.checkpoint import BEST, sha256_of
+from birdnb.training.train import train_run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -173,3 +175,22 @@ def test_ctrl_c_says_that_the_run_goes_on(monkeypatch, capsys):
     monkeypatch.setitem(MODELS, "mfcc", interrupted)
     assert command.main(["--run", "phase2_mfcc"]) == 130
     assert "goes on" in capsys.readouterr().err
+
+
+def test_a_tracker_follows_a_training_and_nothing_is_written_without_one(tmp_path, monkeypatch):
+    """The curves are those of the history, and TensorBoard's own reader finds them."""
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    data = small_study()
+    quiet = train_run(data, "quiet", settings(epochs=2), progress=False)
+    assert not list(quiet.folder.glob("events*"))
+    monkeypatch.setenv("BIRDNB_TRACKER", "tensorboard")
+    result = train_run(data, "followed", settings(epochs=2), progress=False)
+    assert sha256_of(result.folder / BEST) == sha256_of(quiet.folder / BEST)
+    events = reader.EventAccumulator(str(result.folder))
+    events.Reload()
+    shown = [event.value for event in events.Scalars("epochs/val_accuracy")]
+    np.testing.assert_allclose(shown, result.history["val_accuracy"], rtol=1e-6)
+    assert all(np.isfinite(event.value) for event in events.Scalars("batches/loss"))
+    command_of = ["--run", "other", "--model", "mfcc", "--tracker", "sketch"]
+    with pytest.raises(SystemExit):
+        command.main(command_of)
