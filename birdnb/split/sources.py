@@ -88,9 +88,7 @@ def source_links(manifest: pd.DataFrame) -> list[tuple[int, str]]:
     Only keys that several rows share come back. ``manifest`` has recording_id, path, species, url
     and locality; numbers of archives are looked for in the id and the address, too.
     """
-    columns = ("path", "species", "locality", "recording_id", "url")
-    rows = zip(*(manifest[name].tolist() for name in columns), strict=True)
-    files = [_file(*row) for row in rows]
+    files = _files(manifest)
     links = [(row, number) for row, file in enumerate(files) for number in sorted(file.numbers)]
     named = {row: file for row, file in enumerate(files) if file.stem and not file.numbers}
     here = {(file.folder, file.stem) for file in files}
@@ -104,6 +102,27 @@ def source_links(manifest: pd.DataFrame) -> list[tuple[int, str]]:
     links += _other_folders(named, bases) + _intervals(named)
     shared = Counter(key for _, key in links)
     return [(row, key) for row, key in links if shared[key] > 1]
+
+
+def archive_numbers(manifest: pd.DataFrame) -> list[dict[str, set[int]]]:
+    """Return each row's numbers in archives ("xc", "ml", "inat", "csa"), by name and address.
+
+    ``manifest`` has the columns of ``source_links``. A bare number in a file's name is no archive's
+    as long as nothing says so.
+    """
+    found: list[dict[str, set[int]]] = []
+    for file in _files(manifest):
+        numbers: dict[str, set[int]] = {}
+        for text in file.numbers:
+            archive = text.rstrip("0123456789")
+            numbers.setdefault(archive, set()).add(int(text[len(archive) :]))
+        found.append(numbers)
+    return found
+
+
+def _files(manifest: pd.DataFrame) -> list[_File]:
+    columns = ("path", "species", "locality", "recording_id", "url")
+    return [_file(*row) for row in zip(*(manifest[name] for name in columns), strict=True)]
 
 
 @lru_cache(maxsize=2**18)

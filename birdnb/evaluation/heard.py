@@ -1,0 +1,88 @@
+"""Tell which recordings pretrained weights may have heard before, and score each kind apart.
+
+A test recording that weights have learned from, with its species, says little about the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from birdnb.cards import Card
+from birdnb.corpora.table import COLUMNS
+from birdnb.evaluation.metrics import summarise
+from birdnb.evaluation.predictions import Predictions
+from birdnb.split.dates import read_days
+from birdnb.split.sources import archive_numbers
+
+CANNOT, UNKNOWN, MAY = KINDS = ("cannot", "unknown", "may")  # from the best to the worst
+
+
+def heard_before(recordings: pd.DataFrame, cards: Sequence[Card]) -> pd.Series:
+    """Return for each recording whether one of several weights may have heard it.
+
+    "cannot", "unknown" (nobody can tell) or "may", by recording_id. ``recordings`` has a manifest's
+    columns. A number of Xeno-Canto or the Macaulay Library decides, as they are given in the order
+    of uploading; without one the day of the recording does. What was recorded after a card's last
+    day cannot have been heard.
+    """
+    table = recordings.reindex(columns=COLUMNS, fill_value="")
+    days, numbers = read_days(table["date"])[0].tolist(), archive_numbers(table)
+    worst = [
+        max((_heard(card, *facts) for card in cards), key=KINDS.index)
+        for facts in zip(numbers, days, strict=True)
+    ]
+    return pd.Series(worst, pd.Index(table["recording_id"]), name="heard", dtype=object)
+
+
+def _heard(card: Card, numbers: dict[str, set[int]], day: str) -> str:
+    """Judge one recording by its numbers in archives and its ISO day ("" where not known)."""
+    if card.heard == "nothing" or (card.until and day > card.until):
+        return CANNOT
+    if card.heard != "archives":
+        return UNKNOWN
+    last = {"xc": card.xeno_canto_until, "ml": card.macaulay_until}
+    within = [
+        number <= until
+        for archive, until in last.items()
+        if until is not None
+        for number in numbers.get(archive, ())
+    ]
+    if within:
+        return MAY if any(within) else CANNOT
+    known = card.xeno_canto_known
+    if (card.until and day) or (known and any(n <= known for n in numbers.get("xc", ()))):
+        return MAY
+    return UNKNOWN
+
+
+def scores_apart(
+    predictions: Predictions,
+    heard: pd.Series,
+    labels: Sequence[str],
+    sessions: Sequence[str],
+    seed: int = 0,
+) -> dict[str, dict[str, Any]]:
+    """Score the recordings of each kind apart, the kinds that there are.
+
+    ``heard`` is what ``heard_before`` gave; kind -> recordings, sessions, accuracy, accuracy_ci95
+    (over sessions, as in ``summarise``).
+    """
+    kinds = heard.loc[predictions.recording_ids].to_numpy()
+    scores = {}
+    for kind in reversed(KINDS):
+        rows = np.flatnonzero(kinds == kind).tolist()
+        if not len(rows):
+            continue
+        part = Predictions(
+            [predictions.recording_ids[row] for row in rows],
+            predictions.probabilities[rows],
+            predictions.targets[rows],
+        )
+        found = summarise(part, labels, [sessions[row] for row in rows], seed)
+        keys = ("recordings", "sessions", "accuracy", "accuracy_ci95")
+        scores[kind] = {key: found[key] for key in keys}
+    return scores
