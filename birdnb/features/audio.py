@@ -284,11 +284,12 @@ def check_sound(sound: Recording, shortest: float = 0.0) -> None:
 
 def high_pass(samples: np.ndarray, sample_rate: int, cutoff_hz: float) -> np.ndarray:
     """Butterworth high-pass of order 4 over ``samples`` (..., samples), forwards; float32."""
-    return signal.sosfilt(_butterworth(sample_rate, cutoff_hz), samples).astype(np.float32)
+    return signal.sosfilt(butterworth(sample_rate, cutoff_hz), samples).astype(np.float32)
 
 
 @functools.cache
-def _butterworth(sample_rate: int, cutoff_hz: float) -> np.ndarray:
+def butterworth(sample_rate: int, cutoff_hz: float) -> np.ndarray:
+    """Return the second-order sections (2, 6) of ``high_pass``, for those who filter in blocks."""
     return signal.butter(4, cutoff_hz, "highpass", fs=sample_rate, output="sos")
 
 

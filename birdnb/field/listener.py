@@ -1,0 +1,166 @@
+"""A finished run that listens: what it says of windows of sound, whatever it is made of."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from birdnb.config import AudioSettings
+from birdnb.evaluation.calibration import apply_temperature
+from birdnb.evaluation.ensemble import combine
+from birdnb.evaluation.predictions import Predictions
+from birdnb.features.lms import normalise
+from birdnb.field.windows import Batch
+from birdnb.files import BirdnbError, artifacts_dir, user_path
+from birdnb.models.classical import ClassicalModel
+from birdnb.settings import filled
+from birdnb.training.checkpoint import sha256_of
+from birdnb.training.devices import autocast
+from birdnb.training.runs import CONFIG, LABELS, METRICS, load_model, read_json
+
+CLASSICAL_FILE = "classical.safetensors"
+Score = Callable[[Batch], np.ndarray]  # probabilities (N, C) of N windows
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A run ready to listen: ``score(batch)`` gives probabilities (N, C) float32 of C labels."""
+
+    name: str
+    folder: Path
+    labels: list[str]
+    audio: AudioSettings
+    weights: str  # SHA-256 of its weights; of several files, of their hashes and their shares
+    score: Score
+
+
+def open_listener(run: str | Path, device: torch.device | str = "cpu") -> Listener:
+    """Open a run by its folder, or by its name (``phase3_ast_full``, ``demo-laptop/...``).
+
+    A network, logistic regression or an ensemble; folds are averaged. Raises BirdnbError when it is
+    not there, not finished or damaged.
+    """
+    folder = find_run(run)
+    if (folder / METRICS).exists():
+        return _open(folder, torch.device(device))
+    folds = sorted(path.parent for path in folder.glob(f"fold-*-of-*/{METRICS}"))
+    listeners = [_open(fold, torch.device(device)) for fold in folds]
+    if any(other.labels != listeners[0].labels for other in listeners):
+        raise BirdnbError(f"{folder}: its folds know different species: train them again")
+    return _joined(folder.name, folder, listeners, np.ones(len(folds)), temperature=1.0)
+
+
+def find_run(run: str | Path) -> Path:
+    """Return the folder of a run that is finished, or that holds finished folds.
+
+    Raises BirdnbError when there is none, or several have that name.
+    """
+    path, runs = user_path(run), artifacts_dir() / "runs"
+    named = [runs / run, *sorted(runs.glob(f"*/{run}"))] if _is_name(run) else []
+    finished = [folder for folder in [path, *named] if _is_finished(folder)]
+    if path in finished or len(finished) == 1:
+        return finished[0]
+    if finished:
+        names = ", ".join(str(folder.relative_to(runs)) for folder in finished)
+        raise BirdnbError(f"several runs are called {str(run)!r}: give one of {names}")
+    known = sorted(str(p.parent.relative_to(runs)) for p in runs.glob(f"*/*/{METRICS}"))
+    hint = f"finished are {', '.join(known[:8])}" if known else f"none is finished in {runs}"
+    raise BirdnbError(f"{str(run)!r} is no finished run: give its folder or name; {hint}")
+
+
+def _is_name(run: str | Path) -> bool:
+    parts = Path(run).parts
+    return 1 <= len(parts) <= 2 and ".." not in parts and not set(str(run)) & set("*?[")
+
+
+def _is_finished(folder: Path) -> bool:
+    return (folder / METRICS).exists() or any(folder.glob(f"fold-*-of-*/{METRICS}"))
+
+
+def _open(folder: Path, device: torch.device) -> Listener:
+    config, labels = read_json(folder / CONFIG), read_json(folder / LABELS)
+    if not labels or not all(isinstance(label, str) for label in labels):
+        raise BirdnbError(f"{folder / LABELS} names no species: train the run again")
+    if "members" in config:
+        return _ensemble(folder, config, labels, device)
+    audio = filled(AudioSettings, config["audio"], str(folder / CONFIG))
+    if (folder / CLASSICAL_FILE).exists():
+        model = ClassicalModel.load(folder / CLASSICAL_FILE)
+        weights, score = sha256_of(folder / CLASSICAL_FILE), _by_statistics(model)
+    else:
+        weights = read_json(folder / METRICS).get("weights_sha256", "")
+        score = _by_network(load_model(folder).to(device), config["settings"], device)
+    return Listener(config["run"], folder, labels, audio, weights, score)
+
+
+def _by_network(
+    model: torch.nn.Module, settings: dict[str, Any], device: torch.device
+) -> Callable[[Batch], np.ndarray]:
+    normalisation, precision = settings["model"]["normalisation"], settings["train"]["precision"]
+
+    def score(batch: Batch) -> np.ndarray:
+        lms = torch.from_numpy(batch.lms).to(device)  # (N, 128, T)
+        with torch.inference_mode(), autocast(device, precision):
+            logits = model(normalise(lms, normalisation))
+        return logits.float().softmax(dim=-1).cpu().numpy()
+
+    return score
+
+
+def _by_statistics(model: ClassicalModel) -> Callable[[Batch], np.ndarray]:
+    return lambda batch: model.predict_proba(batch.lms).astype(np.float32)
+
+
+def _ensemble(
+    folder: Path, config: dict[str, Any], labels: list[str], device: torch.device
+) -> Listener:
+    metrics = read_json(folder / METRICS)
+    of_fold = folder.name.startswith("fold-")
+    runs = folder.parent.parent if of_fold else folder.parent
+    listeners = []
+    for name, key in config["members"].items():
+        member = runs / name / folder.name if of_fold else runs / name
+        if not (member / METRICS).exists() or read_json(member / CONFIG).get("key") != key:
+            raise BirdnbError(
+                f"{folder}: its member {name} is not there as it was: build the ensemble again"
+            )
+        listeners.append(_open(member, device))
+    if any(listener.labels != labels for listener in listeners):
+        raise BirdnbError(f"{folder}: its members know other species: build the ensemble again")
+    shares = np.array([metrics["weights"][name] for name in config["members"]])
+    return _joined(config["run"], folder, listeners, shares, metrics["temperature"])
+
+
+def _joined(
+    name: str, folder: Path, listeners: list[Listener], shares: np.ndarray, temperature: float
+) -> Listener:
+    """Join runs: probabilities averaged by ``shares``, then scaled by the temperature."""
+    first = listeners[0]
+    if any(listener.audio != first.audio for listener in listeners):
+        raise BirdnbError(f"{folder}: its parts were trained on different spectrograms")
+    used = [(one, share) for one, share in zip(listeners, shares, strict=True) if share > 0]
+
+    def score(batch: Batch) -> np.ndarray:
+        parts = [_predictions(one.score(batch)) for one, _ in used]
+        mean = combine(parts, [share for _, share in used])
+        return mean.probabilities if temperature == 1 else _scaled(mean, temperature)
+
+    told = [listener.weights for listener in listeners] + [shares.tolist(), temperature]
+    weights = first.weights if len(listeners) == 1 else hashlib.sha256(repr(told).encode())
+    digest = weights if isinstance(weights, str) else weights.hexdigest()
+    return Listener(name, folder, first.labels, first.audio, digest, score)
+
+
+def _scaled(predictions: Predictions, temperature: float) -> np.ndarray:
+    return apply_temperature(predictions, temperature).probabilities
+
+
+def _predictions(probabilities: np.ndarray) -> Predictions:
+    names = [str(number) for number in range(len(probabilities))]
+    return Predictions(names, probabilities, np.zeros(len(names), np.int64))

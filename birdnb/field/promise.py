@@ -1,0 +1,42 @@
+"""What a run may claim of each species, fixed beforehand and kept in ``thresholds.json``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from birdnb.evaluation.promises import Threshold
+from birdnb.files import BirdnbError
+
+THRESHOLDS = "thresholds.json"  # beside the run
+UNKNOWN = f"no {THRESHOLDS} beside the run: nothing was promised"
+
+
+@dataclass(frozen=True)
+class Promises:
+    """The promises of a run, by species."""
+
+    precision: float | None = None  # that was asked for
+    temperature: float = 1.0  # probabilities are raised to the power 1 / temperature beforehand
+    species: dict[str, Threshold] = field(default_factory=dict)
+
+    def of(self, species: str) -> Threshold:
+        """Return the promise for a species; one without a threshold where none was made."""
+        return self.species.get(species, Threshold(reason=UNKNOWN))
+
+
+def read_promises(folder: Path) -> Promises:
+    """Read ``thresholds.json`` of a run's folder; without it nothing is promised.
+
+    Raises BirdnbError when it is damaged.
+    """
+    path = folder / THRESHOLDS
+    if not path.exists():
+        return Promises()
+    try:
+        return TypeAdapter(Promises).validate_python(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, ValidationError) as error:
+        raise BirdnbError(f"{path} is damaged ({error}): find the thresholds again") from error
