@@ -19,25 +19,28 @@ OF_MODELS = {"ast": "audioset", "efficientnet_b2": "imagenet"}  # what pretraine
 class Card(Settings):
     """What weights learned from; a run's config.json holds it as ``card`` where it has one."""
 
-    title: str = Field(description="what people call the weights")
-    heard: Literal["archives", "other", "nothing", "unknown"] = Field(
-        default="unknown",
-        description="recordings of wildlife with the names of their species; sound without such "
-        "names; no recording of a real bird; nobody here knows",
-    )
+    title: str = Field(description="what people call the weights, with their version")
+    version: str = Field(default="", description="of the weights")
+    licence: str = Field(default="", description="of the weights, as its authors name it")
+    source: str = Field(default="", description="page that says all this")
     trained_on: str = Field(default="", description="what they learned from, in words")
-    xeno_canto_until: int | None = Field(default=None, ge=1, description="highest XC number heard")
-    xeno_canto_known: int | None = Field(
-        default=None, ge=1, description="an XC number there by ``until``; the day tells of later"
+    heard: Literal["recordings", "other sound", "invented song", "photographs", "unknown"] = Field(
+        default="unknown",
+        description="what they learned from: recordings are of wildlife and with its species",
     )
-    macaulay_until: int | None = Field(default=None, ge=1, description="highest ML number heard")
-    until: str | None = Field(
-        default=None, pattern=r"^\d{4}-\d\d-\d\d$", description="day after which nothing was heard"
+    heard_until_xc: int | None = Field(default=None, ge=1, description="highest XC number heard")
+    heard_until_ml: int | None = Field(default=None, ge=1, description="highest ML number heard")
+    heard_until_date: str | None = Field(
+        default=None, pattern=r"^\d{4}-\d\d-\d\d$", description="day of the newest sound heard"
     )
-    padding: str = Field(default="", description="what fills up a recording that is too short")
+    known_xc: int | None = Field(
+        default=None, ge=1, description="an XC number that was there on that day; not the highest"
+    )
+    knows_species: bool = Field(default=False, description="learned from labels of bird species")
+    padding: str = Field(
+        default="zeros", description="what fills a window that is longer than the recording"
+    )
     hub_ids: str = Field(default="", description="how the hub ids of such weights begin")
-    license: str = Field(default="", description="licence of the weights")
-    source: str = Field(default="", description="who says so")
 
 
 def make_card(fields: Mapping[str, Any], where: str) -> Card:

@@ -40,11 +40,12 @@ def heard_before(recordings: pd.DataFrame, cards: Sequence[Card]) -> pd.Series:
 
 def _heard(card: Card, numbers: dict[str, set[int]], day: str) -> str:
     """Judge one recording by its numbers in archives and its ISO day ("" where not known)."""
-    if card.heard == "nothing" or (card.until and day > card.until):
+    newest = card.heard_until_date
+    if card.heard in ("invented song", "photographs") or (newest and day > newest):
         return CANNOT
-    if card.heard != "archives":
+    if card.heard != "recordings":
         return UNKNOWN
-    last = {"xc": card.xeno_canto_until, "ml": card.macaulay_until}
+    last = {"xc": card.heard_until_xc, "ml": card.heard_until_ml}
     within = [
         number <= until
         for archive, until in last.items()
@@ -53,8 +54,8 @@ def _heard(card: Card, numbers: dict[str, set[int]], day: str) -> str:
     ]
     if within:
         return MAY if any(within) else CANNOT
-    known = card.xeno_canto_known
-    if (card.until and day) or (known and any(n <= known for n in numbers.get("xc", ()))):
+    known = card.known_xc
+    if (newest and day) or (known and any(n <= known for n in numbers.get("xc", ()))):
         return MAY
     return UNKNOWN
 

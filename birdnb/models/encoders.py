@@ -8,44 +8,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from pydantic import Field
-from pydantic.dataclasses import dataclass as settings
 
+from birdnb.cards import Card
 from birdnb.config import Profile
 from birdnb.files import BirdnbError
 from birdnb.registry import ENCODERS, check, find, full_encoder
-from birdnb.settings import Settings
 
 SHORTEST_TAIL = (
     1 / 3
 )  # of a window; what is left at the end of a recording and is shorter is dropped
-
-
-@settings(frozen=True)
-class Card(Settings):
-    """What is known about an encoder, with the source of it."""
-
-    title: str = Field(description="its name for people, with the version")
-    version: str = Field(description="of the weights")
-    licence: str = Field(description="of the weights, as its authors name it")
-    source: str = Field(description="page that says all this")
-    trained_on: str = Field(description="what it was trained on, in words")
-    heard: Literal["recordings", "invented song", "unknown"] = Field(
-        default="unknown", description="what it learned from: decides what it may have heard before"
-    )
-    heard_until_xc: int | None = Field(
-        default=None, description="highest Xeno-Canto number it may have heard"
-    )
-    heard_until_date: str | None = Field(
-        default=None, description="day (YYYY-MM-DD) of the newest recording it may have heard"
-    )
-    knows_species: bool = Field(default=False, description="learned from labels of bird species")
-    padding: str = Field(
-        default="zeros", description="what fills a window that is longer than the recording"
-    )
 
 
 class Label(NamedTuple):

@@ -78,9 +78,16 @@ def test_which_card_a_network_has():
 
 
 def test_a_card_of_ones_own():
-    card = make_card({"title": "x", "heard": "archives", "until": datetime.date(2024, 1, 2)}, "c")
-    assert card.until == "2024-01-02"  # as YAML reads a day that is not quoted
-    for wrong in ({"heard": "all"}, {"until": "2024"}, {"heart": "other"}, {"xeno_canto_until": 0}):
+    card = make_card(
+        {"title": "x", "heard": "recordings", "heard_until_date": datetime.date(2024, 1, 2)}, "c"
+    )
+    assert card.heard_until_date == "2024-01-02"  # as YAML reads a day that is not quoted
+    for wrong in (
+        {"heard": "all"},
+        {"heard_until_date": "2024"},
+        {"heart": "unknown"},
+        {"heard_until_xc": 0},
+    ):
         with pytest.raises(BirdnbError, match=r"^mine: "):
             make_card({"title": "x"} | wrong, "mine")
 
