@@ -11,7 +11,6 @@ from typing import Any
 
 import timm
 import torch
-from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from birdnb.models.weights import is_local, load_all_but, read_weights, shipped, unavailable
@@ -96,9 +95,8 @@ class AudioEfficientNet(nn.Module):
             name.removeprefix("backbone."): value for name, value in read_weights(source).items()
         }
         if "conv_stem.weight" in state:
-            state["conv_stem.weight"] = adapt_input_conv(
-                1, state["conv_stem.weight"], state["conv_stem.weight"].shape[1]
-            )
+            # (32, 1 or 3, 3, 3): a grey image has the same value in all colours
+            state["conv_stem.weight"] = state["conv_stem.weight"].sum(dim=1, keepdim=True)
         load_all_but(self.backbone, state, "classifier.", source)
 
 
