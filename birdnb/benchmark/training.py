@@ -27,7 +27,7 @@ from birdnb.training.fit import fit
 
 AUDIO = AudioSettings()
 SPECIES = 90
-BATCHES = {"cuda": [16, 32]}  # clips; a CPU gets SMALL
+BATCHES = {"cuda": [16, 32, 64]}  # clips; a CPU gets SMALL
 SMALL = [2]
 CLIPS = 8192  # for an epoch of the whole loop on a GPU
 
