@@ -32,6 +32,10 @@ COLUMNS = [
 ]
 UNLISTED = "not in the table"
 LEFT_OUT = ["recording_id", "path", "species", "reason"]
+CC_ADDRESS = re.compile(r"creativecommons\.org/(?:licenses|publicdomain)/([a-z-]+)/(\d\.\d)", re.I)
+CC_NAME = re.compile(r"Creative Commons[\s:,-]*([a-z\s-]+?)\s*(\d\.\d)?", re.I)
+CC_WORDS = {"attribution": "BY", r"non\W?commercial": "NC", r"no\W?deriv": "ND",
+            r"share\W?alike": "SA"}  # fmt: skip
 UNSAFE = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]|^[.\s-]|[.\s]$')
 
 
@@ -137,6 +141,36 @@ def attribution(manifest: pd.DataFrame) -> pd.DataFrame:
     return manifest[["recording_id", "species", "recordist", "license", "url"]].reset_index(
         drop=True
     )
+
+
+def credit(recordings: pd.DataFrame) -> str:
+    """Write whom to credit for these recordings, by licence: ``A. Bird (XC1, XC2): CC BY 4.0``.
+
+    ``recordings`` has recording_id as its index. Empty where neither recordist nor licence is
+    known of any.
+    """
+    stated = recordings[["recordist", "license"]].fillna("").astype(str)
+    if not stated.any(axis=None) or (stated == "").all(axis=None):
+        return ""
+    stated["license"] = stated["license"].map(short_license).replace("", "licence not stated")
+    stated["recordist"] = stated["recordist"].replace("", "recordist not stated")
+    parts = []
+    for name, those in stated.groupby("license", sort=False):
+        people = those.groupby("recordist", sort=False).groups.items()
+        who = (f"{person} ({', '.join(dict.fromkeys(ids))})" for person, ids in people)
+        parts.append(f"{', '.join(who)}: {name}")
+    return "Recorded by " + "; ".join(parts)
+
+
+def short_license(text: str) -> str:
+    """Shorten a Creative Commons licence, named or linked, to ``CC BY-NC-SA 4.0``."""
+    if found := CC_ADDRESS.search(text):
+        kind = "CC0" if found[1] == "zero" else f"CC {found[1].upper()}"
+        return f"{kind} {found[2]}"
+    if found := CC_NAME.fullmatch(text.strip()):
+        short = [code for word, code in CC_WORDS.items() if re.search(word, found[1], re.I)]
+        return " ".join(filter(None, ["CC", "-".join(short), found[2]])) if short else text
+    return text
 
 
 def license_counts(manifest: pd.DataFrame) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 
+from birdnb.corpora.table import credit
 from birdnb.data import StudyData
 from birdnb.evaluation.metrics import top_confusions
 from birdnb.evaluation.predictions import Predictions
@@ -105,13 +106,15 @@ def confused_pairs(data: StudyData, run: Run, limit: int = 4) -> list[dict]:
     place, sure = {name: i for i, name in enumerate(test.recording_ids)}, test.probabilities.max(1)
     for recordings in confused_recordings(run, limit).values():
         i = max((place[name] for name in recordings), key=lambda i: sure[i])
-        taken = run.labels[test.predicted[i]]
+        recording, taken = test.recording_ids[i], run.labels[test.predicted[i]]
+        typical = typical_recording(data, taken)
         pairs.append({
             "truth": run.labels[test.targets[i]],
             "predicted": taken,
             "probability": float(sure[i]),
-            "lms": data.cache.load(test.recording_ids[i])[0],
-            "typical": data.cache.load(typical_recording(data, taken))[0],
+            "lms": data.cache.load(recording)[0],
+            "typical": data.cache.load(typical)[0],
+            "credit": credit(data.recordings.loc[[recording, typical]]),
         })  # fmt: skip
     return pairs
 

@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from birdnb.corpora.table import credit
 from birdnb.data import StudyData
 from birdnb.explore.examples import Run
 from birdnb.explore.occlusion import occlusion
 from birdnb.features.lms import normalise
 from birdnb.plots.models import occlusion_map
-from birdnb.plots.style import percent
+from birdnb.plots.style import add_credit, percent
 from birdnb.training.devices import make_accelerator
 from birdnb.training.runs import load_model
 
@@ -69,9 +70,8 @@ def listening_figures(
         title = f"Right: {truth}" if answer == "right" else f"Wrong: {truth} taken for {said}"
         title += f", {recording} ({model}: {percent(test.probabilities[i].max())})"
         found = occlusion(network, lms, int(test.predicted[i]), kind)
-        figures[f"{answer}_{number}"] = occlusion_map(
-            lms, found, data.profile.audio, title, said, model
-        )
+        figure = occlusion_map(lms, found, data.profile.audio, title, said, model)
+        figures[f"{answer}_{number}"] = add_credit(figure, credit(data.recordings.loc[[recording]]))
     return figures
 
 

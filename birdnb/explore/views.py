@@ -14,6 +14,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from birdnb.corpora.table import credit
 from birdnb.data import StudyData
 from birdnb.evaluation.calibration import log_loss
 from birdnb.evaluation.ensemble import combine
@@ -31,7 +32,7 @@ from birdnb.explore.listen import (
 from birdnb.features.lms import normalise
 from birdnb.plots.results import ensemble_weights
 from birdnb.plots.sound import augmentation_pairs, draw_lms, waveform
-from birdnb.plots.style import COLOURS, percent, wrap
+from birdnb.plots.style import COLOURS, add_credit, percent, wrap
 from birdnb.registry import FULL
 from birdnb.training.augment import add_noise, spec_augment
 
@@ -64,6 +65,7 @@ def recording_view(data: StudyData, recording: str) -> View:
         for fact in FACTS
         if row.get(fact)
     ]
+    _credit(figure, data, recording)
     return View(figure, clip_waveform(data, recording), "; ".join(known) + ". You hear clip 1.")
 
 
@@ -120,6 +122,7 @@ def augmentation_view(
     figure = augmentation_pairs(
         [before[0].numpy()], [after[0].numpy()], [f"{name}: {recording}"], audio
     )
+    _credit(figure, data, recording, *([partner] if share < 1 else []))
     return View(figure, sound, f"Label of the augmented clip: {html.escape(label)}")
 
 
@@ -173,9 +176,15 @@ def confusion_view(data: StudyData, run: Run, recording: str, model: str = "the 
         ax.set_title(wrap(title, 38), fontsize=11)
     _draw_guesses(axes[2], probabilities, int(run.test.targets[i]), run.labels)
     axes[2].set_title(wrap(f"{model} says (green: the truth)", 34), fontsize=11)
+    _credit(figure, data, recording, typical)
     names = (html.escape(name) for name in (truth, taken, model))
     text = "{} taken for {} with {share} ({})".format(*names, share=percent(probabilities.max()))
     return View(figure, clip_waveform(data, recording), text)
+
+
+def _credit(figure: Figure, data: StudyData, *recordings: str) -> None:
+    """Write below a figure who made the recordings that it shows."""
+    add_credit(figure, credit(data.recordings.loc[list(recordings)]))
 
 
 def _draw_guesses(ax: Axes, probabilities: np.ndarray, truth: int, labels: list[str]) -> None:

@@ -15,7 +15,7 @@ from matplotlib.ticker import PercentFormatter
 from birdnb.config import AudioSettings
 from birdnb.plots.lettering import legend_label
 from birdnb.plots.sound import draw_lms
-from birdnb.plots.style import COLOURS, GREY, new_axes, percent, wrap
+from birdnb.plots.style import COLOURS, GREY, add_credit, new_axes, percent, wrap
 
 MARKERS = "os^Dv"
 FEW = 5  # recordings: a bin of a reliability diagram with fewer says nothing about a trend
@@ -230,7 +230,8 @@ def confused_gallery(pairs: Sequence[Mapping], audio: AudioSettings, model: str 
     """Draw recordings taken for another species, each beside a typical song of that species.
 
     Each pair has ``truth``, ``predicted``, ``probability`` (of the predicted species, 0..1),
-    ``lms`` and ``typical`` (128, T); ``model`` says whose probability that is.
+    ``lms`` and ``typical`` (128, T), and may have their ``credit``; ``model`` says whose
+    probability that is.
     """
     figure, axes = plt.subplots(
         len(pairs), 2, figsize=(11, 2.7 * len(pairs)), sharex=True, sharey=True, squeeze=False
@@ -246,4 +247,5 @@ def confused_gallery(pairs: Sequence[Mapping], audio: AudioSettings, model: str 
         left.set_ylabel("frequency [kHz]")
     for ax in axes[-1]:
         ax.set_xlabel("time [s]")
-    return figure
+    credits = dict.fromkeys(pair["credit"] for pair in pairs if pair.get("credit"))
+    return add_credit(figure, "\n".join(credits))

@@ -110,6 +110,14 @@ def title_over_legend(ax: Axes, title: str, columns: int) -> None:
     ax.set_title(title, pad=26)
 
 
+def add_credit(figure: Figure, text: str) -> Figure:
+    """Write below a figure whose recordings it shows; without a text nothing."""
+    if text:
+        lines = wrap(text, round(13 * figure.get_figwidth()))
+        figure.text(0.01, -0.01, lines, ha="left", va="top", fontsize=9, color="#555555")
+    return figure
+
+
 def percent(share: float) -> str:
     """Write a share (0..1) as ``61 %``."""
     return f"{100 * share:.0f} %"

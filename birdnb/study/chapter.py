@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,7 @@ from matplotlib.figure import Figure
 
 from birdnb.config import Profile, RunSettings, load_profile, override
 from birdnb.corpora import corpus_name
+from birdnb.corpora.table import credit
 from birdnb.data import StudyData, open_study
 from birdnb.evaluation.ensemble import EnsembleResult, build_ensemble
 from birdnb.evaluation.metrics import confusion, paired_bootstrap, similarity_order
@@ -23,7 +25,7 @@ from birdnb.evaluation.predictions import Predictions, concatenate
 from birdnb.files import BirdnbError
 from birdnb.plots.learning import learning_curves
 from birdnb.plots.models import confusion_figure
-from birdnb.plots.style import save, style
+from birdnb.plots.style import add_credit, save, style
 from birdnb.registry import CLASSICAL, ENSEMBLE, FULL
 from birdnb.report.collect import TITLES, collect
 from birdnb.report.numbers import study_metrics
@@ -152,8 +154,13 @@ class Chapter:
         """Return the folder of the study's results, ``reports/<corpus>-<profile>``."""
         return report_folder(self.corpus, self.profile.name)
 
-    def save(self, figure: Figure, name: str) -> Figure:
-        """Save a figure as ``figures/<name>.png`` of the report; return it to be shown once."""
+    def save(self, figure: Figure, name: str, recordings: Sequence[str] = ()) -> Figure:
+        """Save a figure as ``figures/<name>.png`` of the report; return it to be shown once.
+
+        Below it stands who made the ``recordings`` that it shows.
+        """
+        if len(recordings):
+            add_credit(figure, credit(self.data.recordings.loc[list(recordings)]))
         self.figures[name] = save(figure, self.report / "figures" / f"{name}.png")
         return figure
 

@@ -10,7 +10,14 @@ import pytest
 
 from birdnb.corpora import open_corpus
 from birdnb.corpora.paths import CorpusFiles
-from birdnb.corpora.table import COLUMNS, attribution, check_manifest, license_counts
+from birdnb.corpora.table import (
+    COLUMNS,
+    attribution,
+    check_manifest,
+    credit,
+    license_counts,
+    short_license,
+)
 from birdnb.files import BirdnbError
 
 
@@ -176,9 +183,38 @@ class TestCredits:
         manifest = manifest_of(
             species=["S", "T"], recordist=["Ann", "Bo"], license=["CC BY", ""], url=["u", "v"]
         )
-        credit = attribution(manifest)
-        assert credit.columns.tolist() == ["recording_id", "species", "recordist", "license", "url"]
-        assert credit.loc[0].tolist() == ["r0", "S", "Ann", "CC BY", "u"]
+        table = attribution(manifest)
+        assert table.columns.tolist() == ["recording_id", "species", "recordist", "license", "url"]
+        assert table.loc[0].tolist() == ["r0", "S", "Ann", "CC BY", "u"]
+
+    def test_a_line_of_credit_names_people_recordings_and_licences(self):
+        by = "Creative Commons Attribution-NonCommercial-ShareAlike 4.0"
+        table = pd.DataFrame(
+            {
+                "recordist": ["Ann", "Bo", "Ann", ""],
+                "license": [by, "//creativecommons.org/licenses/by-nc-sa/4.0/", by, ""],
+            },
+            index=["XC1", "XC2", "XC3", "XC4"],
+        )
+        assert credit(table) == (
+            "Recorded by Ann (XC1, XC3), Bo (XC2): CC BY-NC-SA 4.0; "
+            "recordist not stated (XC4): licence not stated"
+        )
+        assert credit(table.iloc[3:]) == ""
+
+    @pytest.mark.parametrize(
+        ("given", "short"),
+        [
+            ("Creative Commons Attribution-ShareAlike 4.0", "CC BY-SA 4.0"),
+            ("Creative Commons Attribution-NonCommercial-NoDerivs 2.5", "CC BY-NC-ND 2.5"),
+            ("https://creativecommons.org/publicdomain/zero/1.0/", "CC0 1.0"),
+            ("CC0 (synthesised)", "CC0 (synthesised)"),
+            ("my own", "my own"),
+            ("", ""),
+        ],
+    )
+    def test_licences_are_shortened_for_a_line(self, given, short):
+        assert short_license(given) == short
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")

@@ -494,6 +494,9 @@ def test_occlusion_map_and_gallery_have_units_and_names():
     gallery = confused_gallery([pair, pair], AUDIO)
     assert len(gallery.axes) == 4
     assert gallery.axes[0].get_title(loc="left") == "Parus major\ntaken for Parus ater (61 %)"
+    assert not gallery.texts
+    shown = confused_gallery([pair | {"credit": "Recorded by Ann (XC1): CC BY 4.0"}] * 2, AUDIO)
+    assert [text.get_text() for text in shown.texts] == ["Recorded by Ann (XC1): CC BY 4.0"]
     named = confused_gallery([pair], AUDIO, "AST")
     assert named.axes[0].get_title(loc="left") == "Parus major\ntaken for Parus ater (AST: 61 %)"
 
