@@ -15,6 +15,7 @@ from birdnb.evaluation.metrics import paired_bootstrap, rare_and_common, summari
 from birdnb.evaluation.predictions import Predictions, concatenate
 from birdnb.registry import BASELINE, CLASSICAL, EFFICIENTNET, ENSEMBLE, FULL, MFCC
 from birdnb.report.collect import TITLES, ReportInput
+from birdnb.report.heard import heard_of
 from birdnb.split.sides import SIDES
 
 STEPS = (  # (what the step is, the run with it, the run without)
@@ -122,6 +123,8 @@ def _run_summary(report: ReportInput, name: str) -> dict[str, Any]:
     summary = dict(results[0].metrics) if len(results) == 1 else _over_folds(report, name)
     if "weights" in summary:
         summary |= _gains(report, name)
+    if heard := heard_of(report, name):
+        summary["heard"] = heard
     if all(len(result.history) for result in results):
         reached = [_epoch_of(result.history, CONVERGED) for result in results]
         epochs = [epoch for epoch in reached if epoch is not None]

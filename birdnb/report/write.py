@@ -22,6 +22,7 @@ from birdnb.files import BirdnbError, atomic_path, report_folder, safe_name, wri
 from birdnb.registry import BASELINE, ENSEMBLE, FULL
 from birdnb.report import tables, words
 from birdnb.report.collect import ReportInput
+from birdnb.report.heard import heard_words
 from birdnb.report.numbers import f1_of_rare_and_common, study_metrics
 from birdnb.report.page import page
 
@@ -88,6 +89,7 @@ def render(report: ReportInput, metrics: dict[str, Any], figures: Mapping[str, s
         full=FULL,
         ensemble=ENSEMBLE,
         **_comparison(report, metrics),
+        **heard_words(report, metrics),
         **_species(report, metrics),
         **_corpus(report),
         **_settings(report),
