@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import re
 import shlex
 import signal
 import socket
@@ -21,10 +22,12 @@ import pytest
 import safetensors.torch
 import scipy.signal
 import torch
+import yaml
 
 from birdnb.config import AudioSettings
 from birdnb.files import BirdnbError
 from birdnb.models import build_model, weights
+from birdnb.models.weights import FILES
 from birdnb.pretraining import __main__ as command
 from birdnb.pretraining import clips as clips_module
 from birdnb.pretraining import pretrain as pretraining
@@ -365,7 +368,27 @@ def check_card(card: str, stored: dict[str, torch.Tensor], model: str, folder: P
     learned = ("running_mean", "running_var", "num_batches_tracked", "input_scale")
     parameters = sum(value.numel() for name, value in stored.items() if not name.endswith(learned))
     assert f"{parameters / 1e6:.2f} million" in card
+    check_front_matter(card)
     assert "chance is\n20.00 %" in card and "| 0 |" in card and "| 8 |" in card and "CC0" in card
+
+
+def check_front_matter(card: str) -> None:
+    """What hubs read of a card says the same as its text."""
+    _, front, text = card.split("---\n", 2)
+    about = yaml.safe_load(front)
+    assert about["license"] == "cc0-1.0" and about["pipeline_tag"] == "audio-classification"
+    (model,) = about["model-index"]
+    assert text.startswith(f"\n# {model['name']}.safetensors: ")
+    (result,) = model["results"]
+    (metric,) = result["metrics"]
+    assert f"names **{100 * metric['value']:.1f} %** right" in text
+    species = re.search(r"of ([\d,]+) invented", result["dataset"]["name"])
+    assert species and f"tell {species[1]} invented species apart" in text
+
+
+@pytest.mark.parametrize("name", FILES.values())
+def test_the_shipped_cards_can_be_read_by_hubs(name) -> None:
+    check_front_matter((weights.SHIPPED / name).with_suffix(".md").read_text(encoding="utf-8"))
 
 
 def test_errors_are_one_line(tmp_path, capsys, banded) -> None:
