@@ -3,35 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import hashlib
 import os
-import tempfile
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import joblib
-from joblib.externals import loky
 from tqdm import tqdm
 
 from birdnb.config import AudioSettings
-from birdnb.features.cluster import cluster
 from birdnb.features.ledger import Record
+from birdnb.features.pools import Work, share_out
 from birdnb.features.store import paths_of, stamped, verified, write_lms
-from birdnb.files import BirdnbError, writing
 
-PATIENCE = 60.0  # [s] a worker may take for a recording before it is taken for hanging, and ...
-SLOWEST = 1e5  # [bytes/s] ... more for a large file: 15 hours of MP3 get more than an hour
-IDLE_SECONDS = 10  # workers end after so long without work, also when their master was killed
-ONE_THREAD = dict.fromkeys(
-    ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"], "1"
-)
-ON_CLUSTER = 1000  # recordings handed to a cluster at a time
-SEEN_ON_CLUSTER = 10  # recordings that its workers are asked for beforehand
-WorkerDied = loky.process_executor.TerminatedWorkerError
+# [bytes/s] of a recording; a worker that is slower is taken for hanging: 15 hours of MP3 get more
+# than an hour
+SLOWEST = 1e5
 
 
 @dataclass(frozen=True)
@@ -51,16 +38,13 @@ def extract_all(
 ) -> Iterator[Record]:
     """Extract recordings and yield their records as they come, in any order.
 
-    ``jobs`` worker processes, None for one a core; 1 works in this process, where nothing protects
-    from a decoder that crashes. ``dask``: the address of a scheduler, whose workers do it instead.
+    ``jobs`` and ``dask`` as in ``share_out``.
     """
-    if dask is not None:
-        records = _spared(_over_cluster(tasks, dask))
-    elif jobs == 1:
-        records = map(extract_one, tasks)
-    else:
-        jobs = jobs or max(2, joblib.cpu_count())
-        records = _spared(_over_pools(tasks, jobs, ahead=2 * jobs))
+    work = Work(extract_one, "birdnb.features.extract", SLOWEST)
+    records = (
+        _killer(task) if record is None else record
+        for task, record in share_out(tasks, work, jobs, dask)
+    )
     quiet = {} if progress else {"disable": True}  # left out, TQDM_DISABLE decides
     yield from tqdm(records, total=len(tasks), desc="spectrograms", unit="recording", **quiet)
 
@@ -118,110 +102,9 @@ def _extract(task: Task, record: Record) -> Record:
     return stamped(task.folder, task.audio, record)
 
 
-def _spared(results: Iterator[tuple[Task, Record | None]]) -> Iterator[Record]:
-    """Yield the records; then those of the recordings whose worker died, tried again one by one."""
-    suspects = []
-    for task, record in results:
-        if record is None:
-            suspects.append(task)
-        else:
-            yield record
-    for task, record in _over_pools(suspects, jobs=1, ahead=1):
-        yield _killer(task) if record is None else record
-
-
 def _killer(task: Task) -> Record:
     record = Record(task.recording_id, task.path)
     with contextlib.suppress(OSError):
         record = _look_at(record, task.source)
     reason = "decoder died: it crashes, hangs or needs too much memory over this file"
     return replace(record, reason=reason)
-
-
-def _over_pools(tasks: list[Task], jobs: int, ahead: int) -> Iterator[tuple[Task, Record | None]]:
-    """Yield tasks with their records, None for those at work when a worker dies."""
-    left = deque(tasks)
-    while left:
-        with _pool(jobs) as pool:
-            yield from _harvest(pool, _within_time, left, ahead, WorkerDied)
-
-
-@contextlib.contextmanager
-def _pool(jobs: int) -> Iterator[Executor]:
-    pool = loky.ProcessPoolExecutor(
-        jobs, timeout=IDLE_SECONDS, initializer=_import_early, env=ONE_THREAD
-    )
-    try:
-        pool.submit(os.getpid).result()
-        yield pool
-    except loky.BrokenProcessPool as error:
-        raise BirdnbError(
-            "worker processes die before they do anything: out of memory? try fewer jobs"
-        ) from error
-    finally:
-        pool.shutdown(kill_workers=True)
-
-
-def _import_early() -> None:
-    """Import what extraction needs, so that no recording is blamed for what dies of it."""
-    import birdnb.features.extract  # noqa: F401
-
-
-def _harvest(
-    pool: Executor,
-    work: Callable[[Task], Record],
-    left: deque[Task],
-    ahead: int,
-    death: type[Exception],
-) -> Iterator[tuple[Task, Record | None]]:
-    """Do ``work`` on the tasks that are ``left``, at most ``ahead`` at a time, as they come.
-
-    The record is None where a worker died. Ends when none is left, or the pool takes no more.
-    """
-    at_work: dict[Future[Record], Task] = {}
-    while True:
-        with contextlib.suppress(WorkerDied):
-            while left and len(at_work) < ahead:
-                future = pool.submit(work, left[0])
-                at_work[future] = left.popleft()
-        if not at_work:
-            return
-        for future in wait(at_work, return_when=FIRST_COMPLETED).done:
-            task = at_work.pop(future)
-            yield task, None if isinstance(future.exception(), death) else future.result()
-
-
-def _over_cluster(tasks: list[Task], address: str) -> Iterator[tuple[Task, Record | None]]:
-    """Yield tasks with their records, None for those that kill the workers of a Dask cluster."""
-    tasks = [
-        replace(task, source=os.path.abspath(task.source), folder=task.folder.absolute())
-        for task in tasks
-    ]
-    folder = tasks[0].folder
-    sources = [Path(task.source) for task in tasks[:SEEN_ON_CLUSTER]]
-    with (
-        writing(folder / "state.jsonl"),
-        tempfile.NamedTemporaryFile(dir=folder, prefix=".tmp-") as probe,
-        cluster(address, needed=[*sources, Path(probe.name)]) as pool,
-    ):
-        from distributed import KilledWorker
-
-        yield from _harvest(pool, _on_worker, deque(tasks), ON_CLUSTER, KilledWorker)
-
-
-def _on_worker(task: Task) -> Record:
-    import distributed
-
-    shared = distributed.get_worker().state.nthreads > 1
-    return extract_one(task) if shared else _within_time(task)  # the limit ends the whole process
-
-
-def _within_time(task: Task) -> Record:
-    """Extract, and end this process when that takes absurdly long: a decoder cannot be stopped."""
-    with contextlib.suppress(OSError):  # extract_one finds it too
-        limit = PATIENCE + os.path.getsize(task.source) / SLOWEST
-        faulthandler.dump_traceback_later(limit, exit=True)
-    try:
-        return extract_one(task)
-    finally:
-        faulthandler.cancel_dump_traceback_later()

@@ -96,14 +96,10 @@ def test_a_recording_that_kills_its_workers_is_tried_here_and_the_others_go_on(c
 
 
 @pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="needs a path of one process only")
-@pytest.mark.parametrize("what", ["recordings", "artifacts"])
-def test_a_folder_that_only_this_machine_sees_is_told(cluster, corpus, monkeypatch, what):
+def test_a_folder_that_only_this_machine_sees_is_told(cluster, corpus, monkeypatch):
     """/proc/self/cwd is there for every process, and is a folder of its own for each."""
     monkeypatch.chdir(corpus.root)
-    if what == "recordings":
-        corpus = replace(corpus, root=Path("/proc/self/cwd"))
-    else:
-        monkeypatch.setenv("BIRDNB_ARTIFACTS", "/proc/self/cwd/artifacts")
+    corpus = replace(corpus, root=Path("/proc/self/cwd"))
     with pytest.raises(BirdnbError, match=r"worker tcp://\S+ does not see /proc.*put the corpus"):
         build(corpus, dask=cluster.scheduler_address)
 
