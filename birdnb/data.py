@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -101,6 +102,17 @@ class StudyData:
         """Return silent stretches of training recordings, (M, 128, T) float16 dB; M may be 0."""
         return torch.from_numpy(self.cache.noise_bank(self.side("train")))
 
+    def origin(self) -> dict[str, Any]:
+        """Return where the data come from, for ``config.json`` and ``reopen_study``."""
+        corpus = self.corpus
+        return {
+            "name": corpus.name,
+            "layout": corpus.layout,
+            "synthetic": corpus.synthetic,
+            "folder": str((corpus.folder or corpus.root).resolve()),
+            "split": asdict(self.profile.split),
+        }
+
     def fingerprint(self) -> str:
         """Return a key of the study's recordings (bytes), species, sides and spectrograms."""
         sound = self.recordings["sha256"].tolist()
@@ -150,6 +162,29 @@ def open_study(
     return StudyData(
         found, profile, seed, cache, table, sorted(table["species"].unique()), report, fold
     )
+
+
+def reopen_study(config: dict[str, Any], progress: bool = True) -> StudyData:
+    """Open the data that a run was trained on, from its ``config.json``.
+
+    Raises BirdnbError when the recordings are no longer where they were, or no longer the same.
+    """
+    origin, fold = config["corpus"], config["fold"]
+    spec = "demo" if origin["synthetic"] else origin.get("folder", "(unknown)")
+    if spec != "demo" and not Path(spec).is_dir():
+        raise BirdnbError(
+            f"the recordings that {config['run']} was trained on are not at {spec}: put them there "
+            f"again, or train it again"
+        )
+    audio, split = AudioSettings(**config["audio"]), SplitSettings(**origin.get("split", {}))
+    profile = Profile(config["profile"], audio, split, {})
+    data = open_study(spec, profile, config["seed"], tuple(fold) if fold else None, progress)
+    if data.fingerprint() != config["split"]:
+        raise BirdnbError(
+            f"the recordings or the split at {spec} are others than those that {config['run']} was "
+            f"trained on: train it again"
+        )
+    return data
 
 
 class AudioSpectrogramDataset(Dataset):

@@ -30,6 +30,7 @@ class Corpus:
     layout: str  # "manifest.csv", "BirdCLEF", ...
     synthetic: bool = False  # True: invented songs, results say nothing about real birds
     notes: tuple[str, ...] = ()  # sentences on labels that became one, or may be one
+    folder: Path | None = None  # that was opened; another than root where sound had to be unpacked
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def _open_folder(root: Path, name: str, progress: bool, synthetic: bool = False)
         summary = "; ".join(f"{count} x {reason}" for reason, count in counts.items()) or "no rows"
         raise BirdnbError(f"nothing in the corpus {root} can be used ({summary})")
     notes = tuple(spelling_notes(source.table["species"], manifest["species"]))
-    return Corpus(name, source.root, manifest, left_out, layout.name, synthetic, notes)
+    return Corpus(name, source.root, manifest, left_out, layout.name, synthetic, notes, root)
 
 
 def _layout_of(root: Path) -> Layout:

@@ -29,7 +29,7 @@ class Threshold:
 
 
 def find_threshold(
-    scores: np.ndarray, right: np.ndarray, sessions: Sequence[str], precision: float
+    scores: np.ndarray, right: np.ndarray, sessions: Sequence[str] | np.ndarray, precision: float
 ) -> Threshold:
     """Find the lowest score at which the next session is expected to keep the precision.
 
@@ -58,6 +58,24 @@ def find_threshold(
         threshold=float(table["score"].iloc[at]), precision=float(k[at] / s[at]),
         interval=succession_interval(float(k[at]), int(s[at])),
         recall=float(right[order][: at + 1].sum() / right.sum()), clips=at + 1, sessions=int(s[at]),
+    )  # fmt: skip
+
+
+def measure(
+    called: np.ndarray, right: np.ndarray, sessions: Sequence[str] | np.ndarray
+) -> Threshold:
+    """Measure precision, with its interval over sessions, and recall of calls (N,) bool.
+
+    Each session counts alike; without a call there is no precision.
+    """
+    table = pd.DataFrame({"right": right[called], "session": np.asarray(sessions)[called]})
+    shares = table.groupby("session")["right"].mean()
+    k, s = float(shares.sum()), len(shares)
+    return Threshold(
+        precision=k / s if s else None,
+        interval=succession_interval(k, s) if s else None,
+        recall=float(right[called].sum() / right.sum()) if right.any() else None,
+        clips=len(table), sessions=s,
     )  # fmt: skip
 
 

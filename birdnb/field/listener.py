@@ -121,11 +121,9 @@ def _ensemble(
     folder: Path, config: dict[str, Any], labels: list[str], device: torch.device
 ) -> Listener:
     metrics = read_json(folder / METRICS)
-    of_fold = folder.name.startswith("fold-")
-    runs = folder.parent.parent if of_fold else folder.parent
     listeners = []
     for name, key in config["members"].items():
-        member = runs / name / folder.name if of_fold else runs / name
+        member = member_folder(folder, name)
         if not (member / METRICS).exists() or read_json(member / CONFIG).get("key") != key:
             raise BirdnbError(
                 f"{folder}: its member {name} is not there as it was: build the ensemble again"
@@ -135,6 +133,13 @@ def _ensemble(
         raise BirdnbError(f"{folder}: its members know other species: build the ensemble again")
     shares = np.array([metrics["weights"][name] for name in config["members"]])
     return _joined(config["run"], folder, listeners, shares, metrics["temperature"])
+
+
+def member_folder(folder: Path, name: str) -> Path:
+    """Return the folder of a member of the ensemble that is in ``folder``, of the same fold."""
+    if folder.name.startswith("fold-"):
+        return folder.parent.parent / name / folder.name
+    return folder.parent / name
 
 
 def _joined(

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from birdnb.evaluation.promises import Threshold
-from birdnb.files import BirdnbError
+from birdnb.files import BirdnbError, write_json
 
 THRESHOLDS = "thresholds.json"  # beside the run
 UNKNOWN = f"no {THRESHOLDS} beside the run: nothing was promised"
@@ -22,10 +22,18 @@ class Promises:
     precision: float | None = None  # that was asked for
     temperature: float = 1.0  # probabilities are raised to the power 1 / temperature beforehand
     species: dict[str, Threshold] = field(default_factory=dict)
+    weights: str = ""  # of the run, as its listener says: others need thresholds of their own
+    clips: int = 0  # of the validation side
+    sessions: int = 0
 
     def of(self, species: str) -> Threshold:
         """Return the promise for a species; one without a threshold where none was made."""
         return self.species.get(species, Threshold(reason=UNKNOWN))
+
+
+def write_promises(folder: Path, promises: Promises) -> Path:
+    """Write ``thresholds.json`` beside a run, atomically."""
+    return write_json(folder / THRESHOLDS, TypeAdapter(Promises).dump_python(promises, mode="json"))
 
 
 def read_promises(folder: Path) -> Promises:

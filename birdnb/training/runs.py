@@ -159,11 +159,7 @@ def run_config(
         "seed": data.seed,
         "fold": list(data.fold) if data.fold else None,
         "profile": data.profile.name,
-        "corpus": {
-            "name": data.corpus.name,
-            "layout": data.corpus.layout,
-            "synthetic": data.corpus.synthetic,
-        },
+        "corpus": data.origin(),
         "recordings": {side: len(data.side(side)) for side in ("train", "validation", "test")},
         "split": split,
         "weights": weights,

@@ -1,0 +1,140 @@
+"""Promises of real runs on a small corpus: found on validation, kept beside the run, measured."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from small_study import settings
+
+from birdnb.config import load_profile
+from birdnb.data import open_study, reopen_study
+from birdnb.evaluation.ensemble import build_ensemble
+from birdnb.field.promise import read_promises
+from birdnb.field.thresholds import clip_scores, find_promises, kept_promises, promises_of
+from birdnb.files import BirdnbError
+from birdnb.registry import CLASSICAL
+from birdnb.synthetic.demo import make_demo
+from birdnb.training.runs import load_run, read_json, run_folder
+from birdnb.training.train import train_run
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A study of three species whose runs are a network, logistic regression and both together."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("study")
+        patch.setenv("BIRDNB_ARTIFACTS", str(folder / "artifacts"))
+        make_demo(folder / "birds", species=3, recordings=10, progress=False, jobs=1)
+        data = open_study(folder / "birds", replace(load_profile("laptop")), progress=False)
+        runs = {
+            "net": train_run(data, "net", settings(epochs=4), progress=False),
+            CLASSICAL: train_run(data, CLASSICAL, progress=False),
+        }
+        build_ensemble(runs, data.recordings["session"], run_folder(data, "both"))
+        yield data
+
+
+@pytest.fixture(autouse=True)
+def _scratch(study, monkeypatch):
+    monkeypatch.setenv("BIRDNB_ARTIFACTS", str(study.cache.folder.parents[2]))
+
+
+@pytest.mark.parametrize("run", ["net", CLASSICAL, "both"])
+def test_promises_are_found_on_the_data_the_run_was_trained_on_and_kept_beside_it(run, study):
+    folder = run_folder(study, run)
+    found = promises_of(run, 0.5)
+    assert read_promises(folder) == found and list(found.species) == study.labels
+    assert found.clips == len(study.clips("validation"))
+    assert any(promise.threshold for promise in found.species.values())
+    scores = clip_scores(run, "validation", [study])
+    again = find_promises(scores, study.labels, 0.5, found.weights)
+    assert again == found
+    text = (folder / "thresholds.json").read_text()
+    (folder / "thresholds.json").write_text(text.replace('"sessions": ', '"sessions":  '))
+    promises_of(run, 0.5)
+    assert '"sessions":  ' in (folder / "thresholds.json").read_text()  # not found anew
+    assert promises_of(run, 0.6).precision == 0.6 == read_promises(folder).precision
+
+
+def test_clips_are_scored_as_the_run_scored_them(study):
+    """Averaged over the clips of a recording they are the predictions in the run's folder."""
+    scores, val = clip_scores("net", "validation", [study]), load_run(run_folder(study, "net")).val
+    owner = study.clips("validation").recording.numpy()
+    mean = np.stack([scores.probabilities[owner == i].mean(axis=0) for i in range(len(val))])
+    np.testing.assert_allclose(mean, val.probabilities, atol=1e-5)
+    assert set(scores.session) == set(study.sessions(val.recording_ids))
+
+
+def test_the_test_side_has_no_say_in_thresholds(study, monkeypatch):
+    before = promises_of("net", 0.55)
+    blind = replace(study, table=study.table.assign(
+        side=study.table["side"].mask(study.table["side"] == "test", "nobody")))  # fmt: skip
+    scores = clip_scores("net", "validation", [blind])
+    assert find_promises(scores, study.labels, 0.55, before.weights) == before
+
+
+def test_kept_promises_are_counted_by_hand(study):
+    promises, scores = promises_of("net", 0.5), clip_scores("net", "test", [study])
+    table = kept_promises(promises, scores).set_index("species")
+    calibrated = scores.scaled(promises.temperature)
+    for number, label in enumerate(study.labels):
+        threshold = promises.of(label).threshold
+        if threshold is None:
+            assert label not in table.index
+            continue
+        called = calibrated[:, number] >= threshold
+        assert table.loc[label, "clips"] == called.sum()
+        shares = [
+            (scores.target[called & (scores.session == one)] == number).mean()
+            for one in set(scores.session[called])
+        ]
+        if shares:
+            assert table.loc[label, "precision"] == pytest.approx(np.mean(shares))
+    assert table.loc["all", "clips"] == table["clips"].drop("all").sum()
+
+
+def test_a_run_trained_anew_gets_thresholds_of_its_own(study):
+    folder = run_folder(study, "anew")
+    train_run(study, "anew", settings(epochs=1), progress=False)
+    first = promises_of("anew", 0.5)
+    train_run(study, "anew", settings(epochs=2), progress=False)
+    assert not (folder / "thresholds.json").exists()  # it went to replaced/ with its run
+    assert promises_of("anew", 0.5).weights != first.weights
+
+
+def test_folds_promise_from_all_their_validation_sides(study):
+    parts = [
+        open_study(study.corpus.folder, study.profile, fold=(k, 2), progress=False) for k in (1, 2)
+    ]
+    for part in parts:
+        train_run(part, "folded", settings(epochs=1), progress=False)
+    found = promises_of("folded", 0.5)
+    assert found.clips == sum(len(part.clips("validation")) for part in parts)
+    folder = run_folder(parts[0], "folded").parent
+    assert read_promises(folder) == found
+    with pytest.raises(BirdnbError, match="has 2 parts, the study 1"):
+        clip_scores("folded", "validation", [study])
+
+
+def test_what_cannot_be_promised_or_opened(study, tmp_path):
+    with pytest.raises(BirdnbError, match=r"precision is 1\.0: give a number between 0 and 1"):
+        promises_of("net", 1.0)
+    config = read_json(run_folder(study, "net") / "config.json")
+    moved = config | {"corpus": config["corpus"] | {"folder": str(tmp_path / "gone")}}
+    with pytest.raises(BirdnbError, match=r"net was trained on are not at .*gone: put them there"):
+        reopen_study(moved)
+    with pytest.raises(BirdnbError, match="are others than those that net was trained on"):
+        reopen_study(config | {"seed": config["seed"] + 1}, progress=False)
+    older = json.loads(json.dumps(config))
+    del older["corpus"]["folder"]  # runs made before it was written down
+    with pytest.raises(BirdnbError, match=r"\(unknown\)"):
+        reopen_study(older)
+    folder = run_folder(study, "net")
+    copy = tmp_path / "copy" / "net"
+    shutil.copytree(folder, copy)
+    (copy / "thresholds.json").unlink(missing_ok=True)
+    assert promises_of(copy, 0.5) == promises_of("net", 0.5)
