@@ -16,6 +16,7 @@ from birdnb.corpora.sniff import is_audio
 from birdnb.corpora.table import UNLISTED, check_manifest
 from birdnb.corpora.walking import walk
 from birdnb.corpora.xeno_canto import dump as xeno_canto_dump
+from birdnb.corpora.xeno_canto.facts import with_facts
 from birdnb.files import BirdnbError, artifacts_dir, safe_name, user_path, whole_path
 
 
@@ -29,7 +30,7 @@ class Corpus:
     left_out: pd.DataFrame  # refused already from the table: recording_id, path, species, reason
     layout: str  # "manifest.csv", "BirdCLEF", ...
     synthetic: bool = False  # True: invented songs, results say nothing about real birds
-    notes: tuple[str, ...] = ()  # sentences on labels that became one, or may be one
+    notes: tuple[str, ...] = ()  # sentences on labels, and on what was filled in
     folder: Path | None = None  # that was opened; another than root where sound had to be unpacked
 
 
@@ -109,7 +110,8 @@ def corpus_name(spec: str | Path) -> str:
 def _open_folder(root: Path, name: str, progress: bool, synthetic: bool = False) -> Corpus:
     layout = _layout_of(root)
     source = layout.read(root, progress)
-    manifest, refused = check_manifest(source.table, source.root)
+    table, found = with_facts(source.table, root)
+    manifest, refused = check_manifest(table, source.root)
     # a file found under another spelling of its path was no stranger to the table
     named = source.left_out["path"].isin({*manifest["path"], *refused["path"]})
     others = source.left_out[~(named & (source.left_out["reason"] == UNLISTED))]
@@ -118,7 +120,7 @@ def _open_folder(root: Path, name: str, progress: bool, synthetic: bool = False)
         counts = left_out["reason"].value_counts().head(5)
         summary = "; ".join(f"{count} x {reason}" for reason, count in counts.items()) or "no rows"
         raise BirdnbError(f"nothing in the corpus {root} can be used ({summary})")
-    notes = tuple(spelling_notes(source.table["species"], manifest["species"]))
+    notes = (*spelling_notes(table["species"], manifest["species"]), *found)
     return Corpus(name, source.root, manifest, left_out, layout.name, synthetic, notes, root)
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from birdnb.corpora.folders import Source, species_folders
 from birdnb.corpora.reading import read_table
-from birdnb.corpora.table import make_ids, unlisted
+from birdnb.corpora.table import COLUMNS, make_ids, unlisted
 from birdnb.files import BirdnbError
 
 TABLES = ["train_metadata.csv", "train.csv"]
@@ -21,6 +21,7 @@ NAMES = {  # manifest column -> what it was called over the years
     "common_name": ["common_name", "species"],
     "recordist": ["author", "recordist"],
     "date": ["date"],
+    "time": ["time"],
     "license": ["license"],
     "url": ["url"],
     "quality": ["rating"],
@@ -89,7 +90,7 @@ def read_birdclef(root: Path, progress: bool = True) -> Source:
     files = zip(raw["label"], raw["filename"], strict=True)
     paths = [_find(audio, label, name) for label, name in files]
     names = _species_names(raw)
-    table = raw[["common_name", "recordist", "date", "license", "url", "quality"]].assign(
+    table = raw[[name for name in COLUMNS if name in raw]].assign(
         recording_id=make_ids(paths),
         path=paths,
         species=[names.get(label, label) for label in raw["label"]],

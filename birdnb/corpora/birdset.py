@@ -178,6 +178,8 @@ def _table(rows: list[dict[str, Any]], paths: list[str]) -> pd.DataFrame:
         ],
     }
     for column, field in (
+        ("latitude", "lat"),
+        ("longitude", "long"),
         ("recordist", "recordist"),
         ("license", "license"),
         ("url", "source"),

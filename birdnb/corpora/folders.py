@@ -60,8 +60,9 @@ def read_manifest_folder(root: Path, progress: bool = True) -> Source:
                                    r1,audio/robin 1.wav,Erithacus rubecula,A. Bird,2019-04-01,Kew
           audio/robin 1.wav
 
-    recording_id, path and species are needed; common_name, recordist, date, locality, license, url,
-    quality and background_species are used when there. Audio that no row names is reported.
+    recording_id, path and species are needed; the others of ``table.COLUMNS`` (recordist, date,
+    locality, license, background_species, ...) are used when there. Audio that no row names is
+    reported.
     """
     table = read_table(manifest_of(root) or root / "manifest.csv", REQUIRED)
     return Source(root, table, unlisted(table, root, root))

@@ -24,12 +24,17 @@ COLUMNS = [
     "common_name",
     "recordist",
     "date",
+    "time",
     "locality",
+    "latitude",
+    "longitude",
     "license",
     "url",
     "quality",
+    "equipment",
     "background_species",
 ]
+MEASURED = ["latitude", "longitude"]  # [degrees]; -9 is a number, and no way to say nothing
 UNLISTED = "not in the table"
 LEFT_OUT = ["recording_id", "path", "species", "reason"]
 CC_ADDRESS = re.compile(r"creativecommons\.org/(?:licenses|publicdomain)/([a-z-]+)/(\d\.\d)", re.I)
@@ -77,7 +82,9 @@ def _as_stated(table: pd.DataFrame) -> pd.DataFrame:
     for name in COLUMNS:
         if name != "path":
             table[name] = table[name].str.strip()
-        if name not in REQUIRED:
+        if name in MEASURED:
+            table[name] = table[name].where(pd.to_numeric(table[name], "coerce").notna(), "")
+        elif name not in REQUIRED:
             table[name] = table[name].where(_stated(table[name]), "")
     table["species"] = one_spelling(table["species"])
     return table.reset_index(drop=True)

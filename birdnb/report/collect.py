@@ -12,6 +12,7 @@ import pandas as pd
 from birdnb.evaluation.predictions import Predictions, concatenate
 from birdnb.files import BirdnbError
 from birdnb.registry import BASELINE, CLASSICAL, EFFICIENTNET, ENSEMBLE, FULL, MFCC
+from birdnb.split.facts import unknown_sessions
 from birdnb.split.sides import session_caveat
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class ReportInput:
     species_left_out: pd.DataFrame  # species, recordings, groups, decision, reason
     runs: dict[str, list[RunResult]]
     caveat: str = ""  # what is not known about recording sessions
+    unknown_sessions: int = 0  # recordings of whose session nothing is known
     notes: Sequence[str] = ()  # sentences on labels that became one, or may be one
     changed: dict[str, Any] = field(default_factory=dict)  # settings other than the profile's
 
@@ -96,6 +98,7 @@ def collect(datasets: Sequence[StudyData], runs: Mapping[str, list[RunResult]]) 
         species_left_out=report[report["decision"] != "keep"].reset_index(drop=True),
         runs={name: list(runs[name]) for name in order},
         caveat=session_caveat(first.table),
+        unknown_sessions=unknown_sessions(first.table),
         notes=first.corpus.notes,
         changed=_changed(first.profile.runs, runs),
     )

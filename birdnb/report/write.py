@@ -129,6 +129,7 @@ def _comparison(report: ReportInput, metrics: dict[str, Any]) -> dict[str, Any]:
         "gates": tables.gates_table(metrics["gates"]),
         "augmentation": augmentation,
         "caveat": report.caveat,
+        "unknown_sessions": report.unknown_sessions,
         "notes": list(report.notes),
         "kin": [
             words.title(name) for name, run in runs.items() if run.get("pretrained") == "synthetic"

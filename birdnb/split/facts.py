@@ -32,6 +32,11 @@ def known_sessions(manifest: pd.DataFrame) -> tuple[pd.Series, pd.DataFrame]:
     return label, facts
 
 
+def unknown_sessions(manifest: pd.DataFrame) -> int:
+    """Count the recordings of whose session nothing is known: who, when and where are missing."""
+    return int((known_sessions(manifest)[0] == "").sum())
+
+
 def people(column: pd.Series) -> pd.Series:
     """Return names in one way of writing: J. Smith is J Smith and Smith, J.; "" for nobody."""
     return _one_writing(_plain_texts(column, label_key))

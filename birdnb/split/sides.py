@@ -12,6 +12,7 @@ import pandas as pd
 
 from birdnb.config import SplitSettings
 from birdnb.corpora.labels import is_stated
+from birdnb.corpora.xeno_canto.facts import number_in
 from birdnb.files import BirdnbError
 from birdnb.split.dates import read_days
 from birdnb.split.facts import known_sessions, people
@@ -54,6 +55,11 @@ def session_caveat(manifest: pd.DataFrame) -> str:
         said.append(f"{nothing:,} of {total} recordings name neither recordist nor date nor "
                     "locality: each counts as a session of its own, and where several come from "
                     "one session the scores are too good.")  # fmt: skip
+        numbers = sum(number_in(path)[1] for path in manifest["path"][known == ""])
+        if numbers:
+            said.append(f"{numbers:,} of them are named after numbers of Xeno-Canto: `python -m "
+                        "birdnb.corpora.xeno_canto --complete FOLDER` asks it who recorded them, "
+                        "when and where.")  # fmt: skip
     undated = (facts["day"] == "") & (known != "")
     if undated.any():
         texts = manifest["date"][undated & manifest["date"].map(is_stated)]

@@ -62,8 +62,8 @@ def test_2021_bare_names_and_dates(tmp_path):
         "recording_id": "XC1", "path": "train_short_audio/acafly/XC1.ogg",
         "species": "Empidonax virescens",
         "common_name": "Acadian Flycatcher", "recordist": "Ann", "date": "2012-08-12",
-        "locality": "35.3, -82.9",
-        "license": "CC", "url": "u", "quality": "2.5",
+        "time": "", "locality": "35.3, -82.9", "latitude": "35.3", "longitude": "-82.9",
+        "license": "CC", "url": "u", "quality": "2.5", "equipment": "",
         "background_species": "Cardinalis cardinalis; xyz1",
     }  # fmt: skip
     folder = "train_short_audio/norcar"

@@ -238,9 +238,9 @@ class TestXenoCantoDump:
         rows = corpus.manifest.set_index("recording_id")
         assert rows.index.tolist() == ["XC1", "XC2"]
         assert rows.loc["XC1"].tolist() == [
-            "XC1.mp3", "Turdus merula", "Common Blackbird", "Ann", "2020-05-01", "Kew",
-            "https://creativecommons.org/licenses/by-nc-sa/4.0/", "https://xeno-canto.org/1", "A",
-            "Parus major",
+            "XC1.mp3", "Turdus merula", "Common Blackbird", "Ann", "2020-05-01", "", "Kew",
+            "", "", "https://creativecommons.org/licenses/by-nc-sa/4.0/",
+            "https://xeno-canto.org/1", "A", "", "Parus major",
         ]  # fmt: skip
         assert rows.loc["XC2", ["path", "recordist", "locality"]].tolist() == [
             "audio/2.mp3",

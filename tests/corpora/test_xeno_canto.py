@@ -49,6 +49,7 @@ def record(number: int, **changes) -> dict:
         "url": f"//xeno-canto.org/{number}",
         "file": f"//{{host}}/{number}/download", "file-name": f"XC{number}-song.mp3", "also": [""],
         "rmk": "", "date": "2020-05-01", "time": "08:00", "smp": "44100",
+        "dvc": "Zoom H5", "mic": "Telinga",
     } | changes  # fmt: skip
 
 
@@ -188,9 +189,9 @@ class TestDownload:
         assert corpus.manifest["recording_id"].tolist() == [f"XC{number}" for number in range(1, 8)]
         assert corpus.manifest.loc[2].tolist() == [
             "XC3", "audio/XC3.mp3", "Turdus merula", "Common Blackbird", "Ann 0", "2020-05-01",
-            "place 3",
+            "08:00", "place 3", "42.8", "-8.6",
             "https://creativecommons.org/licenses/by-nc-sa/4.0/", "https://xeno-canto.org/3", "A",
-            "",
+            "Zoom H5, Telinga", "",
         ]  # fmt: skip
         assert all(
             (out / f"audio/XC{number}.mp3").read_bytes() == sound(number) for number in range(1, 8)

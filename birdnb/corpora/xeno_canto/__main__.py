@@ -9,6 +9,11 @@ Several runs add up; a run that was killed goes on where it stopped::
     DIR/skipped.csv       what did not come, and why
     DIR/audio/XC123.mp3
     DIR/pages/            the API's answers, used again for a day
+
+Or ask who made recordings that are here under their numbers, when and where, so that a study knows
+which belong to one session; the answers come into a table beside the folder, DIR.xeno-canto.csv::
+
+    python -m birdnb.corpora.xeno_canto --complete DIR
 """
 
 from __future__ import annotations
@@ -28,6 +33,7 @@ from birdnb.corpora.reading import read_table, read_text
 from birdnb.corpora.table import license_counts
 from birdnb.corpora.xeno_canto.api import API, XenoCantoApi
 from birdnb.corpora.xeno_canto.choice import Limits, choose
+from birdnb.corpora.xeno_canto.complete import complete
 from birdnb.corpora.xeno_canto.download import (
     Outcome,
     check_tables,
@@ -36,8 +42,9 @@ from birdnb.corpora.xeno_canto.download import (
     merge,
     metadata_row,
 )
+from birdnb.corpora.xeno_canto.facts import facts_file
 from birdnb.corpora.xeno_canto.record import manifest_row
-from birdnb.files import BirdnbError
+from birdnb.files import BirdnbError, user_path
 
 TAGS = re.compile(r'\s*(\w+:("[^"]+"|[^\s"]+)\s*)+')
 
@@ -50,20 +57,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Do what the parsed command line asks for, and print a summary."""
-    key = os.environ.get("XENO_CANTO_KEY", "").strip()
-    if not key:
-        raise BirdnbError(
-            "no API key: put yours (https://xeno-canto.org/account) into the environment variable "
-            "XENO_CANTO_KEY"
-        )
-    if not args.pause >= 0:
-        raise BirdnbError(f"--pause {args.pause}: give 0 or more seconds")
-    if args.pause < 1 and (urlsplit(args.api).hostname or "").endswith("xeno-canto.org"):
-        raise BirdnbError(
-            f"--pause {args.pause}: xeno-canto.org asks for one request a second at most"
-        )
-    if urlsplit(args.api).scheme not in ("http", "https") or not urlsplit(args.api).hostname:
-        raise BirdnbError(f"--api {args.api}: give a whole address, such as {API}")
+    key = _checked_key(args)
+    if args.complete:
+        with XenoCantoApi(args.api, key, args.pause) as api:
+            return _complete(api, args.complete)
     check_tables(args.out)
     names = _read_species(args.species_file) if args.species_file else []
     queries = (
@@ -92,6 +89,44 @@ def run(args: argparse.Namespace) -> int:
         finally:
             _print_summary(args, outcome)
     return 1 if outcome.unavailable else 0
+
+
+def _checked_key(args: argparse.Namespace) -> str:
+    """Return the key of the API. Raises BirdnbError without one, and for options that are wrong."""
+    key = os.environ.get("XENO_CANTO_KEY", "").strip()
+    if not key:
+        raise BirdnbError(
+            "no API key: put yours (https://xeno-canto.org/account) into the environment variable "
+            "XENO_CANTO_KEY"
+        )
+    if not args.pause >= 0:
+        raise BirdnbError(f"--pause {args.pause}: give 0 or more seconds")
+    if args.pause < 1 and (urlsplit(args.api).hostname or "").endswith("xeno-canto.org"):
+        raise BirdnbError(
+            f"--pause {args.pause}: xeno-canto.org asks for one request a second at most"
+        )
+    if urlsplit(args.api).scheme not in ("http", "https") or not urlsplit(args.api).hostname:
+        raise BirdnbError(f"--api {args.api}: give a whole address, such as {API}")
+    if args.complete and (args.query or args.species_file):
+        raise BirdnbError("--complete asks for the numbers in file names: leave the others out")
+    return key
+
+
+def _complete(api: XenoCantoApi, folder: Path) -> int:
+    if not folder.is_dir():
+        raise BirdnbError(f"--complete {folder}: there is no such folder")
+    table = complete(api, folder)
+    unknown = table[table["note"] != ""]
+    known = table.drop(unknown.index)
+    print(
+        f"{len(known)} of {len(table)} numbers in file names are known: "
+        f"{known['recordist'].nunique()} recordists, {known['date'].nunique()} days"
+    )
+    if len(unknown):
+        print(f"not known to Xeno-Canto: {', '.join(unknown['recording_id'][:10])}"
+              + (" and more" if len(unknown) > 10 else ""))  # fmt: skip
+    print(f"written to {facts_file(folder)}; the next run of the study reads it")
+    return 0
 
 
 def _species_count(records: list[dict[str, Any]]) -> int:
@@ -167,12 +202,16 @@ def make_parser() -> argparse.ArgumentParser:
         help="tags of https://xeno-canto.org/help/search, "
         'as in: cnt:"Puerto Rico" grp:birds q:">C"',
     )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        required=True,
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder of the corpus; several runs add up"
+    )
+    where.add_argument(
+        "--complete",
+        type=user_path,
         metavar="DIR",
-        help="folder of the corpus; several runs add up",
+        help="no download: recordist, date, place and licence of the recordings in this folder, "
+        "by the numbers in their names (XC123.mp3); written beside it",
     )
     parser.add_argument(
         "--species-file",

@@ -159,6 +159,5 @@ def metadata_row(record: dict[str, Any]) -> dict[str, str]:
     """Return all that is known of a recording, whether it is downloaded or not."""
     row = {name: value for name, value in manifest_row(record).items() if name != "path"}
     seconds = seconds_of(text_of(record, "length"))
-    row |= {"latitude": text_of(record, "lat"), "longitude": text_of(record, "lon", "lng")}
     row |= {"group": text_of(record, "grp", "group"), "sound_type": text_of(record, "type")}
     return row | {"seconds": "" if seconds is None else f"{seconds:g}"}

@@ -21,11 +21,15 @@ def manifest_row(record: dict[str, Any]) -> dict[str, str]:
         "common_name": text_of(record, "en"),
         "recordist": text_of(record, "rec"),
         "date": text_of(record, "date"),
+        "time": text_of(record, "time"),
         "locality": text_of(record, "loc")
         or (f"{latitude}, {longitude}" if latitude and longitude else ""),
+        "latitude": latitude,
+        "longitude": longitude,
         "license": with_scheme(text_of(record, "lic")),
         "url": with_scheme(text_of(record, "url")),
         "quality": text_of(record, "q"),
+        "equipment": ", ".join(filter(None, (text_of(record, "dvc"), text_of(record, "mic")))),
         "background_species": "; ".join(
             str(name).strip() for name in also if name and str(name).strip()
         )
