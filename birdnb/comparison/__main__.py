@@ -14,10 +14,12 @@ import yaml
 from birdnb import __version__
 from birdnb.command import called, command
 from birdnb.comparison.compare import PRESETS, choose, compare, parse_settings, parse_variant
-from birdnb.comparison.page import Comparison, Pooled, write_comparison
+from birdnb.comparison.curve_page import STEM, write_curves
+from birdnb.comparison.growth import learning_curves
+from birdnb.comparison.page import Comparison, write_comparison
 from birdnb.config import load_profile
 from birdnb.corpora import corpus_name
-from birdnb.files import safe_name
+from birdnb.files import BirdnbError, report_folder, safe_name
 from birdnb.pretraining.card import machine
 from birdnb.report.words import plain
 from birdnb.training.devices import make_accelerator
@@ -32,8 +34,10 @@ EXAMPLES = (
     '--variant "mine: pretrained=weights.safetensors"\n'
     '  %(prog)s data/my_birds --variant "slow: lr_backbone=3e-4 epochs=20"\n'
     "  %(prog)s data/my_birds --variants ablation "
-    '--only "no MixUp" "focal loss" --seeds 7 8'
+    '--only "no MixUp" "focal loss" --seeds 7 8\n'
+    "  %(prog)s data/my_birds --learning-curve --seeds 3 --target 80"
 )
+SEED = 7
 KINSHIP = (
     "**Synthesised songs: the figures say nothing about real birds.** Weights pretrained on "
     "invented song profit here from "
@@ -45,16 +49,43 @@ KINSHIP = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Compare from the shell; 0 when it is done, 2 after an error, 130 when interrupted."""
     args = make_parser().parse_args(argv)
-    comparison, profile = _chosen(args), load_profile(args.profile, demo=args.corpus == "demo")
-    pooled = compare(comparison, args.corpus, profile, args.folds, list(dict.fromkeys(args.seeds)))
-    words = [
+    args.words = shlex.join(
         Path(word).name if word == args.corpus else word
         for word in (sys.argv[1:] if argv is None else argv)
-    ]
-    path = write_comparison(comparison, pooled, _about(pooled[0], args, shlex.join(words)))
+    )
+    path = _learning_curve(args) if args.learning_curve else _comparison(args)
     print(path.read_text(encoding="utf-8"))
     print(path)
     return 0
+
+
+def _comparison(args: argparse.Namespace) -> Path:
+    """Compare variants, and return the page."""
+    if args.target is not None:
+        raise BirdnbError("--target is an accuracy for --learning-curve: give that, too")
+    args.seeds = list(dict.fromkeys(args.seeds or [SEED]))
+    comparison, profile = _chosen(args), load_profile(args.profile, demo=args.corpus == "demo")
+    pooled = compare(comparison, args.corpus, profile, args.folds, args.seeds)
+    about = _about(pooled[0].sessions, pooled[0].labels, args)
+    return write_comparison(comparison, pooled, about)
+
+
+def _learning_curve(args: argparse.Namespace) -> Path:
+    """Train on growing parts of the sessions, a page after each run, and return the page."""
+    for name in ("variants", "variant", "only", "everywhere", "side", "name"):
+        if getattr(args, name):
+            raise BirdnbError(f"--learning-curve takes no --{name}: it trains each run as it is")
+    if args.seeds and len(args.seeds) == 1:
+        args.seeds = [SEED + number for number in range(args.seeds[0])]
+    args.seeds = list(dict.fromkeys(args.seeds or [SEED]))
+    profile = load_profile(args.profile, demo=args.corpus == "demo")
+    curves = []
+    for curve in learning_curves(args.corpus, profile, args.runs, args.folds, args.seeds):
+        curves.append(curve)
+        about = _about(curve.sessions, curve.labels, args)
+        folder = report_folder(corpus_name(args.corpus), profile.name)
+        path = write_curves(curves, about, folder, args.target)
+    return path
 
 
 def _folds(text: str) -> int:
@@ -72,15 +103,25 @@ def _chosen(args: argparse.Namespace) -> Comparison:
     return replace(chosen, name=name, runs=runs, side=side)
 
 
-def _about(any_of_them: Pooled, args: argparse.Namespace, words: str) -> str:
+def _share(text: str) -> float:
+    try:
+        share = float(text) / 100
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no accuracy: give per cent, such as 80")
+    return share
+
+
+def _about(sessions: Sequence[str], labels: Sequence[str], args: argparse.Namespace) -> str:
     name = "demo" if args.corpus == "demo" else Path(args.corpus).resolve().name
-    n, species = len(set(any_of_them.sessions)), len(any_of_them.labels)
+    n, species = len(set(sessions)), len(labels)
     seeds = ", ".join(map(str, args.seeds))
     text = (
         f"Corpus {plain(name)}: {n} recording sessions judged on, {species} species. Profile "
         f"{args.profile}, {args.folds} "
         f"folds that keep sessions together, seed {seeds}.\n\n`python -m birdnb.comparison "
-        f"{words}` wrote this page; "
+        f"{args.words}` wrote this page; "
         f"birdnb {git_commit() or __version__}, {machine(make_accelerator().device)}."
     )
     return f"{KINSHIP}\n\n{text}" if args.corpus == "demo" else text
@@ -96,8 +137,10 @@ def make_parser() -> argparse.ArgumentParser:
         prog=called("python -m birdnb.comparison"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Train variants of the profile's runs on grouped folds and write\n"
-        "reports/<name>_<corpus>.md: scores with intervals and paired differences. Finished\n"
-        "trainings are not repeated; a killed one goes on.",
+        "reports/<name>_<corpus>.md: scores with intervals and paired differences. Or, with\n"
+        "--learning-curve, train each run on growing parts of the training sessions and write\n"
+        f"reports/<corpus>-<profile>/{STEM}.md: what more recordings would bring.\n"
+        "Finished trainings are not repeated; a killed one goes on.",
         epilog=f"variants in {PRESETS.name}:\n{known}\n\n{EXAMPLES}",
     )  # fmt: skip
     parser.add_argument("corpus", metavar="CORPUS", help="demo, or the folder of a corpus")
@@ -122,7 +165,8 @@ def make_parser() -> argparse.ArgumentParser:
         "--runs",
         nargs="+",
         metavar="RUN",
-        help="runs of the profile to vary (default: those of the comparison)",
+        help="runs of the profile to vary (default: those of the comparison; of a learning curve "
+        "the cheap ones)",
     )
     parser.add_argument(
         "--side",
@@ -139,7 +183,22 @@ def make_parser() -> argparse.ArgumentParser:
         "--profile", default="laptop", help="laptop (the default), gpu, or a YAML file"
     )
     parser.add_argument(
-        "--seeds", type=parse_seed, nargs="+", default=[7], metavar="N", help="(default 7)"
+        "--seeds",
+        type=parse_seed,
+        nargs="+",
+        metavar="N",
+        help="by number (default 7); for a learning curve one number says how many, from 7 on",
+    )
+    parser.add_argument(
+        "--learning-curve",
+        action="store_true",
+        help="train on nested parts of the training sessions: how many more would it take?",
+    )
+    parser.add_argument(
+        "--target",
+        type=_share,
+        metavar="PERCENT",
+        help="accuracy that a learning curve is to reach (default: the next round one)",
     )
     return parser
 

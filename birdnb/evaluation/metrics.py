@@ -26,7 +26,25 @@ def accuracy(predictions: Predictions) -> float:
 
 def f1_macro(predictions: Predictions) -> float:
     """Return F1 averaged over the species that have recordings among the targets, 0 to 1."""
-    return float(np.nanmean(_scores(predictions, np.ones((1, len(predictions))))["f1"]))
+    return float(np.nanmean(weighted_scores(predictions, np.ones((1, len(predictions))))["f1"]))
+
+
+def weighted_scores(predictions: Predictions, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Return accuracy (B,) and support, precision, recall and F1 (B, C) of B draws of recordings.
+
+    ``weights`` (B, R) says how often each draw holds each recording; NaN for absent species.
+    """
+    true = np.eye(predictions.probabilities.shape[1])[predictions.targets]  # (R, C)
+    said = np.eye(predictions.probabilities.shape[1])[predictions.predicted]  # (R, C)
+    hits, support, called = weights @ (true * said), weights @ true, weights @ said
+    present = np.where(support > 0, 1.0, np.nan)
+    return {
+        "accuracy": hits.sum(axis=1) / weights.sum(axis=1),
+        "support": support,
+        "precision": present * hits / np.maximum(called, 1),
+        "recall": present * hits / np.maximum(support, 1),
+        "f1": present * 2 * hits / np.maximum(support + called, 1),
+    }
 
 
 def summarise(
@@ -49,7 +67,7 @@ def summarise(
             f"{len(predictions)} predictions for {len(labels)} labels: nothing to evaluate"
         )
     one = np.ones((1, len(predictions)))
-    scores = {key: value[0] for key, value in _scores(predictions, one).items()}
+    scores = {key: value[0] for key, value in weighted_scores(predictions, one).items()}
     present = [int(c) for c in np.flatnonzero(scores["support"])]
     order = np.argsort(-predictions.probabilities, axis=1, kind="stable")[:, :5]
     result: dict[str, Any] = {
@@ -72,7 +90,7 @@ def summarise(
     }
     if bootstrap:
         weights = _draws(predictions, sessions, seed, bootstrap)
-        drawn = _scores(predictions, weights)
+        drawn = weighted_scores(predictions, weights)
         result["accuracy_ci95"] = _accuracy_interval(drawn["accuracy"], result)
         result["f1_macro_ci95"] = _interval_if_any(np.nanmean(drawn["f1"], axis=1))
         result["map_macro_ci95"] = _shifted_interval(
@@ -112,7 +130,7 @@ def paired_bootstrap(
     result["only_second_right"] = int((right_b & ~right_a).sum())
     # row 0: the recordings as they are
     weights = np.concatenate([np.ones((1, len(a))), _draws(a, sessions, seed, bootstrap)])
-    scores_a, scores_b = _scores(a, weights), _scores(b, weights)
+    scores_a, scores_b = weighted_scores(a, weights), weighted_scores(b, weights)
     accuracy = scores_a["accuracy"] - scores_b["accuracy"]
     f1 = np.nanmean(scores_a["f1"], axis=1) - np.nanmean(scores_b["f1"], axis=1)
     group = pd.Series(a.recording_ids if sessions is None else list(sessions))
@@ -179,22 +197,6 @@ def similarity_order(matrix: np.ndarray) -> np.ndarray:
     return leaves_list(
         linkage(squareform(distance, checks=False), method="average", optimal_ordering=True)
     )
-
-
-def _scores(predictions: Predictions, weights: np.ndarray) -> dict[str, np.ndarray]:
-    # weights (B, R), how often each draw holds each recording -> accuracy (B,), the others (B, C);
-    # NaN for absent species
-    true = np.eye(predictions.probabilities.shape[1])[predictions.targets]  # (R, C)
-    said = np.eye(predictions.probabilities.shape[1])[predictions.predicted]  # (R, C)
-    hits, support, called = weights @ (true * said), weights @ true, weights @ said
-    present = np.where(support > 0, 1.0, np.nan)
-    return {
-        "accuracy": hits.sum(axis=1) / weights.sum(axis=1),
-        "support": support,
-        "precision": present * hits / np.maximum(called, 1),
-        "recall": present * hits / np.maximum(support, 1),
-        "f1": present * 2 * hits / np.maximum(support + called, 1),
-    }
 
 
 def _mean_average_precision(

@@ -53,7 +53,7 @@ def train_run(
     damaged state and a training that diverges.
     """
     accelerator = accelerator or make_accelerator()
-    settings = settings or _of_profile(data.profile, run)
+    settings = settings or settings_of_run(data.profile, run)
     folder = run_folder(data, run)
     if accelerator.is_main_process:
         config = run_config(data, run, settings, accelerator.device, accelerator.num_processes)
@@ -66,6 +66,18 @@ def train_run(
             _train_network(data, settings, folder, progress, accelerator)
         accelerator.wait_for_everyone()
     return load_run(folder)
+
+
+def settings_of_run(profile: Profile, run: str) -> RunSettings | ClassicalSettings:
+    """Return the settings of a run. Raises BirdnbError when the profile does not have it."""
+    if run == CLASSICAL:
+        return ClassicalSettings()
+    if run not in profile.runs:
+        raise BirdnbError(
+            f"profile {profile.name} has no run {run!r}: choose "
+            f"{', '.join([*profile.runs, CLASSICAL])}, or give settings"
+        )
+    return profile.runs[run]
 
 
 def _train_network(
@@ -160,14 +172,3 @@ def _finish(
             predictions, data.labels, data.sessions(predictions.recording_ids), seed=data.seed
         )
     write_json(folder / METRICS, metrics | about)
-
-
-def _of_profile(profile: Profile, run: str) -> RunSettings | ClassicalSettings:
-    if run == CLASSICAL:
-        return ClassicalSettings()
-    if run not in profile.runs:
-        raise BirdnbError(
-            f"profile {profile.name} has no run {run!r}: choose "
-            f"{', '.join([*profile.runs, CLASSICAL])}, or give settings"
-        )
-    return profile.runs[run]

@@ -1,0 +1,177 @@
+"""Write the page of a learning curve: how many recordings it takes, and for which species."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from birdnb.comparison.curve import EIGHTHS, STEM, write_rows
+from birdnb.comparison.growth import SCORES, Curve
+from birdnb.comparison.law import (
+    ENOUGH,
+    HORIZON,
+    INTERVAL,
+    NOT_SETTLED,
+    OTHER_MEANS,
+    REACHED,
+    SETTLED,
+    Need,
+)
+from birdnb.files import safe_name, write_json, write_text
+from birdnb.plots.growth import growth, species_growth
+from birdnb.plots.style import percent as whole_percent
+from birdnb.plots.style import save, style
+from birdnb.report.page import page
+from birdnb.report.tables import pipe_table
+from birdnb.report.words import duration, percent, plain, score, title
+
+TITLE = "How many recordings does it take?"
+READING = (
+    "Each run was trained on an eighth, a quarter, half and all of the *training* sessions of "
+    "every fold, each part inside the next and every species kept, and judged on the same test "
+    "recordings each time, all folds together. Validation stays whole, and so does the recipe: "
+    "networks take fewer steps where there is less to learn from. Brackets hold 95 % intervals "
+    "from drawing recording sessions again, and folds and seeds too; they err to the wide side. "
+    "The law is a power law with an asymptote, fitted to these sizes by least squares; it is asked "
+    f"for up to {HORIZON} times the sessions there are, no farther."
+)
+
+
+def need_in_words(need: Need | None) -> str:
+    """Say how many more sessions it takes: about so many, not settled, or not this way."""
+    if need is None:
+        return f"not settled: a law needs {ENOUGH} different numbers of sessions a species"
+    target = whole_percent(need.target)
+    least, most = _at_least(need.low), math.ceil(need.high) if need.high < math.inf else 0
+    return {
+        REACHED: f"{target} is reached with the sessions there are",
+        SETTLED: f"about {_at_least(need.more)} more sessions a species for {target} "
+        f"({least} to {most})",
+        NOT_SETTLED: f"not settled: {target} takes {least} more sessions a species at least, and "
+        f"perhaps more than {HORIZON} times as many as there are",
+        OTHER_MEANS: f"more of the same will not do it: {target} would take more than {HORIZON} "
+        "times as many sessions as there are",
+    }[need.verdict]
+
+
+def _at_least(sessions: float) -> int:
+    return 0 if math.isinf(sessions) else math.ceil(sessions)
+
+
+def write_curves(
+    curves: Sequence[Curve], about: str, folder: Path, target: float | None = None
+) -> Path:
+    """Write ``how_many_recordings`` (.md, .html, .json, tables, figures); return the first.
+
+    ``target`` is an accuracy (0..1), the next round one for each run unless given. The report
+    reads its sentences from the .json.
+    """
+    style()
+    needs = {curve.run: curve.need(target) for curve in curves}
+    lines = [f"# {TITLE}", "", about, "", READING, ""]
+    lines += [f"- **{plain(title(run))}**: {need_in_words(need)}." for run, need in needs.items()]
+    lines += ["", _figure(growth_figure(curves, target), folder, STEM, "The curves"), ""]
+    for curve in curves:
+        lines += [
+            f"## {plain(title(curve.run))}",
+            "",
+            _sizes_table(curve),
+            "",
+            _law_text(curve),
+            "",
+        ]
+        name = f"{STEM}_{safe_name(curve.run)}"
+        figure = species_growth(pd.DataFrame(curve.species_rows()))
+        lines += [_figure(figure, folder, name, "F1 of each species"), "", _species_text(curve), ""]
+    for kind in ("size", "species"):
+        rows = [row for curve in curves for row in getattr(curve, f"{kind}_rows")()]
+        write_rows(folder / f"{STEM}_by_{kind}.csv", rows)
+    write_json(folder / f"{STEM}.json", {run: _as_json(need) for run, need in needs.items()})
+    text = "\n".join(lines)
+    write_text(folder / f"{STEM}.html", page(text, folder, synthetic=about.startswith("**")))
+    return write_text(folder / f"{STEM}.md", text)
+
+
+def growth_figure(curves: Sequence[Curve], target: float | None = None) -> Figure:
+    """Draw the curves of runs with their laws, as far ahead as the law is asked for."""
+    points = pd.DataFrame([row for curve in curves for row in curve.size_rows()])
+    laws = pd.concat([_law_rows(curve) for curve in curves])
+    return growth(points, laws, {curve.run: title(curve.run) for curve in curves}, target)
+
+
+def _law_rows(curve: Curve) -> pd.DataFrame:
+    """Return scores by the law, and the ends of their intervals, at many numbers of sessions."""
+    measured = curve.sessions_a_species
+    ahead = np.geomspace(measured.max(), HORIZON * measured.max(), 20)[1:]
+    rows = pd.DataFrame(
+        {"run": curve.run, "sessions": [*np.geomspace(measured.min(), measured.max(), 20), *ahead]}
+    )
+    if not curve.laws:
+        return rows.iloc[:0]
+    for name, laws in zip(SCORES, (curve.laws, curve.f1_laws), strict=True):
+        lines = np.array([law(rows["sessions"].to_numpy()) for law in laws])  # (B, n)
+        rows[name], ends = lines[0], np.percentile(lines[1:], INTERVAL, axis=0)
+        rows[f"{name}_low"], rows[f"{name}_high"] = ends
+    return rows
+
+
+def _sizes_table(curve: Curve) -> str:
+    return pipe_table(pd.DataFrame([{
+        "training sessions": "all" if eighths == EIGHTHS[-1] else f"{eighths / 8:.3g}",
+        "a species": f"{row['sessions_a_species']:.1f}",
+        "recordings": f"{row['recordings']:.0f}",
+        "accuracy": percent(row["accuracy"], (row["accuracy_low"], row["accuracy_high"])),
+        "F1 macro": score(row["f1_macro"], (row["f1_macro_low"], row["f1_macro_high"])),
+    } for eighths, row in zip(EIGHTHS, curve.size_rows(), strict=True)]))  # fmt: skip
+
+
+def _law_text(curve: Curve) -> str:
+    if not curve.laws:
+        return f"Trained in {duration(60 * curve.minutes)}."
+    law, *drawn = curve.laws
+    ends = np.percentile([one.asymptote for one in drawn], INTERVAL)
+    return (
+        f"Law: accuracy = {percent(law.asymptote)} − {100 * law.gap:.1f} points × (sessions a "
+        f"species / {law.scale:.1f})^−{law.rate:.2f}. More of the same leads to "
+        f"{percent(law.asymptote, list(ends))} in the end. Trained in "
+        f"{duration(60 * curve.minutes)}."
+    )
+
+
+def _species_text(curve: Curve) -> str:
+    """List what the last doubling brought to each species, and name those it helped."""
+    rows = pd.DataFrame(curve.species_rows())
+    last = rows[rows["share"] == 1].sort_values("gain", ascending=False, kind="stable")
+    helped = [plain(name) for name in last.loc[last["gain_low"] > 0, "species"]]
+    table = pipe_table(pd.DataFrame([{
+        "species": plain(row.species),
+        "training sessions": f"{row.sessions:.1f}",
+        "recall": percent(row.recall, (row.recall_low, row.recall_high)),
+        "F1": score(row.f1, (row.f1_low, row.f1_high)),
+        "F1 gained from half the sessions to all":
+            f"{row.gain:+.2f} ({row.gain_low:+.2f} to {row.gain_high:+.2f})".replace("-", "−"),
+    } for row in last.itertuples()]))  # fmt: skip
+    return (
+        f"More sessions still help, by the last doubling: {', '.join(helped) or 'none for sure'} "
+        f"({len(helped)} of {len(last)} species; chance alone would name about "
+        f"{len(last) * (1 - INTERVAL[1] / 100):.1f}).\n\n{table}"
+    )
+
+
+def _as_json(need: Need | None) -> dict[str, Any]:
+    """Return a need with its sentence; None for what is infinite."""
+    values = asdict(need) if need else {}
+    finite = {k: None if v in (math.inf, math.nan) else v for k, v in values.items()}
+    return {"sentence": need_in_words(need)} | finite
+
+
+def _figure(figure: Figure, folder: Path, name: str, text: str) -> str:
+    path = save(figure, folder / "figures" / f"{name}.png")
+    return f"![{text}](figures/{path.name})"
