@@ -1,6 +1,7 @@
 """Name what a study can be made of.
 
-To add a network, a frozen encoder or an augmentation, write it and name it here (see the README).
+To add a network, a frozen encoder or an augmentation, write it and name it here: CONTRIBUTING.md
+shows how.
 An entry is a callable, or "module:name" of one, which is imported when it is first asked for.
 """
 

@@ -1,11 +1,13 @@
-"""What the README shows is true: its examples run on a small study, its troubleshooting quotes
-messages that exist.
+"""What README and CONTRIBUTING show is true: the examples run on a small study, the
+troubleshooting quotes messages that exist, links lead somewhere, commands are understood.
 """
 
 from __future__ import annotations
 
 import ast
+import importlib
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,18 +18,22 @@ import torch
 from small_study import settings, small_study
 
 from birdnb import corpora, data, registry
+from birdnb.__main__ import COMMANDS
+from birdnb.files import BirdnbError
 from birdnb.split.sides import sessions
+from birdnb.training.checkpoint import BEST
 from birdnb.training.runs import load_model
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+EXAMPLES = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 EXAMPLE = re.compile(r"<!-- test: (\S+) -->\n```python\n(.*?)```", re.DOTALL)
 
 
 @pytest.fixture
 def example(tmp_path, monkeypatch):
-    """A function that runs an example of the README in a folder of its own, on a small study; gives
-    the names it made.
+    """A function that runs an example of CONTRIBUTING in a folder of its own, on a small study;
+    gives the names it made.
     """
     models, augmentations, layouts = (
         dict(registry.MODELS),
@@ -41,10 +47,10 @@ def example(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "open_study", lambda corpus: study)
 
     def run(name: str) -> dict:
-        code = dict(EXAMPLE.findall(README))[name]
-        assert len(code.splitlines()) < 30, "an example has fewer than 30 lines"
+        code = dict(EXAMPLE.findall(EXAMPLES))[name]
+        assert len(code.splitlines()) <= 35, "an example has at most 35 lines"
         names: dict = {}
-        exec(compile(code, f"README.md: {name}", "exec"), names)
+        exec(compile(code, f"CONTRIBUTING.md: {name}", "exec"), names)
         return names
 
     yield run
@@ -61,6 +67,10 @@ def test_add_a_model(example, capsys):
     assert isinstance(load_model(result.folder), names["TimeCnn"])
     assert result.metrics["test"]["accuracy"] > 0.6  # three species
     assert capsys.readouterr().out.endswith("%\n")
+    again = names["TimeCnn"](3, 40, pretrained=result.folder / BEST)
+    torch.testing.assert_close(again.body[0].weight, load_model(result.folder).body[0].weight)
+    with pytest.raises(BirdnbError, match="no weights at True"):
+        names["TimeCnn"](3, 40, pretrained=True)
 
 
 def test_add_a_corpus(example, tmp_path):
@@ -92,11 +102,40 @@ def test_add_an_augmentation(example):
 
 
 def test_every_example_has_a_test():
-    assert {name for name, _ in EXAMPLE.findall(README)} == {
+    assert {name for name, _ in EXAMPLE.findall(EXAMPLES)} == {
         "add-a-model",
         "add-a-corpus",
         "add-an-augmentation",
     }
+
+
+def test_the_readme_is_short():
+    lines = README.splitlines()
+    assert len(lines) < 150
+    first = next(i for i, line in enumerate(lines) if line.startswith("!["))
+    assert "./run_all.sh" in "\n".join(lines[:first]) and first < 15
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")), ids=lambda page: page.name)
+def test_links_lead_to_what_is_there(page):
+    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    local = [link.split("#")[0] for link in links if not link.startswith(("http", "#"))]
+    assert [link for link in local if not (ROOT / link).exists()] == []
+
+
+def commands() -> list[list[str]]:
+    """The commands of the README that begin with birdnb, whole: code blocks and table cells."""
+    text = README.split("## Troubleshooting")[0]
+    found = re.findall(r"^(birdnb .*)$|`(birdnb [^`]*)`", text, re.MULTILINE)
+    return [words for block, cell in found if len(words := shlex.split(block or cell)) > 2]
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_commands_are_understood(words):
+    """Their own parsers read them; nothing is run."""
+    package = COMMANDS[words[1]][0]
+    parser = importlib.import_module(f"birdnb.{package}.__main__").make_parser()
+    parser.parse_args([word for word in words[2:] if word != "..."])
 
 
 def messages() -> list[str]:
