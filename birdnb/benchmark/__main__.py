@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import datetime
 import importlib
-import importlib.metadata
-import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -15,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from birdnb import __version__
+from birdnb.benchmark.machine import described, machine
 from birdnb.benchmark.rows import Row
 from birdnb.command import called, command
 from birdnb.files import write_json, write_text
 
 PARTS = ("extract", "train", "load")
-PACKAGES = ("torch", "transformers", "librosa", "soundfile", "numpy", "scipy")
+STUDY = "study"  # no part of "all": it takes as long as a study does
 
 
 def measure(part: str, corpus: str) -> list[Row]:
@@ -34,21 +31,6 @@ def measure(part: str, corpus: str) -> list[Row]:
         f"birdnb.benchmark.{'training' if part == 'train' else 'start'}"
     )
     return module.rows()
-
-
-def machine() -> dict[str, Any]:
-    """Return what it was measured on and with: processor, cores, GPU, date, versions."""
-    import joblib
-    import torch
-
-    return {
-        "processor": _processor(), "cores": joblib.cpu_count(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
-        "date": datetime.date.today().isoformat(),
-        "versions": {"birdnb": __version__, "python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in PACKAGES},
-    }  # fmt: skip
 
 
 def table(found: dict[str, list[Row]], about: dict[str, Any]) -> str:
@@ -75,15 +57,7 @@ def table(found: dict[str, list[Row]], about: dict[str, Any]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     ]
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    gpu = about["gpu"] or "no GPU"
-    return "\n".join(
-        [
-            *text,
-            "",
-            f"{about['processor']}, {about['cores']} cores, {gpu}; {about['date']}; {versions}",
-        ]
-    )
+    return "\n".join([*text, "", described(about)])
 
 
 def page(found: dict[str, list[Row]], about: dict[str, Any]) -> str:
@@ -103,21 +77,20 @@ def page(found: dict[str, list[Row]], about: dict[str, Any]) -> str:
         }
         for part in found.values() for row in part
     ]  # fmt: skip
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     return (
         "# How fast is it?\n\nWritten by `python -m birdnb.benchmark`: each side in turn, in one "
         "run, best of three. "
         "Targets are for the ratio where there is one.\n\n"
-        f"{pipe_table(pd.DataFrame(lines))}\n\n{about['processor']}, {about['cores']} cores, "
-        f"{about['gpu'] or 'no GPU'}; "
-        f"{about['date']}; {versions}.\n"
+        f"{pipe_table(pd.DataFrame(lines))}\n\n{described(about)}.\n"
     )
 
 
-@command("interrupted: nothing was written, the same command measures again")
+@command("interrupted: what was measured last is not written, the same command measures again")
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print the table and write the JSON; 0 done, 2 an error, 130 interrupted."""
     args = make_parser().parse_args(argv)
+    if args.part == STUDY:
+        return _study(args)
     parts = PARTS if args.part == "all" else (args.part,)
     found, about = {part: measure(part, args.corpus) for part in parts}, machine()
     print(table(found, about))
@@ -131,6 +104,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _study(args: argparse.Namespace) -> int:
+    """Run the study stage by stage, writing after each; return 1 when one failed, else 0."""
+    from birdnb.benchmark.stages_page import as_json, stages_page
+    from birdnb.benchmark.study import Size, stages
+
+    size = Size(args.profile, args.species, args.recordings, args.minutes)
+    done, about = [], machine()
+    for stage in stages(size):
+        done.append(stage)
+        print(stage.line, flush=True)
+        if args.markdown:
+            write_text(args.markdown, stages_page(done, size, about))
+        if args.json:
+            write_json(args.json, as_json(done, size, about))
+    print(f"\n{stages_page(done, size, about)}")
+    return int(any(stage.note.startswith("failed") for stage in done))
+
+
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
@@ -138,14 +129,15 @@ def make_parser() -> argparse.ArgumentParser:
         description="Measure on this machine, in alternation with the plain way: extraction, also "
         "beside decoding alone; a training step of AST beside one padded to 1,024 frames (on a GPU "
         "the whole training loop, too); the start from finished caches of 1,000 to 100,000 "
-        "recordings.",
+        "recordings. The part study runs a whole study on a synthesised corpus of the real size, "
+        "stage by stage.",
     )
     parser.add_argument(
         "part",
         nargs="?",
         default="all",
-        choices=[*PARTS, "all"],
-        help="what to measure (default: all)",
+        choices=[*PARTS, STUDY, "all"],
+        help="what to measure (default: all, which is all but study)",
     )
     parser.add_argument(
         "--corpus",
@@ -156,15 +148,36 @@ def make_parser() -> argparse.ArgumentParser:
         "--markdown", type=Path, metavar="FILE", help="write the table there as a page, too"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    study = parser.add_argument_group("study", "its corpus, and how long it may take")
+    study.add_argument(
+        "--profile", default="laptop", help="laptop (the default) or another that comes with birdnb"
+    )
+    study.add_argument("--species", type=_number_of, default=90, metavar="N", help="default: 90")
+    study.add_argument(
+        "--recordings", type=_number_of, default=123, metavar="N",
+        help="of each species (default: 123, which makes 11,070 of 90)",
+    )  # fmt: skip
+    study.add_argument(
+        "--minutes", type=_minutes, metavar="M",
+        help="cut epochs short so that all takes about so long; the table says what all would take",
+    )  # fmt: skip
     return parser
 
 
-def _processor() -> str:
-    """Return the processor's name as the system knows it."""
-    known = Path("/proc/cpuinfo")
-    lines = known.read_text(encoding="utf-8").splitlines() if known.is_file() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+def _number_of(text: str) -> int:
+    if not text.isdecimal() or int(text) < 3:
+        raise argparse.ArgumentTypeError(f"{text!r}: give 3 or more, one for each side of a split")
+    return int(text)
+
+
+def _minutes(text: str) -> float:
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = 0.0
+    if not 0 < minutes < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of minutes: give more than 0")
+    return minutes
 
 
 def _number(value: float) -> str:

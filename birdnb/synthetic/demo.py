@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import datetime
 import io
+import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,9 +20,8 @@ from birdnb.files import BirdnbError, atomic_path, sweep, write_json, write_text
 from birdnb.synthetic.soundscape import Recorder, Site, invent_recorder, invent_site, perform
 from birdnb.synthetic.species import FAMILY, Species, individual, species_for
 
-VERSION = (
-    5  # raise it when the same seed gives other samples: corpora made before are then made anew
-)
+# raise it when the same seed gives other samples: corpora made before are then made anew
+VERSION = 5
 NAMESPACE = "demo"  # of the species; pretraining uses another one
 # founders of six families in it: every way of singing, four families in the same range
 CHOSEN = (6, 26, 24, 4, 8, 2)
@@ -35,6 +35,9 @@ NAMES = (
     "Ember Zinglet", "Glass Zinglet", "Juniper Plonder", "Kelp Plonder", "Hollow Rasket",
     "Lantern Rasket",
 )  # fmt: skip
+# what species beyond these are called: siblings share a noun, which counts in syllables
+FIRST = ("Ashen", "Silver", "Russet", "Pale", "Ivory", "Copper", "Misty", "Golden")
+SYLLABLES = ("ba", "dro", "fi", "gu", "ke", "la", "mo", "nu", "pi", "ra", "so", "ti", "vu", "ze")
 RECORDISTS = (
     "Ada Fernhill", "Bo Lindqvale", "Cleo Marrowby", "Dov Heathering", "Esi Quartzman",
     "Finn Oatley-Moss",
@@ -42,13 +45,9 @@ RECORDISTS = (
     "Lev Undermere",
 )  # fmt: skip
 LOCALITIES = (
-    "Mossgate Wood",
-    "Lake Ondrell",
-    "Pell Ridge",
-    "Saltwick Marsh",
-    "Upper Yarrowdale",
+    "Mossgate Wood", "Lake Ondrell", "Pell Ridge", "Saltwick Marsh", "Upper Yarrowdale",
     "Ninefold Orchard",
-)
+)  # fmt: skip
 RATES = (22050, 32000, 44100, 48000)
 FORMATS = {
     "wav": ("WAV", "PCM_16"),
@@ -106,10 +105,13 @@ def make_demo(
 
     The same arguments give the same samples. Files that are already there are kept, so that a
     killed call can be repeated; a finished corpus of the same recipe is left as it is. Raises
-    BirdnbError when ``root`` holds something else, or for more species than have names.
+    BirdnbError when ``root`` holds something else, or for no species or recordings.
     """
-    if not 1 <= species <= len(NAMES):
-        raise BirdnbError(f"the demo corpus has 1 to {len(NAMES)} species, not {species}")
+    if species < 1 or recordings < 1:
+        raise BirdnbError(
+            f"a demo corpus of {species} species with {recordings} recordings each is empty: give "
+            f"1 or more of both"
+        )
     root = Path(root)
     recipe = {"birdnb_demo": VERSION, "seed": seed, "species": species, "recordings": recordings}
     if _prepare(root, recipe):
@@ -127,8 +129,25 @@ def make_demo(
 
 
 def demo_species(index: int) -> Species:
-    """Return the invented species of a number from 0 to 11; 0 and 1, 2 and 3, ... are siblings."""
-    return species_for(NAMESPACE, CHOSEN[index // FAMILY] + index % FAMILY)
+    """Return the invented species of a number from 0 on; 0 and 1, 2 and 3, ... are siblings."""
+    family, place = divmod(index, FAMILY)
+    if family < len(CHOSEN):
+        return species_for(NAMESPACE, CHOSEN[family] + place)
+    others = (founder for founder in itertools.count(0, FAMILY) if founder not in CHOSEN)
+    founder = next(itertools.islice(others, family - len(CHOSEN), None))
+    return species_for(NAMESPACE, founder + place)
+
+
+def demo_name(index: int) -> str:
+    """Return what the invented species of a number is called; no two have the same name."""
+    if index < len(NAMES):
+        return NAMES[index]
+    family, place = divmod(index - len(NAMES), FAMILY)
+    noun, left = "", family + len(SYLLABLES)  # two syllables or more
+    while left:
+        left, syllable = divmod(left, len(SYLLABLES))
+        noun = SYLLABLES[syllable] + noun
+    return f"{FIRST[(FAMILY * family + place) % len(FIRST)]} {noun.capitalize()}rin"
 
 
 def plan(seed: int, species: int, recordings: int) -> list[Take]:
@@ -267,9 +286,9 @@ def _manifest(takes: list[Take]) -> str:
     table = csv.writer(text, lineterminator="\n")
     table.writerow(COLUMNS)
     for take in takes:
-        name = NAMES[take.species]
+        name = demo_name(take.species)
         quality = "EDCBA"[int(np.clip(take.snr / 5, 0, 4))]
-        others = ";".join(NAMES[b] for b in take.background)
+        others = ";".join(demo_name(b) for b in take.background)
         table.writerow([
             take.recording_id, _path(take).as_posix(), name, name, RECORDISTS[take.visit.recordist],
             take.visit.date,

@@ -14,7 +14,7 @@ import torch
 from sound_files import recording, write
 
 from birdnb.benchmark import __main__ as benchmark
-from birdnb.benchmark import extraction, start, training
+from birdnb.benchmark import extraction, stages_page, start, study, training
 from birdnb.benchmark.plain import FRAMES, PlainDataset, plain_lms, plain_loader
 from birdnb.benchmark.rows import Row, best_seconds
 from birdnb.config import AudioSettings
@@ -166,8 +166,9 @@ def test_training_is_measured(monkeypatch):
     cpu = torch.device("cpu")
     for row in (training.data_row(cpu, 64, 1), training.step_row(cpu, "tiny", 2, 1)):
         assert row.birdnb > 0 and row.ratio == pytest.approx(row.birdnb / row.other)
-    speed, absolute, memory = training.loop_rows("tiny", 16, 32, 2.0)
+    speed, absolute, alone, memory = training.loop_rows("tiny", 16, 32, 2.0, 4.0)
     assert speed.ratio == pytest.approx(speed.birdnb / 2.0) and absolute.birdnb == speed.birdnb > 0
+    assert alone.ratio == pytest.approx(speed.ratio / 2)
     assert memory.birdnb > 0 and memory.target == "at most 6"
 
 
@@ -177,3 +178,60 @@ def test_ctrl_c(monkeypatch, capsys):
     )
     assert benchmark.main(["load"]) == 130
     assert "interrupted" in capsys.readouterr().err
+
+
+def test_a_study_is_measured_stage_by_stage(tmp_path, monkeypatch, capsys):
+    """With so little time the probes end it: what follows is named as not run, nothing is left."""
+    monkeypatch.setenv("BIRDNB_REPORTS", str(tmp_path / "reports"))
+    own = tmp_path / "artifacts" / "benchmark" / "of a killed call"
+    own.mkdir(parents=True)
+    size = ["--species", "3", "--recordings", "6", "--minutes", "0.05"]
+    files = ["--markdown", str(tmp_path / "a.md"), "--json", str(tmp_path / "a.json")]
+    assert benchmark.main(["study", *size, *files]) == 0
+    written, page = json.loads((tmp_path / "a.json").read_text()), (tmp_path / "a.md").read_text()
+    stages = {stage["what"]: stage for stage in written["stages"]}
+    scale = 11_070 / 18
+    spectrograms = stages["spectrograms of all recordings"]
+    assert spectrograms["whole"] == pytest.approx(spectrograms["seconds"] * scale)
+    assert stages["synthesis of the corpus"]["whole"] is None
+    probe = stages["probe: Phase 2 reference: MFCC network"]
+    assert probe["epochs"] == "2 of 30" and probe["clips_per_second"] > 0
+    assert probe["whole"] > 10 * scale * probe["seconds"] / 30
+    assert stages["notebook 07_phase3_results, runs finished"]["seconds"] is None
+    assert "07_phase3_results, runs finished: not run: the minutes were over" in page
+    assert written["size"]["species"] == 3 and written["machine"]["processor"] in page
+    assert not written["in_full"]["complete"] and "card busy while AST baseline learns" in page
+    assert not (tmp_path / "artifacts" / "benchmark").exists()
+    shown = capsys.readouterr().out
+    assert all(what in shown for what in stages)
+
+
+def test_epochs_that_minutes_allow():
+    """Every run gets the same share of its epochs, two at least, never more than it wants."""
+    took = {"phase2_mfcc": 1.0, "phase3_ast_baseline": 2.0, "phase3_ast_full": 2.0}
+    size = study.Size("laptop")  # epochs 30, 20 and 30: 130 s in all
+    assert study.affordable(took, size, 65.0) == {
+        "phase2_mfcc": 15, "phase3_ast_baseline": 10, "phase3_ast_full": 15,
+    }  # fmt: skip
+    assert set(study.affordable(took, size, -1.0).values()) == {2}
+    assert study.affordable(took, size, 1e9)["phase3_ast_baseline"] == 20
+
+
+def test_sums_count_a_training_or_its_probe():
+    stages = [
+        study.Stage("synthesis of the corpus", 9.0),
+        study.Stage("spectrograms of all recordings", 1.0, 100.0),
+        study.Stage("probe: A", 1.0, 50.0), study.Stage("A", 1.0, 40.0),
+        study.Stage("probe: B", 1.0, 30.0),
+    ]  # fmt: skip
+    found = stages_page.in_full(stages)
+    assert found == {"all": 170.0, "from_spectrograms": 70.0, "complete": True}
+    late = stages_page.in_full([*stages, study.Stage("B", note="failed: no memory")])
+    assert late["all"] == 170.0 and not late["complete"]
+
+
+@pytest.mark.parametrize("words", [["--minutes", "0"], ["--minutes", "x"], ["--species", "2"]])
+def test_sizes_that_make_no_study_are_refused(words, capsys):
+    with pytest.raises(SystemExit):
+        benchmark.main(["study", *words])
+    assert words[0] in capsys.readouterr().err

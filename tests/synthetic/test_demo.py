@@ -174,9 +174,18 @@ def test_a_finished_corpus_is_left_alone_and_another_recipe_replaces_it(tmp_path
     assert {f"audio/{path.name}" for path in (root / "audio").iterdir()} == set(table["path"])
 
 
-def test_a_foreign_folder_and_too_many_species_are_refused(tmp_path: Path) -> None:
+def test_a_foreign_folder_and_no_species_are_refused(tmp_path: Path) -> None:
     (tmp_path / "holiday.wav").write_bytes(b"")
     with pytest.raises(BirdnbError, match="not the demo corpus"):
         make_demo(tmp_path, progress=False)
-    with pytest.raises(BirdnbError, match="1 to 12 species"):
-        make_demo(tmp_path / "new", progress=False, species=13)
+    with pytest.raises(BirdnbError, match="of 0 species with 30 recordings"):
+        make_demo(tmp_path / "new", progress=False, species=0)
+
+
+def test_as_many_species_as_asked() -> None:
+    """Names and songs of each are its own; the first twelve are those of the demo."""
+    names = [demo.demo_name(i) for i in range(400)]
+    songs = [demo.demo_species(i) for i in range(120)]
+    assert len(set(names)) == 400 and tuple(names[:12]) == demo.NAMES
+    assert len({song.identity for song in songs}) == 120 and len(set(songs)) == 120
+    assert {take.species for take in plan(7, 90, 3) if not take.defect} == set(range(90))
