@@ -17,7 +17,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from birdnb.files import BirdnbError, user_path
-from birdnb.registry import AUGMENTATIONS, MODELS, check
+from birdnb.registry import AUGMENTATIONS, MODELS, check, check_encoders
 from birdnb.settings import Settings, check_shape, filled, merge, read_yaml, unknown
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound="DataclassInstance")
 PROFILES = Path(__file__).parent / "profiles"
 SECTIONS = {"audio": 1, "split": 1, "defaults": 2, "runs": 3, "demo": 3}  # of a profile, and depth
+ENCODER_LIST = "encoders"  # a section that is a list: [birdnet, onnx:PATH]
 N_MELS = 128  # mel bands of every spectrogram that a network is given
 Normalisation = Literal["standard", "noise_floor"]
 Size = Literal["tiny", "base"]
@@ -185,6 +186,7 @@ class Profile:
     audio: AudioSettings
     split: SplitSettings
     runs: dict[str, RunSettings]
+    encoders: tuple[str, ...] = ()  # frozen ones that the networks are held against
 
     def __post_init__(self) -> None:
         if self.audio.n_mels != N_MELS:
@@ -220,6 +222,7 @@ def load_profile(name: str | Path, demo: bool = False) -> Profile:
             audio=filled(AudioSettings, audio, "audio"),
             split=filled(SplitSettings, split, "split"),
             runs={run: _run_settings(parts, f"runs.{run}") for run, parts in own.items()},
+            encoders=check_encoders(text.get(ENCODER_LIST) or ()),
         )
     except BirdnbError as error:
         raise BirdnbError(f"{path.name}: {error}") from None
@@ -283,10 +286,11 @@ def _read_profile(path: Path) -> dict[str, Any]:
     check_shape(f"{path}: the profile", text, 1)
     base = text.pop("base", None)
     for section in text:
+        if section == ENCODER_LIST:
+            continue
         if section not in SECTIONS:
-            raise BirdnbError(
-                f"{path}: unknown section {section!r}; known are base, {', '.join(SECTIONS)}"
-            )
+            known = ", ".join(["base", *SECTIONS, ENCODER_LIST])
+            raise BirdnbError(f"{path}: unknown section {section!r}; known are {known}")
         check_shape(f"{path}: {section}", text[section], SECTIONS[section])
     if base is None:
         return text

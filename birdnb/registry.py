@@ -70,6 +70,21 @@ def encoder_id(encoder: str) -> str:
     return safe_name(f"{kind}_{name}" if kind in MODELS and name else name or kind).lower()
 
 
+def check_encoders(names: Any) -> tuple[str, ...]:
+    """Return a list of frozen encoders by name. Raises BirdnbError for what is none.
+
+    Nothing is opened or imported.
+    """
+    if not isinstance(names, list | tuple) or not all(isinstance(n, str) for n in names):
+        raise BirdnbError(f"encoders is {names!r}: write a list of names, as in [birdnet]")
+    for name in names:
+        check("encoder", ENCODERS, full_encoder(name).partition(":")[0])
+    ids = [encoder_id(name) for name in names]
+    for twice in {name for name, its in zip(names, ids, strict=True) if ids.count(its) > 1}:
+        raise BirdnbError(f"two encoders would both be called {encoder_id(twice)}: leave one out")
+    return tuple(names)
+
+
 def encoder_runs(encoders: Iterable[str]) -> list[str]:
     """Return the names of the runs that encoders may give, two each."""
     return [kind + encoder_id(name) for name in encoders for kind in (FROZEN, OWN_ANSWER)]

@@ -140,7 +140,7 @@ class Recording:
 
         Zeros before and after the recording. Equal to the same cut from the whole recording,
         resampled and filtered: it decodes a margin on both sides, and starts where a sample of the
-        one rate falls on a sample of the other.
+        one rate falls on a sample of the other. ``high_pass_hz`` 0: not filtered.
         """
         divisor = gcd(self.sample_rate, sample_rate)
         down, up = self.sample_rate // divisor, sample_rate // divisor
@@ -149,7 +149,8 @@ class Recording:
         samples = self.read(step * down, -(-(stop + margin) * down // up))
         if self.sample_rate != sample_rate and len(samples):
             samples = soxr.resample(samples, self.sample_rate, sample_rate, "HQ")
-        samples = high_pass(samples, sample_rate, high_pass_hz)
+        if high_pass_hz:
+            samples = high_pass(samples, sample_rate, high_pass_hz)
         offset = start - step * up
         samples = samples[max(0, offset) : max(0, offset + stop - start)]
         before = min(stop, max(0, -start))

@@ -14,12 +14,9 @@ import numpy as np
 
 from birdnb.cards import Card
 from birdnb.config import Profile
-from birdnb.files import BirdnbError
-from birdnb.registry import ENCODERS, check, find, full_encoder
+from birdnb.registry import ENCODERS, find, full_encoder
 
-SHORTEST_TAIL = (
-    1 / 3
-)  # of a window; what is left at the end of a recording and is shorter is dropped
+SHORTEST_TAIL = 1 / 3  # of a window; what is left of a recording and is shorter is dropped
 
 
 class Label(NamedTuple):
@@ -61,15 +58,20 @@ class Encoder(ABC):
         """Return the embeddings (W, D) of sound (samples,) at the encoder's sample rate."""
         return self.encode(self.windows(samples)).embeddings
 
-    def windows(self, samples: np.ndarray) -> np.ndarray:
-        """Cut sound (samples,) into windows (W, window_samples), side by side; at least one.
+    def count(self, samples: int) -> int:
+        """Return how many windows cover so many samples; at least one.
 
-        The last one is filled with zeros, and dropped when little sound is in it.
+        What is left at the end is dropped when it is less than SHORTEST_TAIL of a window.
         """
-        size = self.window_samples
-        count = max(1, int(len(samples) / size + 1 - SHORTEST_TAIL))
-        whole = np.zeros((count, size), np.float32)
-        heard = samples[: count * size]
+        return max(1, int(samples / self.window_samples + 1 - SHORTEST_TAIL))
+
+    def windows(self, samples: np.ndarray) -> np.ndarray:
+        """Cut sound (samples,) into windows (W, window_samples), side by side.
+
+        The last one is filled with zeros.
+        """
+        whole = np.zeros((self.count(len(samples)), self.window_samples), np.float32)
+        heard = samples[: whole.size]
         whole.reshape(-1)[: len(heard)] = heard
         return whole
 
@@ -87,9 +89,20 @@ def open_encoder(name: str, profile: Profile) -> Encoder:
     return encoder
 
 
-def check_encoder(name: str) -> None:
-    """Raise BirdnbError when no encoder is called that; nothing is opened."""
-    kind, _, given = full_encoder(name).partition(":")
-    check("encoder", ENCODERS, kind)
-    if kind == "onnx" and not given:
-        raise BirdnbError(f"the encoder {name!r} names no file: write onnx:PATH")
+def find_labels(labels: Sequence[Label], names: Sequence[Sequence[str]]) -> np.ndarray:
+    """Return the index (C,) into ``labels`` of each species, -1 for one that is not among them.
+
+    ``names`` are those of each species, the best first; they may be scientific or common, and case,
+    hyphens and underscores do not count.
+    """
+    place: dict[str, int] = {}
+    for kind in (0, 1):  # a scientific name is never taken for somebody's common one
+        for number, label in enumerate(labels):
+            place.setdefault(_bare(label[kind]), number)
+    place.pop("", None)
+    found = [[place[_bare(n)] for n in several if _bare(n) in place] for several in names]
+    return np.array([those[0] if those else -1 for those in found], dtype=np.int64)
+
+
+def _bare(name: str) -> str:
+    return "".join(letter for letter in name.casefold() if letter.isalnum())

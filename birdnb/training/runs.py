@@ -23,6 +23,7 @@ from torch import nn
 from tqdm import tqdm
 
 from birdnb import __version__
+from birdnb.cards import Card, card_of_weights
 from birdnb.config import ModelSettings, RunSettings, key_of
 from birdnb.data import StudyData
 from birdnb.evaluation.predictions import Predictions
@@ -43,6 +44,17 @@ class ClassicalSettings:
     """The settings of logistic regression on MFCC statistics, which has none to choose."""
 
     model: dict[str, str] = field(default_factory=lambda: {"name": CLASSICAL})
+
+
+@dataclass(frozen=True)
+class FrozenSettings:
+    """The settings of a run of a frozen encoder, its own answer among them."""
+
+    model: dict[str, str]  # name: of the run; encoder: as it was asked for; weights: their key
+    card: Card
+
+
+AnySettings = RunSettings | ClassicalSettings | FrozenSettings
 
 
 @dataclass
@@ -139,11 +151,7 @@ def _finished(folder: Path) -> tuple[Any, Any, Any]:
 
 
 def run_config(
-    data: StudyData,
-    run: str,
-    settings: RunSettings | ClassicalSettings,
-    device: torch.device,
-    processes: int,
+    data: StudyData, run: str, settings: AnySettings, device: torch.device, processes: int
 ) -> dict[str, Any]:
     """Put together what goes into ``config.json``.
 
@@ -151,6 +159,10 @@ def run_config(
     bytes of local or shipped weights that the network starts from.
     """
     plain, split = dataclasses.asdict(settings), data.fingerprint()
+    card = plain.pop("card", None)
+    if isinstance(settings, RunSettings):
+        known = card_of_weights(settings.model.name, settings.model.pretrained)
+        card = known and dataclasses.asdict(known)
     weights = _weights_key(settings.model) if isinstance(settings, RunSettings) else None
     return {
         "run": run,
@@ -163,6 +175,7 @@ def run_config(
         "recordings": {side: len(data.side(side)) for side in ("train", "validation", "test")},
         "split": split,
         "weights": weights,
+        "card": card,  # what it had heard before
         "cache": data.cache.folder.name,
         "audio": dataclasses.asdict(data.profile.audio),
         "n_frames": data.profile.audio.n_frames,

@@ -17,14 +17,16 @@ from birdnb.evaluation.metrics import accuracy, f1_macro, summarise
 from birdnb.evaluation.predictions import Predictions, by_recording
 from birdnb.files import BirdnbError, write_json, write_text
 from birdnb.models import build_model
-from birdnb.registry import CLASSICAL
+from birdnb.registry import CLASSICAL, OWN_ANSWER, is_yardstick
 from birdnb.training.checkpoint import BEST, LAST, sha256_of
 from birdnb.training.devices import make_accelerator, predict_shared
 from birdnb.training.fit import best_epoch, fit
 from birdnb.training.runs import (
     HISTORY,
     METRICS,
+    AnySettings,
     ClassicalSettings,
+    FrozenSettings,
     RunResult,
     load_run,
     prepare_folder,
@@ -33,12 +35,13 @@ from birdnb.training.runs import (
     run_folder,
 )
 from birdnb.training.tracker import followed
+from birdnb.training.yardstick import frozen_settings, own_answer, train_frozen
 
 
 def train_run(
     data: StudyData,
     run: str,
-    settings: RunSettings | ClassicalSettings | None = None,
+    settings: AnySettings | None = None,
     progress: bool = True,
     *,
     again: bool = False,
@@ -47,10 +50,10 @@ def train_run(
     """Train a run, or load it when it is finished and unchanged, or go on where it was killed.
 
     ``settings`` are the profile's unless given, and ``ClassicalSettings`` for the run called
-    "classical_mfcc" (logistic regression). A run whose settings, seed, labels, recordings, split or
-    spectrograms changed is trained from the start, and says so; a finished one is kept in
-    ``replaced/``. ``again`` starts over in any case. Raises BirdnbError for an unknown run, a
-    damaged state and a training that diverges.
+    "classical_mfcc" (logistic regression), ``FrozenSettings`` for those of frozen encoders. A run
+    whose settings, seed, labels, recordings, split or spectrograms changed is trained from the
+    start, and says so; a finished one is kept in ``replaced/``. ``again`` starts over in any case.
+    Raises BirdnbError for an unknown run, a damaged state and a training that diverges.
     """
     accelerator = accelerator or make_accelerator()
     settings = settings or settings_of_run(data.profile, run)
@@ -62,16 +65,23 @@ def train_run(
     if not (folder / METRICS).exists():
         if isinstance(settings, ClassicalSettings):
             _train_classical(data, folder, accelerator)
+        elif isinstance(settings, FrozenSettings):
+            _run_frozen(data, settings, folder, progress, accelerator)
         else:
             _train_network(data, settings, folder, progress, accelerator)
         accelerator.wait_for_everyone()
     return load_run(folder)
 
 
-def settings_of_run(profile: Profile, run: str) -> RunSettings | ClassicalSettings:
-    """Return the settings of a run. Raises BirdnbError when the profile does not have it."""
+def settings_of_run(profile: Profile, run: str) -> AnySettings:
+    """Return what a profile says of a run, or what a run of this name is made of.
+
+    Raises BirdnbError for a name that is neither, and as ``open_encoder`` does.
+    """
     if run == CLASSICAL:
         return ClassicalSettings()
+    if is_yardstick(run):
+        return frozen_settings(profile, run)
     if run not in profile.runs:
         raise BirdnbError(
             f"profile {profile.name} has no run {run!r}: choose "
@@ -154,6 +164,21 @@ def _train_classical(data: StudyData, folder: Path, accelerator: Accelerator) ->
         "epochs": 1, "best_epoch": 1, "seconds": seconds,
         "parameters": model.coefficients.size + model.intercept.size, "pretrained": False,
     }  # fmt: skip
+    _finish(data, folder, found.pop("train"), found, about)
+
+
+def _run_frozen(
+    data: StudyData,
+    settings: FrozenSettings,
+    folder: Path,
+    progress: bool,
+    accelerator: Accelerator,
+) -> None:
+    if not accelerator.is_main_process:
+        return
+    run = own_answer if settings.model["name"].startswith(OWN_ANSWER) else train_frozen
+    history, found, about = run(data, settings, folder, progress)
+    write_text(folder / HISTORY, history.to_csv(index=False, lineterminator="\n"))
     _finish(data, folder, found.pop("train"), found, about)
 
 

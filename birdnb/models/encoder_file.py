@@ -1,0 +1,135 @@
+"""What is said about the file of an encoder: in itself, or in the YAML file beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from birdnb.cards import Card, make_card
+from birdnb.files import BirdnbError, user_path
+from birdnb.models.encoders import Label
+from birdnb.settings import Settings, check_shape, fields_of, filled, literal, read_yaml
+
+NOT_SAID = "not said"
+
+
+@dataclass(frozen=True)
+class Description(Settings):
+    """How the file of an encoder is used; a YAML file beside it may also fill its card."""
+
+    sample_rate: int | None = Field(default=None, ge=1000, description="of the input [Hz]")
+    window_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        description="length of the input [s]; not needed where the file fixes it",
+    )
+    input: str = Field(default="", description="name of the input; not needed where there is one")
+    embedding: str = Field(
+        default="", description="name of the output to use; not needed where there is one"
+    )
+    answer: str = Field(default="", description="name of the output with its own logits, if any")
+    labels: str = Field(
+        default="", description="file with its classes, a line each: Scientific name_Common name"
+    )
+    about: dict[str, Any] = dataclasses.field(default_factory=dict)  # of the card
+
+    def sound(self, samples: int | None, path: Path) -> tuple[int, float]:
+        """Return sample rate and window [s] of an input of so many samples (None: any number)."""
+        if self.sample_rate is None:
+            raise _unsaid(path, "sample_rate: 32000, say")
+        if samples is None and self.window_seconds is None:
+            raise _unsaid(path, "window_seconds: 5.0, say")
+        seconds = samples / self.sample_rate if samples else self.window_seconds
+        assert seconds is not None
+        if self.window_seconds is not None and abs(seconds - self.window_seconds) > 0.01:
+            raise BirdnbError(
+                f"{path} takes {samples} samples, {seconds:g} s at {self.sample_rate} Hz, and "
+                f"window_seconds is {self.window_seconds:g}: correct the one or the other"
+            )
+        return self.sample_rate, seconds
+
+    def card(self, path: Path) -> Card:
+        """Return the card; what nobody has said is called so."""
+        unsaid = {"title": path.stem, "version": sha256_of(path)[:12]}
+        unsaid |= dict.fromkeys(("licence", "source", "trained_on"), NOT_SAID)
+        return make_card(unsaid | self.about, str(beside(path)))
+
+
+def describe(path: Path, inside: Mapping[str, str], usual: Mapping[str, Any]) -> Description:
+    """Gather what is said: ``usual`` things, over them those ``inside`` the file, then the YAML.
+
+    Raises BirdnbError for a YAML file that is damaged or says what nobody asks.
+    """
+    known = {*fields_of(Card), *fields_of(Description)} - {"about"}
+    said = dict(usual) | {name: literal(text) for name, text in inside.items() if name in known}
+    if beside(path).is_file():
+        written = read_yaml(beside(path)) or {}
+        check_shape(str(beside(path)), written, 1)
+        said |= written
+    about = {name: said.pop(name) for name in fields_of(Card) if name in said}
+    return filled(Description, {**said, "about": about}, str(beside(path)))
+
+
+def beside(path: Path) -> Path:
+    """Return where the description of a file lies: perch_v2.yaml of perch_v2.onnx."""
+    return path.with_suffix(".yaml")
+
+
+def read_labels(said: Description, path: Path) -> list[Label]:
+    """Read the labels named in a description: a text file with a line each, or a CSV file.
+
+    A CSV file has a column of scientific names (scientific_name, sci_name, species or its first)
+    and may have one of common names. Raises BirdnbError when it is missing or damaged.
+    """
+    if not said.labels:
+        return []
+    file = path.parent / user_path(said.labels)
+    try:
+        if file.suffix.lower() == ".csv":
+            return _from_csv(file)
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        raise BirdnbError(f"{file} cannot be read as labels ({error}): see {path}") from error
+    return [Label(*line.strip().split("_", 1)) for line in lines if line.strip()]
+
+
+def _from_csv(file: Path) -> list[Label]:
+    table = pd.read_csv(file, sep=None, engine="python", dtype=str, keep_default_na=False)
+    names = {str(name).strip().lower(): name for name in table.columns}
+    scientific = next(
+        (names[n] for n in ("scientific_name", "sci_name", "species") if n in names),
+        table.columns[0],
+    )
+    common = next((names[n] for n in ("common_name", "com_name") if n in names), None)
+    others = table[common] if common else [""] * len(table)
+    return [Label(*pair) for pair in zip(table[scientific], others, strict=True)]
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file. Raises BirdnbError when it is not there."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BirdnbError(
+            f"no model at {path} ({error.strerror}): give the path of a file"
+        ) from error
+
+
+def refuse(path: Path, what: str, error: Exception) -> BirdnbError:
+    """Return the error for a file that is damaged or something else."""
+    said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return BirdnbError(f"{path} cannot be read as {what} ({said}): fetch or copy it again")
+
+
+def _unsaid(path: Path, what: str) -> BirdnbError:
+    return BirdnbError(
+        f"{path} does not say its {what.split(':')[0]}: write {what} into {beside(path)}"
+    )

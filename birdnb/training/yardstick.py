@@ -1,0 +1,132 @@
+"""Runs of frozen encoders: the yardstick that every network is held against.
+
+``frozen_birdnet`` is logistic regression on its embeddings of the recordings;
+``own_answer_birdnet`` is what it says of them itself, nothing trained.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import softmax
+
+from birdnb.config import Profile
+from birdnb.data import StudyData
+from birdnb.evaluation.predictions import Predictions
+from birdnb.files import BirdnbError
+from birdnb.models.embeddings import Embeddings, build_embeddings
+from birdnb.models.encoders import Encoder, find_labels, open_encoder
+from birdnb.models.frozen import Choice, fit_frozen, pool
+from birdnb.models.linear import Linear
+from birdnb.registry import ENCODERS, FROZEN, OWN_ANSWER, encoder_id
+from birdnb.training.runs import METRICS, FrozenSettings, read_json
+
+WEIGHTS = "frozen.safetensors"  # of a frozen run: the logistic regression
+SIDES = {"train": "train", "val": "validation", "test": "test"}
+Outcome = tuple[pd.DataFrame, dict[str, Predictions], dict[str, Any]]  # history, sides, about
+
+
+def frozen_settings(profile: Profile, run: str, encoders: Sequence[str] = ()) -> FrozenSettings:
+    """Return the settings of a run of a frozen encoder by its name, such as frozen_birdnet.
+
+    The encoder is one of ``encoders``, of the profile's, or one that needs no path. Raises
+    BirdnbError when none of them makes a run of that name.
+    """
+    named = run.removeprefix(FROZEN).removeprefix(OWN_ANSWER)
+    known = [*encoders, *profile.encoders, *ENCODERS]
+    name = next((name for name in known if encoder_id(name) == named), None)
+    if name is None:
+        raise BirdnbError(
+            f"no encoder makes the run {run!r}: name it, with encoders: [onnx:PATH] in the profile"
+        )
+    encoder = open_encoder(name, profile)
+    return FrozenSettings({"name": run, "encoder": name, "weights": encoder.key}, encoder.card)
+
+
+def train_frozen(
+    data: StudyData, settings: FrozenSettings, folder: Path, progress: bool = True
+) -> Outcome:
+    """Fit logistic regression on the embeddings of the training side, as validation chooses."""
+    embeddings = _embeddings(data, settings, progress)
+    start = time.perf_counter()
+    sides = {}
+    for name, side in SIDES.items():
+        ids = data.side(side)
+        sides[name] = [embeddings.load(recording) for recording in ids], data.targets(ids)
+    model, choice, rows = fit_frozen(sides["train"], sides["val"], len(data.labels), progress)
+    model.save(folder / WEIGHTS)
+    found = {
+        name: Predictions(
+            data.side(SIDES[name]),
+            model.predict_proba(pool(recordings, choice)).astype(np.float32),
+            targets,
+        )
+        for name, (recordings, targets) in sides.items()
+    }
+    history = pd.DataFrame(rows)
+    history.insert(0, "epoch", range(1, len(rows) + 1))
+    about = {
+        "epochs": 1, "best_epoch": 1, "seconds": time.perf_counter() - start,
+        "parameters": model.coefficients.size + model.intercept.size,
+        "chosen": dataclasses.asdict(choice),
+    }  # fmt: skip
+    return history, found, about | _about(embeddings.encoder)
+
+
+def own_answer(
+    data: StudyData, settings: FrozenSettings, folder: Path, progress: bool = True
+) -> Outcome:
+    """Let the encoder name the species of the corpus that it knows, by its surest window.
+
+    Nothing is trained. A species that it does not know is never named, and counts as wrong. Raises
+    BirdnbError when it knows fewer than two.
+    """
+    embeddings = _embeddings(data, settings, progress)
+    known = known_species(data, embeddings.encoder)
+    if (known >= 0).sum() < 2:
+        raise BirdnbError(
+            f"{settings.model['encoder']} knows {(known >= 0).sum()} of the species: it has no "
+            f"answer of its own for this corpus"
+        )
+    found = {}
+    for name, side in SIDES.items():
+        ids = data.side(side)
+        logits = np.stack([embeddings.load(recording).answer for recording in ids])  # (R, L)
+        among = np.where(known >= 0, logits[:, known], -np.inf)  # (R, C)
+        found[name] = Predictions(ids, softmax(among, axis=1).astype(np.float32), data.targets(ids))
+    unknown = [label for label, place in zip(data.labels, known, strict=True) if place < 0]
+    about = {"epochs": 0, "seconds": 0.0, "parameters": 0, "species_unknown": unknown}
+    return pd.DataFrame(columns=["epoch"]), found, about | _about(embeddings.encoder)
+
+
+def known_species(data: StudyData, encoder: Encoder) -> np.ndarray:
+    """Return the index (C,) of each species in the encoder's labels, -1 for one it does not know.
+
+    Species are looked for by their label, then by their common name.
+    """
+    names = {label: [label] for label in data.labels}
+    if "common_name" in data.table:
+        for label, common in zip(data.table["species"], data.table["common_name"], strict=True):
+            if common and common not in names[label]:
+                names[label].append(common)
+    return find_labels(encoder.labels, list(names.values()))
+
+
+def load_frozen(folder: Path) -> tuple[Linear, Choice]:
+    """Read the logistic regression of a finished run; ``predict_proba(pool([...], choice))``."""
+    return Linear.load(folder / WEIGHTS), Choice(**read_json(folder / METRICS)["chosen"])
+
+
+def _embeddings(data: StudyData, settings: FrozenSettings, progress: bool) -> Embeddings:
+    name = settings.model["encoder"]
+    return build_embeddings(name, data.corpus, data.cache, data.profile, progress=progress)
+
+
+def _about(encoder: Encoder) -> dict[str, Any]:
+    return {"pretrained": encoder.card.title}
