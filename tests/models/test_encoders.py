@@ -1,0 +1,218 @@
+"""Frozen encoders: windows, ONNX files that the tests make, our own networks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from birdnb.config import load_profile
+from birdnb.features.audio import high_pass
+from birdnb.features.lms import log_mel, normalise
+from birdnb.files import BirdnbError
+from birdnb.models import build_model
+from birdnb.models.encoders import Encoded, Encoder, Label, find_labels, open_encoder
+from birdnb.registry import check_encoders, encoder_id, encoder_runs
+
+RATE, SAMPLES = 1000, 2000  # of the small model: windows of 2 s
+LAPTOP = load_profile("laptop")
+
+
+def sound(samples: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, 0.1, samples).astype(np.float32)
+
+
+class Level(Encoder):
+    """The loudest sample of a window."""
+
+    sample_rate, window_seconds, key = 10, 3.0, "level"
+
+    def encode(self, windows: np.ndarray) -> Encoded:
+        return Encoded(np.abs(windows).max(axis=1, keepdims=True))
+
+
+@given(st.integers(0, 400))
+def test_windows_cover_the_sound_in_order_and_are_filled_with_zeros(samples):
+    x = np.arange(1, samples + 1, dtype=np.float32)
+    windows = Level().windows(x)
+    assert windows.shape[1] == 30 and len(windows) == Level().count(samples) >= 1
+    flat = windows.reshape(-1)
+    heard = min(len(flat), samples)
+    np.testing.assert_array_equal(flat[:heard], x[:heard])
+    assert not flat[heard:].any()
+    # less than a third of a window is lost, and no window is mostly empty unless it is the only one
+    assert samples - heard < 10
+    assert len(windows) == 1 or len(flat) - samples <= 20
+    assert Level().embed(x).shape == (len(windows), 1)
+
+
+def test_labels_are_found_by_scientific_and_by_common_name():
+    labels = [Label("Turdus merula", "Eurasian Blackbird"), Label("Parus major", "Great Tit"),
+              Label("Great Tit", "")]  # fmt: skip
+    names = [
+        ["turdus_merula"],
+        ["great-tit"],
+        ["XX1", "Eurasian blackbird"],
+        ["Corvus corax"],
+        [""],
+    ]
+    assert find_labels(labels, names).tolist() == [0, 2, 0, -1, -1]
+
+
+def test_runs_are_called_after_their_encoder():
+    assert encoder_runs(["birdnet", "models/Perch v2.onnx"]) == [
+        "frozen_birdnet", "own_answer_birdnet", "frozen_perch_v2", "own_answer_perch_v2",
+    ]  # fmt: skip
+    assert encoder_id("onnx:models/Perch v2.onnx") == "perch_v2"
+    assert encoder_id("ast:MIT/ast-base") == "ast_ast-base"
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ("birdnet", "write a list"),
+        ([1], "write a list"),
+        (["birdnest"], "no encoder is called 'birdnest'"),
+        (["a/x.onnx", "b/x.onnx"], "both be called x"),
+    ],
+)
+def test_a_list_of_encoders_is_checked(names, said):
+    with pytest.raises(BirdnbError, match=said):
+        check_encoders(names)
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A function that writes an ONNX model: the mean of each quarter of a window, and its logits.
+
+    Those are the quarters times 1 to 4.
+    """
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    from onnx import TensorProto, helper, numpy_helper
+
+    def write(name="small.onnx", shape=("batch", SAMPLES), yaml="sample_rate: 1000\n", about=None):
+        numbers = [
+            numpy_helper.from_array(np.array([-1, 4, SAMPLES // 4]), "quarters"),
+            numpy_helper.from_array(np.array([2]), "last"),
+            numpy_helper.from_array(np.arange(1, 5, dtype=np.float32), "factors"),
+        ]
+        nodes = [
+            helper.make_node("Reshape", ["sound", "quarters"], ["parted"]),
+            helper.make_node("ReduceMean", ["parted", "last"], ["embedding"], keepdims=0),
+            helper.make_node("Mul", ["embedding", "factors"], ["logits"]),
+        ]
+        ends = (
+            [helper.make_tensor_value_info("sound", TensorProto.FLOAT, shape)],
+            [
+                helper.make_tensor_value_info(out, TensorProto.FLOAT, ("batch", 4))
+                for out in ("logits", "embedding")
+            ],
+        )
+        graph = helper.make_graph(nodes, "small", *ends, initializer=numbers)
+        made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+        helper.set_model_props(made, about or {})
+        path = tmp_path / name
+        onnx.save(made, path)
+        if yaml:
+            path.with_suffix(".yaml").write_text(yaml)
+        return path
+
+    return write
+
+
+def test_an_onnx_file_gives_what_the_model_computes(model):
+    x = sound(int(2.5 * SAMPLES))
+    encoder = open_encoder(f"onnx:{model()}", LAPTOP)
+    windows = np.concatenate([x, np.zeros(SAMPLES // 2, np.float32)]).reshape(3, 4, -1)
+    np.testing.assert_allclose(encoder.embed(x), windows.mean(axis=2), atol=1e-6)
+    assert (encoder.sample_rate, encoder.window_seconds, encoder.labels) == (RATE, 2.0, [])
+    assert encoder.encode(encoder.windows(x)).answers is None
+    assert encoder.card.title == "small" and encoder.card.heard == "unknown"
+
+
+@pytest.mark.parametrize("shape", [(1, 1, SAMPLES), (SAMPLES,), (1, None)])
+def test_other_shapes_of_the_input(model, shape):
+    yaml = "sample_rate: 1000\nwindow_seconds: 2.0\n"
+    x = sound(SAMPLES)
+    encoder = open_encoder(str(model(shape=shape, yaml=yaml)), LAPTOP)
+    np.testing.assert_allclose(encoder.embed(x), [x.reshape(4, -1).mean(axis=1)], atol=1e-6)
+
+
+def test_everything_may_stand_in_the_file_and_the_yaml_comes_first(model, tmp_path):
+    (tmp_path / "names.csv").write_text("sci_name;com_name\nA b;One\nC d;Two\nE f;\nG h;Four\n")
+    inside = {"sample_rate": "1000", "labels": "names.csv", "answer": "logits", "title": "Old",
+              "heard_until_date": "2025-04-30", "heard": "recordings", "odd": "x"}  # fmt: skip
+    encoder = open_encoder(str(model(about=inside, yaml="title: New\n")), LAPTOP)
+    assert encoder.card.title == "New" and encoder.card.heard_until_date == "2025-04-30"
+    assert list(encoder.labels) == [("A b", "One"), ("C d", "Two"), ("E f", ""), ("G h", "Four")]
+    x = sound(2 * SAMPLES)
+    found = encoder.encode(encoder.windows(x))
+    np.testing.assert_allclose(found.answers, found.embeddings * [1, 2, 3, 4], rtol=1e-5)
+
+
+def test_the_key_changes_with_the_file_and_with_how_it_is_used(model):
+    first = open_encoder(str(model()), LAPTOP).key
+    assert open_encoder(str(model(name="other.onnx")), LAPTOP).key == first  # the same bytes
+    assert open_encoder(str(model(yaml="sample_rate: 2000\n")), LAPTOP).key != first
+    assert open_encoder(str(model(about={"a": "b"})), LAPTOP).key != first
+
+
+@pytest.mark.parametrize(
+    ("yaml", "said"),
+    [
+        ("", "does not say its sample_rate: write sample_rate: 32000, say into .*small.yaml"),
+        ("sample_rate: 1000\nwindow_seconds: 5.0\n", "takes 2000 samples, 2 s at 1000 Hz"),
+        ("sample_rate: fast\n", "sample_rate is 'fast'"),
+        ("sample_rat: 1000\n", "did you mean sample_rate"),
+        ("sample_rate: 1000\nembedding: pooled\n", "has no embedding 'pooled'.*logits, embedding"),
+        ("sample_rate: 1000\ninput: wave\n", "has no input 'wave'"),
+        ("sample_rate: 1000\nlabels: gone.txt\n", "gone.txt cannot be read as labels"),
+        ("sample_rate: 1000\nlabels: small.yaml\n", "names labels: add answer"),
+        ("sample_rate: 1000\nlabels: small.yaml\nanswer: logits\n", "4 classes, .* 3 labels"),
+        ("[1, 2]\n", "write settings there"),
+    ],
+)
+def test_what_is_missing_or_wrong_is_said_in_one_line(model, yaml, said):
+    with pytest.raises(BirdnbError, match=said) as caught:
+        open_encoder(str(model(yaml=yaml)), LAPTOP)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_that_takes_no_sound_is_refused(model):
+    with pytest.raises(BirdnbError, match="is no sound"):
+        open_encoder(str(model(shape=(1, 3, 20, 100))), LAPTOP)
+
+
+def test_damaged_and_missing_files_are_named(model, tmp_path):
+    path = model()
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(BirdnbError, match=r"small.onnx cannot be read as an ONNX model"):
+        open_encoder(str(path), LAPTOP)
+    with pytest.raises(BirdnbError, match=r"no model at .*gone.onnx"):
+        open_encoder(f"onnx:{tmp_path}/gone.onnx", LAPTOP)
+    with pytest.raises(BirdnbError, match="names no file"):
+        open_encoder("onnx", LAPTOP)
+
+
+@pytest.mark.parametrize("name", ["ast", "efficientnet_b2"])
+def test_our_own_networks_give_what_embed_gives_of_a_clip(name):
+    encoder, audio = open_encoder(name, LAPTOP), LAPTOP.audio
+    x = high_pass(sound(2 * audio.clip_samples), audio.sample_rate, audio.high_pass_hz)
+    network = build_model(name, 1, audio.n_frames, "synthetic", size="tiny").eval()
+    clips = [log_mel(part, audio) for part in x.reshape(2, -1)]
+    with torch.no_grad():
+        expected = network.embed(normalise(torch.from_numpy(np.stack(clips)), "noise_floor"))
+    np.testing.assert_allclose(encoder.embed(x), expected.numpy(), rtol=1e-4, atol=1e-5)
+    assert encoder.high_pass_hz == 500 and encoder.card.heard == "invented song"
+    assert open_encoder(name, LAPTOP).key == encoder.key  # the new head does not count
+
+
+def test_a_network_from_scratch_is_no_encoder(tmp_path):
+    profile = tmp_path / "scratch.yaml"
+    profile.write_text("runs: {a: {model: {name: ast, pretrained: false}}}\n")
+    with pytest.raises(BirdnbError, match="ast has no weights"):
+        open_encoder("ast", load_profile(profile))
+    assert open_encoder("ast:synthetic", load_profile(profile)).card.heard == "invented song"
