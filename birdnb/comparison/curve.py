@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from birdnb.config import RunSettings
 from birdnb.data import StudyData
 from birdnb.evaluation.metrics import accuracy, f1_macro
 from birdnb.files import safe_name, write_text
-from birdnb.training.runs import ClassicalSettings, RunResult
+from birdnb.training.runs import AnySettings, RunResult
 from birdnb.training.train import train_run
 
 STEM = "how_many_recordings"  # of the page and of all that is written with it
@@ -67,7 +66,7 @@ def nested_sessions(
 def train_curve(
     studies: Sequence[StudyData],
     run: str,
-    settings: RunSettings | ClassicalSettings,
+    settings: AnySettings,
     progress: bool = True,
 ) -> Iterator[Training]:
     """Train a run on each part of the training sessions of each study (a fold with a seed).
