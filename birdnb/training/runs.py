@@ -164,7 +164,8 @@ def run_config(
         known = card_of_weights(settings.model.name, settings.model.pretrained)
         card = known and dataclasses.asdict(known)
     weights = _weights_key(settings.model) if isinstance(settings, RunSettings) else None
-    return {
+    heard = {"card": card} if card else {}  # what it had heard before
+    return heard | {
         "run": run,
         "key": key_of(plain, data.seed, data.labels, split, weights),
         "settings": plain,
@@ -175,7 +176,6 @@ def run_config(
         "recordings": {side: len(data.side(side)) for side in ("train", "validation", "test")},
         "split": split,
         "weights": weights,
-        "card": card,  # what it had heard before
         "cache": data.cache.folder.name,
         "audio": dataclasses.asdict(data.profile.audio),
         "n_frames": data.profile.audio.n_frames,
