@@ -64,10 +64,7 @@ def nested_sessions(
 
 
 def train_curve(
-    studies: Sequence[StudyData],
-    run: str,
-    settings: AnySettings,
-    progress: bool = True,
+    studies: Sequence[StudyData], run: str, settings: AnySettings, progress: bool = True
 ) -> Iterator[Training]:
     """Train a run on each part of the training sessions of each study (a fold with a seed).
 
