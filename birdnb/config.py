@@ -45,6 +45,9 @@ class AudioSettings(Settings):
     segments_per_recording: int = Field(
         default=3, ge=1, description="clips kept of each, the most active first"
     )
+    first_seconds: float | None = Field(
+        default=None, ge=5, description="clips come from the first so many only [s]; null: from all"
+    )
 
     def __post_init__(self) -> None:
         if self.high_pass_hz >= self.sample_rate / 2:
@@ -73,6 +76,9 @@ class SplitSettings(Settings):
     # a session is a recordist's, on a date, at a place; recording leaks sessions: to compare only
     group_by: Literal["session", "recordist", "recording"] = Field(
         default="session", description="what stays together on one side"
+    )
+    shuffle_seed: int | None = Field(
+        default=None, ge=0, description="of a plain shuffle of the groups; null: by species"
     )
     min_recordings: int = Field(default=3, ge=1, description="a species with fewer cannot be split")
     min_groups: int = Field(default=3, ge=1, description="... or with fewer sessions, one a side")
@@ -122,16 +128,11 @@ class TrainSettings(Settings):
     focal_gamma: float = Field(default=2.0, ge=0, description="gamma of the focal loss")
     class_balance: bool = Field(default=False, description="weigh species by inverse frequency")
     label_smoothing: float = Field(
-        default=0.0,
-        ge=0,
-        lt=1,
-        description="share of each label spread over all species (cross_entropy)",
+        default=0.0, ge=0, lt=1, description="share of labels spread over species (cross_entropy)"
     )
     clip_norm: float = Field(default=1.0, gt=0, description="gradients are clipped to this norm")
     patience: int = Field(
-        default=10,
-        ge=1,
-        description="epochs without a better validation score before stopping, for keep best",
+        default=10, ge=1, description="epochs without a better score before stopping, for keep best"
     )
     keep: Literal["best", "last"] = Field(
         default="best", description="weights to end with; best by validation macro F1, then loss"
@@ -248,9 +249,14 @@ def override(settings: S, **changes: Any) -> S:
 
 
 def key_of(*settings: Any) -> str:
-    """Return twelve hexadecimal digits that change with the settings, not with their order."""
+    """Return twelve hexadecimal digits that change with the settings, not with their order.
+
+    A setting that is None changes nothing: keys stay what they were before there was such a one.
+    """
     plain = [
-        dataclasses.asdict(s) if dataclasses.is_dataclass(s) and not isinstance(s, type) else s
+        {k: v for k, v in dataclasses.asdict(s).items() if v is not None}
+        if dataclasses.is_dataclass(s) and not isinstance(s, type)
+        else s
         for s in settings
     ]
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:12]
@@ -261,12 +267,8 @@ def _run_settings(parts: dict[str, dict[str, Any]], where: str) -> RunSettings:
     for part in parts:
         if part not in kinds:
             raise BirdnbError(f"{where}: unknown part {part!r}; known are {', '.join(kinds)}")
-    return RunSettings(
-        **{
-            part: filled(kind, parts.get(part) or {}, f"{where}.{part}")
-            for part, kind in kinds.items()
-        }
-    )
+    own: Any = {p: filled(kind, parts.get(p) or {}, f"{where}.{p}") for p, kind in kinds.items()}
+    return RunSettings(**own)
 
 
 def _profile_path(name: str | Path) -> Path:

@@ -20,6 +20,7 @@ from birdnb.features.cache import build_cache
 from birdnb.features.lms import normalise
 from birdnb.features.store import LmsCache
 from birdnb.files import BirdnbError, artifacts_dir, write_text
+from birdnb.split.shuffling import shuffled_sides
 from birdnb.split.sides import SIDES, audit_split, check_species, make_folds, make_split, sessions
 
 
@@ -156,7 +157,7 @@ def open_study(
     table, report = check_species(usable.assign(session=sessions(usable)), rules)
     if len(table) < len(usable):  # a recording that is gone joins no sessions
         table = table.assign(session=sessions(table[usable.columns]))
-    side = _sides(table, rules, seed, fold, artifacts_dir() / "splits" / found.name)
+    side = _sides(table, rules, seed, fold, found)
     audit_split(table, side, rules.group_by)
     table = table.assign(side=table["recording_id"].map(side))
     return StudyData(
@@ -257,21 +258,29 @@ def _rules_for_folds(rules: SplitSettings, k: int) -> SplitSettings:
 
 
 def _sides(
-    table: pd.DataFrame, rules: SplitSettings, seed: int, fold: tuple[int, int] | None, folder: Path
+    table: pd.DataFrame,
+    rules: SplitSettings,
+    seed: int,
+    fold: tuple[int, int] | None,
+    corpus: Corpus,
 ) -> pd.Series:
-    """Return the side of each recording: as in ``folder``, or made now and written there."""
+    """Return the side of each recording: as in the artifacts, or made now and written there."""
     columns = ["recording_id", "species", "recordist", "session"]
+    shuffled = rules.shuffle_seed is not None and not fold
     rows = pd.util.hash_pandas_object(table[columns], index=False).to_numpy().tobytes()
-    key = key_of(
-        hashlib.sha256(rows).hexdigest(), rules, seed, fold[1] if fold else None, __version__
-    )
+    what = [hashlib.sha256(rows).hexdigest(), rules, seed, fold[1] if fold else None, __version__]
+    what += [corpus.manifest["recordist"].tolist()] if shuffled else []
+    folder = artifacts_dir() / "splits" / corpus.name
     names = [f"fold-{k}-of-{fold[1]}" for k in range(1, fold[1] + 1)] if fold else ["split"]
-    paths = [folder / f"seed{seed}-{key}" / f"{name}.csv" for name in names]
+    paths = [folder / f"seed{seed}-{key_of(*what)}" / f"{name}.csv" for name in names]
     path = paths[fold[0] - 1 if fold else 0]
     if not path.exists():
-        splits = (
-            make_folds(table, rules, seed, fold[1]) if fold else [make_split(table, rules, seed)]
-        )
+        if fold:
+            splits = make_folds(table, rules, seed, fold[1])
+        elif shuffled:
+            splits = [shuffled_sides(table, rules, corpus.manifest)]
+        else:
+            splits = [make_split(table, rules, seed)]
         for target, side in zip(paths, splits, strict=True):
             rows = table[["recording_id", "species", "session"]].assign(
                 side=table["recording_id"].map(side)

@@ -178,7 +178,7 @@ def test_what_a_profile_cannot_mean_is_an_error_that_names_it(text, message, tmp
 
 
 def test_a_profile_that_is_not_there() -> None:
-    message = "no profile 'lapptop': choose one of gpu, gpu_hop220, laptop"
+    message = "no profile 'lapptop': choose one of cbi, gpu, gpu_hop220, laptop"
     with pytest.raises(BirdnbError, match=message):
         load_profile("lapptop")
 

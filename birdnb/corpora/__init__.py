@@ -47,6 +47,12 @@ class Layout:
 LAYOUTS = [  # the first that recognises a folder reads it
     Layout("manifest.csv", "manifest.csv", folders.is_manifest, folders.read_manifest_folder),
     Layout(
+        "BEANS CBI",
+        "train.csv with ebird_code, recordist and sci_name beside train_audio/",
+        birdclef.is_cbi,
+        birdclef.read_birdclef,
+    ),
+    Layout(
         "BirdCLEF",
         "train_metadata.csv or train.csv beside train_audio/ or train_short_audio/",
         birdclef.is_birdclef,

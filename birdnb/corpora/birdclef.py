@@ -1,9 +1,10 @@
-"""BirdCLEF 2021 to 2026 (Kaggle): a table of recordings beside folders of audio."""
+"""BirdCLEF 2020 to 2026 (Kaggle): a table of recordings beside folders of audio."""
 
 from __future__ import annotations
 
 import ast
 import os
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -16,10 +17,10 @@ from birdnb.files import BirdnbError
 TABLES = ["train_metadata.csv", "train.csv"]
 AUDIO_FOLDERS = ["train_audio", "train_short_audio"]
 NAMES = {  # manifest column -> what it was called over the years
-    "label": ["primary_label", "ebird_code"],
+    "label": ["ebird_code", "primary_label"],  # 2020 has both; its folders are called by the code
     "scientific_name": ["scientific_name", "sci_name"],
     "common_name": ["common_name", "species"],
-    "recordist": ["author", "recordist"],
+    "recordist": ["recordist", "author"],
     "date": ["date"],
     "time": ["time"],
     "license": ["license"],
@@ -47,6 +48,17 @@ def is_birdclef(root: Path) -> bool:
     )
 
 
+def is_cbi(root: Path) -> bool:
+    """Tell whether this is BirdCLEF's 2020 (birdsong-recognition), which BEANS calls CBI."""
+    table = root / "train.csv"
+    if not table.is_file() or not is_birdclef(root):
+        return False
+    try:
+        return {"ebird_code", "recordist", "sci_name"} <= set(read_table(table).columns)
+    except BirdnbError:
+        return False
+
+
 def _names_audio(path: Path, root: Path) -> bool:
     """Tell whether a table can be read and names a file that is there."""
     try:
@@ -70,16 +82,16 @@ def read_birdclef(root: Path, progress: bool = True) -> Source:
         birdclef-2023/                     birdclef-2021/
           train_metadata.csv                 train_metadata.csv
           train_audio/abethr1/XC128013.ogg   train_short_audio/acafly/XC109605.ogg
-        birdclef-2025/
-          train.csv, taxonomy.csv
-          train_audio/1139490/CSA36385.ogg
+        birdclef-2025/                     birdsong-recognition/ (2020, CBI in BEANS)
+          train.csv, taxonomy.csv            train.csv
+          train_audio/1139490/CSA36385.ogg   train_audio/aldfly/XC134874.mp3
 
     ``filename`` is bare (2021: ``XC109605.ogg``) or has the label's folder in front (since 2022).
     Labels stay text, also numbers (2025). The study's label is the scientific name when it belongs
     to one primary label and the primary label to it alone, otherwise the primary label itself; the
     common name is kept beside it. Secondary labels become background_species, named in the same way
-    and joined by semicolons. Only 2021 has dates; without one a recordist is one session. The
-    locality is "latitude, longitude". Audio that no row names is reported.
+    and joined by semicolons. Only 2020 and 2021 have dates; without one a recordist is one session.
+    The locality is "latitude, longitude". Audio that no row names is reported.
     """
     tables = [root / name for name in TABLES if (root / name).is_file()]
     table_path = tables[0]
@@ -99,7 +111,7 @@ def read_birdclef(root: Path, progress: bool = True) -> Source:
             for lat, lon in zip(raw["latitude"], raw["longitude"], strict=True)
         ],
         background_species=[
-            "; ".join(names.get(code, code) for code in parse_list(text))
+            "; ".join(names.get(code, _scientific(code)) for code in parse_list(text))
             for text in raw["secondary"]
         ],
     )
@@ -119,13 +131,19 @@ def parse_list(text: str) -> list[str]:
     return [str(item).strip() for item in value if str(item).strip()]
 
 
+def _scientific(label: str) -> str:
+    """Return Corvus corax of 2020's "Corvus corax_Common Raven"; any other label as it is."""
+    return label.partition("_")[0] if re.match(r"[A-Z][a-z]+ [a-z-]+_", label) else label
+
+
 def _columns(raw: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Give the columns one name each, whatever the year called them; missing ones are empty."""
     table = pd.DataFrame(index=raw.index)
     for column, names in NAMES.items():
         there = [name for name in names if name in raw.columns]
         if not there and column in ("label", "filename"):
-            raise BirdnbError(f"{path} has no column {names[0]!r}: is it a BirdCLEF table?")
+            either = " or ".join(map(repr, sorted(names, reverse=True)))
+            raise BirdnbError(f"{path} has no column {either}: is it a BirdCLEF table?")
         table[column] = raw[there[0]].str.strip() if there else ""
     return table
 

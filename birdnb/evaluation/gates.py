@@ -160,9 +160,9 @@ def in_unit(value: float, unit: str) -> str:
 
 
 def reported() -> dict:
-    """Read the figures that the authors of the study repeated here reported.
+    """Read the figures that others reported: those of the study repeated here, and of benchmarks.
 
-    Keys: ``label``, ``corpus`` and ``runs``.
+    Keys: ``label``, ``corpus`` and ``runs``; ``benchmarks``, by the layout of their corpus.
     """
     return yaml.safe_load((Path(__file__).parent / "reported.yaml").read_text(encoding="utf-8"))
 

@@ -67,7 +67,7 @@ def survey(sound: Recording) -> Coarse:
 def _extract(sound: Recording, audio: AudioSettings) -> Extraction:
     coarse = survey(sound)
     check_sound(sound, shortest=SHORTEST_SECONDS)
-    seconds = sound.seconds
+    seconds = min(sound.seconds, audio.first_seconds or math.inf)
     windows = find_windows(coarse, seconds, audio)
     silence = find_silence(coarse, seconds, audio)
     stretches = [(first, audio.n_frames) for first in windows]
@@ -80,7 +80,7 @@ def _extract(sound: Recording, audio: AudioSettings) -> Extraction:
         lms=np.stack(lms[: len(windows)]),
         noise=None if silence is None else back_and_forth(lms[-1], audio),
         starts=[first * audio.hop_length / audio.sample_rate for first in windows],
-        seconds=seconds,
+        seconds=sound.seconds,
         sample_rate=sound.sample_rate,
         channels=sound.channels,
         channel=sound.channel,

@@ -102,6 +102,17 @@ def reported_table(reported: Mapping[str, Any]) -> str:
     return pipe_table(pd.DataFrame(rows))
 
 
+def benchmark_table(benchmark: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    """List what others report for a public benchmark, with the final model of this study."""
+    rows = [(plain(run["run"]), percent(run["accuracy"])) for run in benchmark["runs"]]
+    final = metrics["final_run"]
+    if final is not None:
+        test = metrics["runs"][final]["test"]
+        here = percent(test["accuracy"], test.get("accuracy_ci95"))
+        rows.append((f"**{plain(title(final))}**, measured here", here))
+    return pipe_table(pd.DataFrame(rows, columns=["model", "accuracy"]))
+
+
 def steps_table(metrics: Mapping[str, Any]) -> str:
     """List what each step brought, on the same recordings."""
     rows = [{

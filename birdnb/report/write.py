@@ -126,6 +126,7 @@ def _comparison(report: ReportInput, metrics: dict[str, Any]) -> dict[str, Any]:
         "cost": tables.cost_table(metrics, report.configs),
         "steps": tables.steps_table(metrics) if metrics["steps"] else "No two runs to compare yet.",
         "reported_table": tables.reported_table(reported()),
+        **_benchmark(report, metrics),
         "gates": tables.gates_table(metrics["gates"]),
         "augmentation": augmentation,
         "caveat": report.caveat,
@@ -134,6 +135,19 @@ def _comparison(report: ReportInput, metrics: dict[str, Any]) -> dict[str, Any]:
         "kin": [
             words.title(name) for name, run in runs.items() if run.get("pretrained") == "synthetic"
         ],
+    }
+
+
+def _benchmark(report: ReportInput, metrics: dict[str, Any]) -> dict[str, Any]:
+    """Say what others report for this very corpus, and whether this study is like theirs."""
+    found = reported()["benchmarks"].get(report.layout)
+    if found is None:
+        return {"benchmark": None}
+    same = report.profile == found["profile"] and not report.folds
+    return {
+        "benchmark": found,
+        "benchmark_same": same and len(report.labels) == found["species"],
+        "benchmark_table": tables.benchmark_table(found, metrics),
     }
 
 

@@ -263,6 +263,23 @@ def test_steps_are_paired_on_the_same_recordings(written):
     assert rows["reported"].tolist() == [False] * 6 + [True] * 3
 
 
+@pytest.mark.parametrize("like_theirs", [True, False])
+def test_a_benchmark_shows_what_others_report_for_it_and_for_no_other(like_theirs, tmp_path):
+    species = tuple(f"bird {i}" for i in range(264))
+    datasets, runs = made_up_study(synthetic=False, species=species, per_species=6)
+    plain = (write_report(collect(datasets, runs), {}, tmp_path) / "PHASE3_RESULTS.md").read_text()
+    assert "Perch 2.0" not in plain and "35.7 %" not in plain
+    datasets[0].corpus = replace(datasets[0].corpus, layout="BEANS CBI")
+    datasets[0].profile.name = "cbi" if like_theirs else "gpu"
+    text = (write_report(collect(datasets, runs), {}, tmp_path) / "PHASE3_RESULTS.md").read_text()
+    for line in ("AST, fine-tuned | 35.7 %", "BEATs | 67.1 %", "BirdSet | 78.4 %", "2.0 | 80.3 %"):
+        assert line in text
+    assert ("may stand in their table" in text) == like_theirs
+    assert ("**not to be compared.**" in text) != like_theirs
+    accuracy = study_metrics(collect(datasets, runs))["runs"]["phase3_ensemble"]["test"]["accuracy"]
+    assert f"**Ensemble**, measured here | {100 * accuracy:.1f} %" in text
+
+
 @pytest.mark.parametrize(
     ("interval", "word"),
     [
