@@ -28,6 +28,9 @@ ENSEMBLE = "phase3_ensemble"
 FROZEN = "frozen_"
 OWN_ANSWER = "own_answer_"
 
+# learning curves: their page in the study's report folder, and the files that belong to it
+CURVES = "how_many_recordings"
+
 # called with (n_classes, n_frames, pretrained, size=..., drop_path=...); gives an nn.Module with
 # head, embed and layers()
 MODELS: dict[str, Entry] = {

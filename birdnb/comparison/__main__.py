@@ -11,20 +11,16 @@ from pathlib import Path
 
 import yaml
 
-from birdnb import __version__
 from birdnb.command import called, command
 from birdnb.comparison.compare import PRESETS, choose, compare, parse_settings, parse_variant
-from birdnb.comparison.curve_page import STEM, write_curves
-from birdnb.comparison.growth import learning_curves
-from birdnb.comparison.page import Comparison, write_comparison
+from birdnb.comparison.curve_page import write_curves
+from birdnb.comparison.growth import Curve, learning_curves
+from birdnb.comparison.page import Comparison, Pooled, about_page, write_comparison
 from birdnb.config import load_profile
 from birdnb.corpora import corpus_name
 from birdnb.files import BirdnbError, report_folder, safe_name
-from birdnb.pretraining.card import machine
-from birdnb.report.words import plain
-from birdnb.training.devices import make_accelerator
+from birdnb.registry import CURVES
 from birdnb.training.options import parse_seed
-from birdnb.training.runs import git_commit
 
 EXAMPLES = (
     "examples:\n"
@@ -38,11 +34,6 @@ EXAMPLES = (
     "  %(prog)s data/my_birds --learning-curve --seeds 3 --target 80"
 )
 SEED = 7
-KINSHIP = (
-    "**Synthesised songs: the figures say nothing about real birds.** Weights pretrained on "
-    "invented song profit here from "
-    "kinship: the demo corpus' species are others, but the same synthesiser made them."
-)
 
 
 @command("interrupted: the same command goes on from the last saved epoch")
@@ -66,7 +57,7 @@ def _comparison(args: argparse.Namespace) -> Path:
     args.seeds = list(dict.fromkeys(args.seeds or [SEED]))
     comparison, profile = _chosen(args), load_profile(args.profile, demo=args.corpus == "demo")
     pooled = compare(comparison, args.corpus, profile, args.folds, args.seeds)
-    about = _about(pooled[0].sessions, pooled[0].labels, args)
+    about = _about(args, pooled[0])
     return write_comparison(comparison, pooled, about)
 
 
@@ -82,7 +73,7 @@ def _learning_curve(args: argparse.Namespace) -> Path:
     curves = []
     for curve in learning_curves(args.corpus, profile, args.runs, args.folds, args.seeds):
         curves.append(curve)
-        about = _about(curve.sessions, curve.labels, args)
+        about = _about(args, curve)
         folder = report_folder(corpus_name(args.corpus), profile.name)
         path = write_curves(curves, about, folder, args.target)
     return path
@@ -113,18 +104,11 @@ def _share(text: str) -> float:
     return share
 
 
-def _about(sessions: Sequence[str], labels: Sequence[str], args: argparse.Namespace) -> str:
-    name = "demo" if args.corpus == "demo" else Path(args.corpus).resolve().name
-    n, species = len(set(sessions)), len(labels)
-    seeds = ", ".join(map(str, args.seeds))
-    text = (
-        f"Corpus {plain(name)}: {n} recording sessions judged on, {species} species. Profile "
-        f"{args.profile}, {args.folds} "
-        f"folds that keep sessions together, seed {seeds}.\n\n`python -m birdnb.comparison "
-        f"{args.words}` wrote this page; "
-        f"birdnb {git_commit() or __version__}, {machine(make_accelerator().device)}."
+def _about(args: argparse.Namespace, judged: Pooled | Curve) -> str:
+    how = f"{called('python -m birdnb.comparison')} {args.words}"
+    return about_page(
+        args.corpus, (judged.sessions, judged.labels), args.profile, args.folds, args.seeds, how
     )
-    return f"{KINSHIP}\n\n{text}" if args.corpus == "demo" else text
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -139,7 +123,7 @@ def make_parser() -> argparse.ArgumentParser:
         description="Train variants of the profile's runs on grouped folds and write\n"
         "reports/<name>_<corpus>.md: scores with intervals and paired differences. Or, with\n"
         "--learning-curve, train each run on growing parts of the training sessions and write\n"
-        f"reports/<corpus>-<profile>/{STEM}.md: what more recordings would bring.\n"
+        f"reports/<corpus>-<profile>/{CURVES}.md: what more recordings would bring.\n"
         "Finished trainings are not repeated; a killed one goes on.",
         epilog=f"variants in {PRESETS.name}:\n{known}\n\n{EXAMPLES}",
     )  # fmt: skip

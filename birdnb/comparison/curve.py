@@ -6,7 +6,6 @@ not repeated. All sizes are judged on the same test recordings of the same folds
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from birdnb.data import StudyData
 from birdnb.evaluation.metrics import accuracy, f1_macro
@@ -22,7 +22,6 @@ from birdnb.files import safe_name, write_text
 from birdnb.training.runs import AnySettings, RunResult
 from birdnb.training.train import train_run
 
-STEM = "how_many_recordings"  # of the page and of all that is written with it
 EIGHTHS = (1, 2, 4, 8)  # of the training sessions
 
 
@@ -71,7 +70,7 @@ def train_curve(
     Finished trainings are loaded; where a part is no larger than the one before, its training
     serves again.
     """
-    began, total, done = time.perf_counter(), len(studies) * len(EIGHTHS), 0
+    bar = tqdm(total=len(studies) * len(EIGHTHS), desc=run, unit="training", disable=not progress)
     for data in studies:
         side = data.table["side"]
         rng = np.random.default_rng([data.seed, data.fold[0] if data.fold else 0])
@@ -84,13 +83,10 @@ def train_curve(
             part = replace(data, table=data.table[rows].reset_index(drop=True))
             if result is None or kept != before:
                 result = train_run(part, training_name(run, eighths, data.seed), settings, progress)
-            before, done = kept, done + 1
-            if progress:
-                left = (time.perf_counter() - began) / done * (total - done) / 60
-                print(
-                    f"{run}: {done} of {total} trainings; about {left:.0f} minutes left", flush=True
-                )
+            before = kept
+            bar.update()
             yield Training(run, eighths, part, result)
+    bar.close()
 
 
 def training_name(run: str, eighths: int, seed: int) -> str:

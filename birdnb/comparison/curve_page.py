@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +13,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from birdnb.comparison.curve import EIGHTHS, STEM, write_rows
+from birdnb.comparison.curve import EIGHTHS, write_rows
 from birdnb.comparison.growth import SCORES, Curve
-from birdnb.comparison.law import (
-    ENOUGH,
-    HORIZON,
-    INTERVAL,
-    NOT_SETTLED,
-    OTHER_MEANS,
-    REACHED,
-    SETTLED,
-    Need,
-)
+from birdnb.comparison.law import ENOUGH, HORIZON, INTERVAL, OTHER_MEANS, REACHED, SETTLED, Need
 from birdnb.files import safe_name, write_json, write_text
 from birdnb.plots.growth import growth, species_growth
 from birdnb.plots.style import percent as whole_percent
 from birdnb.plots.style import save, style
+from birdnb.registry import CURVES
 from birdnb.report.page import page
 from birdnb.report.tables import pipe_table
 from birdnb.report.words import duration, percent, plain, score, title
@@ -48,21 +41,28 @@ def need_in_words(need: Need | None) -> str:
     """Say how many more sessions it takes: about so many, not settled, or not this way."""
     if need is None:
         return f"not settled: a law needs {ENOUGH} different numbers of sessions a species"
-    target = whole_percent(need.target)
-    least, most = _at_least(need.low), math.ceil(need.high) if need.high < math.inf else 0
-    return {
-        REACHED: f"{target} is reached with the sessions there are",
-        SETTLED: f"about {_at_least(need.more)} more sessions a species for {target} "
-        f"({least} to {most})",
-        NOT_SETTLED: f"not settled: {target} takes {least} more sessions a species at least, and "
-        f"perhaps more than {HORIZON} times as many as there are",
-        OTHER_MEANS: f"more of the same will not do it: {target} would take more than {HORIZON} "
-        "times as many sessions as there are",
-    }[need.verdict]
+    target, far = whole_percent(need.target), f"more than {HORIZON} times as many as there are"
+    if need.verdict == REACHED:
+        return f"{target} is reached with the sessions there are"
+    if need.verdict == OTHER_MEANS:
+        return f"more of the same will not do it: {target} would take {far}"
+    least = math.ceil(need.low)
+    if need.verdict == SETTLED:
+        return f"about {_more(need.more)} for {target} ({least} to {math.ceil(need.high)})"
+    at_least = f"takes at least {_more(least)}" if least else "may be reached now"
+    return f"not settled: {target} {at_least}, or may take {far}"
 
 
-def _at_least(sessions: float) -> int:
-    return 0 if math.isinf(sessions) else math.ceil(sessions)
+def _more(sessions: float) -> str:
+    n = math.ceil(sessions)
+    return f"{n} more session{'s' if n != 1 else ''} a species"
+
+
+def needs_text(curves: Sequence[Curve], target: float | None = None) -> str:
+    """List what each run needs, in Markdown."""
+    return "\n".join(
+        f"- **{plain(title(curve.run))}**: {need_in_words(curve.need(target))}." for curve in curves
+    )
 
 
 def write_curves(
@@ -74,10 +74,8 @@ def write_curves(
     reads its sentences from the .json.
     """
     style()
-    needs = {curve.run: curve.need(target) for curve in curves}
-    lines = [f"# {TITLE}", "", about, "", READING, ""]
-    lines += [f"- **{plain(title(run))}**: {need_in_words(need)}." for run, need in needs.items()]
-    lines += ["", _figure(growth_figure(curves, target), folder, STEM, "The curves"), ""]
+    lines = [f"# {TITLE}", "", about, "", READING, "", needs_text(curves, target), ""]
+    lines += [_figure(growth_figure(curves, target), folder, CURVES, "The curves"), ""]
     for curve in curves:
         lines += [
             f"## {plain(title(curve.run))}",
@@ -87,16 +85,17 @@ def write_curves(
             _law_text(curve),
             "",
         ]
-        name = f"{STEM}_{safe_name(curve.run)}"
         figure = species_growth(pd.DataFrame(curve.species_rows()))
+        name = f"{CURVES}_{safe_name(curve.run)}"
         lines += [_figure(figure, folder, name, "F1 of each species"), "", _species_text(curve), ""]
     for kind in ("size", "species"):
         rows = [row for curve in curves for row in getattr(curve, f"{kind}_rows")()]
-        write_rows(folder / f"{STEM}_by_{kind}.csv", rows)
-    write_json(folder / f"{STEM}.json", {run: _as_json(need) for run, need in needs.items()})
+        write_rows(folder / f"{CURVES}_by_{kind}.csv", rows)
+    needs = {curve.run: _as_json(curve.need(target)) for curve in curves}
+    write_json(folder / f"{CURVES}.json", needs)
     text = "\n".join(lines)
-    write_text(folder / f"{STEM}.html", page(text, folder, synthetic=about.startswith("**")))
-    return write_text(folder / f"{STEM}.md", text)
+    write_text(folder / f"{CURVES}.html", page(text, folder, synthetic=about.startswith("**")))
+    return write_text(folder / f"{CURVES}.md", text)
 
 
 def growth_figure(curves: Sequence[Curve], target: float | None = None) -> Figure:
@@ -124,7 +123,7 @@ def _law_rows(curve: Curve) -> pd.DataFrame:
 
 def _sizes_table(curve: Curve) -> str:
     return pipe_table(pd.DataFrame([{
-        "training sessions": "all" if eighths == EIGHTHS[-1] else f"{eighths / 8:.3g}",
+        "training sessions": "all" if eighths == EIGHTHS[-1] else str(Fraction(eighths, 8)),
         "a species": f"{row['sessions_a_species']:.1f}",
         "recordings": f"{row['recordings']:.0f}",
         "accuracy": percent(row["accuracy"], (row["accuracy_low"], row["accuracy_high"])),

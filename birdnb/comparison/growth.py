@@ -12,7 +12,6 @@ import pandas as pd
 
 from birdnb.comparison.curve import (
     EIGHTHS,
-    STEM,
     Training,
     row_of,
     session_counts,
@@ -25,7 +24,7 @@ from birdnb.data import open_study
 from birdnb.evaluation.metrics import weighted_scores
 from birdnb.evaluation.predictions import Predictions, concatenate
 from birdnb.files import report_folder
-from birdnb.registry import CLASSICAL, MFCC
+from birdnb.registry import CLASSICAL, CURVES, MFCC
 from birdnb.training.train import settings_of_run
 
 DRAWS = 500
@@ -147,7 +146,7 @@ def learning_curves(
     settings = {run: settings_of_run(profile, run) for run in runs or cheap_runs(profile)}
     turns = [(seed, (fold, folds)) for seed in seeds for fold in range(1, folds + 1)]
     studies = [open_study(corpus, profile, seed, fold, progress) for seed, fold in turns]
-    path = report_folder(studies[0].corpus.name, profile.name) / f"{STEM}.csv"
+    path = report_folder(studies[0].corpus.name, profile.name) / f"{CURVES}.csv"
     rows: list[dict[str, Any]] = []
     for run in sorted(settings, key=_cost):
         trainings = []

@@ -10,13 +10,17 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pandas as pd
 
+from birdnb import __version__
 from birdnb.evaluation.metrics import paired_bootstrap, summarise
 from birdnb.evaluation.predictions import Predictions
 from birdnb.files import atomic_path, reports_dir, safe_name, write_text
 from birdnb.plots.results import paired_differences
+from birdnb.pretraining.card import machine
 from birdnb.registry import CLASSICAL
 from birdnb.report.tables import pipe_table
 from birdnb.report.words import NONE, duration, percent, plain, points, score, title
+from birdnb.training.devices import make_accelerator
+from birdnb.training.runs import git_commit
 
 READING = (
     "Judged on the {side} recordings of all folds together; brackets hold 95 % intervals from "
@@ -25,6 +29,11 @@ READING = (
     "recordings cannot tell. Folds share their recordings: what is chosen on the validation side "
     "of some has no untouched test side left among the others. Logistic regression on MFCC "
     "statistics is there for comparison."
+)
+KINSHIP = (
+    "**Synthesised songs: the figures say nothing about real birds.** Weights pretrained on "
+    "invented song profit here from kinship: the demo corpus' species are others, but the same "
+    "synthesiser made them."
 )
 
 
@@ -51,6 +60,28 @@ class Pooled:
     folds: list[float]  # accuracy of each
     labels: list[str]
     minutes: float
+
+
+def about_page(
+    corpus: str,
+    judged: tuple[Sequence[str], Sequence[str]],
+    profile: str,
+    folds: int,
+    seeds: Sequence[int],
+    how: str,
+) -> str:
+    """Say what a page is about, and ``how`` it was written: the command.
+
+    ``judged``: the session of each recording that was judged, and the labels.
+    """
+    name = "demo" if corpus == "demo" else Path(corpus).resolve().name
+    text = (
+        f"Corpus {plain(name)}: {len(set(judged[0]))} recording sessions judged on, "
+        f"{len(judged[1])} species. Profile {profile}, {folds} folds that keep sessions "
+        f"together, seed {', '.join(map(str, seeds))}.\n\n`{how}` wrote this page; "
+        f"birdnb {git_commit() or __version__}, {machine(make_accelerator().device)}."
+    )
+    return f"{KINSHIP}\n\n{text}" if corpus == "demo" else text
 
 
 def comparison_rows(

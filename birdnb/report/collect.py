@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from birdnb.evaluation.predictions import Predictions, concatenate
 from birdnb.files import BirdnbError
-from birdnb.registry import BASELINE, CLASSICAL, EFFICIENTNET, ENSEMBLE, FULL, MFCC
+from birdnb.registry import BASELINE, CLASSICAL, CURVES, EFFICIENTNET, ENSEMBLE, FULL, MFCC
 from birdnb.split.facts import unknown_sessions
 from birdnb.split.sides import session_caveat
 
@@ -160,3 +162,17 @@ def _check_ensemble(runs: Mapping[str, list[RunResult]]) -> None:
                     f"the ensemble was made from another {member} than there is now: run notebook "
                     f"06 again"
                 )
+
+
+def more_recordings(folder: Path) -> dict[str, str]:
+    """Return what the learning curves beside the report say: run -> sentence; {} without any."""
+    path = folder / f"{CURVES}.json"
+    if not path.exists():
+        return {}
+    try:
+        curves = json.loads(path.read_text(encoding="utf-8"))
+        return {TITLES.get(run, run): found["sentence"] for run, found in curves.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BirdnbError(
+            f"{path} is damaged ({error}): delete it, or draw the learning curves again"
+        ) from error

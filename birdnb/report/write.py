@@ -19,9 +19,9 @@ from birdnb.corpora.table import attribution, license_counts
 from birdnb.evaluation.gates import FEW_SESSIONS, reported
 from birdnb.evaluation.metrics import confusion, top_confusions
 from birdnb.files import BirdnbError, atomic_path, report_folder, safe_name, write_json, write_text
-from birdnb.registry import BASELINE, ENSEMBLE, FULL
+from birdnb.registry import BASELINE, CURVES, ENSEMBLE, FULL
 from birdnb.report import tables, words
-from birdnb.report.collect import ReportInput
+from birdnb.report.collect import ReportInput, more_recordings
 from birdnb.report.heard import heard_words
 from birdnb.report.numbers import f1_of_rare_and_common, study_metrics
 from birdnb.report.page import page
@@ -67,7 +67,7 @@ def write_report(
     folder = Path(folder or report_folder(report.corpus, report.profile))
     metrics = study_metrics(report)
     placed = {name: _place(Path(path), folder) for name, path in figures.items()}
-    text = render(report, metrics, placed)
+    text = render(report, metrics, placed, more_recordings(folder))
     write_json(folder / "metrics.json", metrics)
     write_text(folder / f"{NAME}.md", text)
     write_text(folder / f"{NAME}.html", page(text, folder, report.synthetic))
@@ -75,10 +75,20 @@ def write_report(
     return folder
 
 
-def render(report: ReportInput, metrics: dict[str, Any], figures: Mapping[str, str]) -> str:
-    """Render the report as Markdown; ``figures`` maps names to paths relative to the page."""
+def render(
+    report: ReportInput,
+    metrics: dict[str, Any],
+    figures: Mapping[str, str],
+    more: Mapping[str, str] | None = None,
+) -> str:
+    """Render the report as Markdown; ``figures`` maps names to paths relative to the page.
+
+    ``more``: what learning curves say of runs, where there are any.
+    """
     text = words.template("report.md.j2").render(
         m=metrics,
+        more_recordings=more,
+        curves=f"{CURVES}.html",
         figures={name: (_caption(name), path) for name, path in figures.items()},
         others=[name for name in figures if name not in CAPTIONS],
         labels=report.labels,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from birdnb.files import reports_dir, safe_name, user_path, whole_path, write_text, writing
-from birdnb.registry import BASELINE, CLASSICAL, EFFICIENTNET, ENSEMBLE, FULL, MFCC
+from birdnb.registry import BASELINE, CLASSICAL, CURVES, EFFICIENTNET, ENSEMBLE, FULL, MFCC
 from birdnb.study.books import check_parameters, known_parameters, title
 from birdnb.study.execution import execute, tidy
 from birdnb.study.state import code_key, files_key, key, runs_key, stamp_of
@@ -109,8 +109,11 @@ def _execute(
         with writing(old):
             old.unlink(missing_ok=True)
     name = f"{book.stem:<22}"
-    missing_report = book.stem.startswith("07") and not (report / PAGE).exists()
-    if not again and not missing_report and stamp_of(target) == {"stamp": stamp, "runs": runs()}:
+    if (
+        not again
+        and not _report_is_old(book, report)
+        and stamp_of(target) == {"stamp": stamp, "runs": runs()}
+    ):
         print(f"{name} up to date", flush=True)
         return True
     began = time.monotonic()
@@ -132,6 +135,14 @@ def _execute(
     running.unlink()
     print(f"{line}  {title(book)}", flush=True)
     return True
+
+
+def _report_is_old(book: Path, report: Path) -> bool:
+    """Tell whether notebook 07 lacks its report, or learning curves were drawn after it."""
+    page, curves = report / PAGE, report / f"{CURVES}.json"
+    if not book.stem.startswith("07"):
+        return False
+    return not page.exists() or (curves.exists() and curves.stat().st_mtime > page.stat().st_mtime)
 
 
 def write_book(path: Path, book: dict[str, Any]) -> None:

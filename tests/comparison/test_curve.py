@@ -106,9 +106,13 @@ def test_the_verdict_is_that_of_the_draws() -> None:
     assert need_in_words(settled) == "about 29 more sessions a species for 84 % (11 to 29)"
     open_end = need(law, [near] * 90 + [far] * 10, 0.84)  # far needs 16 * 25 sessions
     assert (open_end.verdict, open_end.high) == (NOT_SETTLED, math.inf)
-    assert need_in_words(open_end).startswith("not settled: 84 % takes 29 more sessions")
+    assert need_in_words(open_end).startswith("not settled: 84 % takes at least 29 more sessions")
     assert need(never, [never] * 100, 0.84).verdict == OTHER_MEANS
     assert "more of the same will not do it" in need_in_words(need(never, [never] * 100, 0.84))
+    maybe_now = Need(0.8, 1, 0, math.inf, NOT_SETTLED)
+    assert need_in_words(maybe_now).startswith("not settled: 80 % may be reached now, or may take")
+    one = Need(0.8, 0.5, 0, 3, SETTLED)
+    assert need_in_words(one) == "about 1 more session a species for 80 % (0 to 3)"
     assert need(law, [law] * 100, 0.79).verdict == REACHED
     assert need_in_words(Need(0.5, 0, 0, 0, REACHED)) == (
         "50 % is reached with the sessions there are"

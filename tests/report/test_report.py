@@ -458,6 +458,25 @@ def test_unfinished_study_says_what_is_missing(tmp_path):
     assert "not measured" in text and TITLES["phase3_ast_full"].split(" + ")[0] in text
 
 
+def test_the_report_links_learning_curves_when_they_are_there(tmp_path):
+    datasets, runs = made_up_study()
+    study = collect(datasets, {"classical_mfcc": runs["classical_mfcc"]})
+    write_report(study, {}, tmp_path)
+    assert "how_many_recordings" not in (tmp_path / "PHASE3_RESULTS.md").read_text()
+    said = {"classical_mfcc": {"sentence": "about 12 more sessions a species for 80 % (8 to 30)"}}
+    curves = tmp_path / "how_many_recordings.json"
+    curves.write_text(json.dumps(said))
+    write_report(study, {}, tmp_path)
+    text = (tmp_path / "PHASE3_RESULTS.md").read_text()
+    assert f"logistic regression: {said['classical_mfcc']['sentence']} ([learning curves]" in text
+    html = (tmp_path / "PHASE3_RESULTS.html").read_text()
+    assert '<a href="how_many_recordings.html">learning curves</a>' in html
+    for damaged in ("{", "[]", '{"classical_mfcc": {}}'):
+        curves.write_text(damaged)
+        with pytest.raises(BirdnbError, match=r"how_many_recordings.json is damaged"):
+            write_report(study, {}, tmp_path)
+
+
 def test_what_does_not_belong_together_is_refused(tmp_path):
     datasets, runs = made_up_study(3)
     with pytest.raises(BirdnbError, match="phase2_mfcc has 2 of 3 folds"):

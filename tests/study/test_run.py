@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import shutil
 import sys
@@ -101,6 +102,14 @@ def test_a_notebook_is_out_of_date_when_what_it_reads_has_changed(place, report,
     assert [times("07"), times("07"), times("01")] == [0, 0, 0]  # not finished
     (trained / "metrics.json").write_text("{}")
     assert [times("07"), times("07"), times("01")] == [1, 0, 0]
+    page = report.parent / "demo-mine" / "PHASE3_RESULTS.html"
+    curves = page.with_name("how_many_recordings.json")
+    curves.write_text("{}")
+    os.utime(curves, (page.stat().st_mtime + 1,) * 2)
+    assert times("07") == 1  # the report will link them
+    page.write_text("")
+    os.utime(page, (curves.stat().st_mtime + 1,) * 2)
+    assert times("07") == 0
 
 
 def test_a_notebook_is_out_of_date_when_its_own_runs_are_gone_or_others(place, monkeypatch):
