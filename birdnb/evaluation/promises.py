@@ -48,11 +48,14 @@ def find_threshold(
     k = (share - before).cumsum().to_numpy()
     s = (called == 1).cumsum().to_numpy()
     expected = (k + 1) / (s + 2)
+    # a candidate is the score of one of the species' own clips: below it only mistakes are gained
     last_of_ties = np.append(np.diff(table["score"]) != 0, True)
-    good = np.flatnonzero(last_of_ties & (expected >= precision - 1e-9) & (k > 0))
+    own_scores = last_of_ties & table.groupby("score")["right"].transform("any").to_numpy()
+    good = np.flatnonzero(own_scores & (expected >= precision - 1e-9))
     if not len(good):
         own = int(table.loc[table["right"], "session"].nunique())
-        return Threshold(sessions=own, reason=_why_none(own, precision, expected, k, last_of_ties))
+        best = float(expected[own_scores].max(initial=0.0))
+        return Threshold(sessions=own, reason=_why_none(own, precision, best))
     at = int(good[-1])
     return Threshold(
         threshold=float(table["score"].iloc[at]), precision=float(k[at] / s[at]),
@@ -92,15 +95,10 @@ def succession_interval(right: float, sessions: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _why_none(
-    own: int, precision: float, expected: np.ndarray, k: np.ndarray, last: np.ndarray
-) -> str:
-    needed = sessions_needed(precision)
+def _why_none(own: int, precision: float, best: float) -> str:
+    needed, goal = sessions_needed(precision), f"{100 * precision:g} %"
     if own < needed:
         there = "one session" if own == 1 else f"{own} sessions"
-        return (
-            f"{there} on the validation side: {precision:.0%} cannot be promised from fewer than "
-            f"{needed}"
-        )
-    best = float(np.max(np.where(last & (k > 0), expected, 0.0), initial=0.0))
-    return f"at no score are {precision:.0%} to be expected in another session (at best {best:.0%})"
+        return f"{there} on the validation side: {goal} cannot be promised from fewer than {needed}"
+    most = f"{100 * best:.0f} %"
+    return f"at no score are {goal} to be expected in another session (at best {most})"

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
 from birdnb.evaluation.promises import Threshold
 from birdnb.files import BirdnbError, write_json
 
+TABLE = ["species", "threshold", "precision", "low", "high", "recall", "clips", "sessions",
+         "reason"]  # fmt: skip
 THRESHOLDS = "thresholds.json"  # beside the run
 UNKNOWN = f"no {THRESHOLDS} beside the run: nothing was promised"
 
@@ -29,6 +32,20 @@ class Promises:
     def of(self, species: str) -> Threshold:
         """Return the promise for a species; one without a threshold where none was made."""
         return self.species.get(species, Threshold(reason=UNKNOWN))
+
+
+def promise_table(promises: Promises) -> pd.DataFrame:
+    """Lay the promises out: a row a species, those with a threshold first; reason for the others.
+
+    Columns species, threshold, precision, low, high, recall, clips, sessions, reason.
+    """
+    rows = [
+        {"species": species, **asdict(one), "low": low, "high": high}
+        for species, one in promises.species.items()
+        for low, high in [one.interval or (None, None)]
+    ]
+    table = pd.DataFrame(rows).sort_values("threshold", ascending=False, ignore_index=True)
+    return table[TABLE].fillna({"reason": ""})
 
 
 def write_promises(folder: Path, promises: Promises) -> Path:

@@ -22,6 +22,8 @@ from birdnb.data import StudyData, open_study
 from birdnb.evaluation.ensemble import EnsembleResult, build_ensemble
 from birdnb.evaluation.metrics import confusion, paired_bootstrap, similarity_order
 from birdnb.evaluation.predictions import Predictions, concatenate
+from birdnb.field.promise import Promises
+from birdnb.field.thresholds import clip_scores, kept_promises, promises_of
 from birdnb.files import BirdnbError
 from birdnb.plots.learning import learning_curves
 from birdnb.plots.models import confusion_figure
@@ -111,6 +113,18 @@ class Chapter:
                 build_ensemble(runs, sessions, run_folder(data, ENSEMBLE), seed=self.seed)
             )
         return ensembles
+
+    def promises(self, run: str, precision: float) -> Promises:
+        """Find what a finished run may promise of each species, and keep it beside the run."""
+        return promises_of(self._folder(run), precision, self.datasets)
+
+    def kept(self, run: str, promises: Promises) -> pd.DataFrame:
+        """Hold promises against the clips of the test side, which had no say in them."""
+        return kept_promises(promises, clip_scores(self._folder(run), "test", self.datasets))
+
+    def _folder(self, run: str) -> Path:
+        """Return the folder of a run, with folds the one that holds them."""
+        return folder_of(self.data.corpus.name, self.profile.name, run, None)
 
     def results(self, *runs: str) -> dict[str, list[RunResult]]:
         """Load finished runs by name, a list over the folds each; all of the study unless named.

@@ -33,6 +33,7 @@ from birdnb.plots.models import (
     project,
     reliability_diagram,
 )
+from birdnb.plots.promises import detections_over_spectrogram, promised_precision
 from birdnb.plots.results import (
     ensemble_weights,
     paired_differences,
@@ -536,3 +537,33 @@ def test_colours_can_be_told_apart_without_colour_vision():
     assert distance.min() > 0.15
     steps = np.diff(CMAP(np.linspace(0, 1, 40))[:, :3] @ [0.2126, 0.7152, 0.0722])
     assert (steps > 0).all()  # lightness rises all the way: it survives a grey printer
+
+
+def test_promised_precision_names_each_species_and_who_gets_no_promise():
+    table = pd.DataFrame({
+        "species": ["A", "B"], "threshold": [0.7, None], "precision": [0.95, None],
+        "low": [0.6, None], "high": [0.99, None], "sessions": [9, 2],
+    })  # fmt: skip
+    kept = pd.DataFrame({"species": ["A", "all"], "precision": [0.8, 0.8]})
+    ax = promised_precision(table, 0.9, kept)
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["B", "A"]  # A on top
+    words = [text.get_text() for text in ax.texts]
+    assert "2 sessions: no promise" in words and "0.70" in words
+    found = {line.get_label(): line.get_xydata().tolist() for line in ax.lines}
+    assert found["validation"] == [[0.95, 1.0]] and found["test"] == [[0.8, 1.0]]
+    assert left_title(ax).get_text() == "Promised: 90 % of what is called is right"
+    plt.close("all")
+
+
+def test_detections_stand_below_the_spectrogram_at_their_time():
+    columns = ["start", "end", "species"]
+    heard = pd.DataFrame([(10.0, 14.0, "A"), (90.0, 94.0, "A")], columns=columns)
+    sung = pd.DataFrame([(11.0, 13.0, "A"), (12.0, 16.0, "B")], columns=columns)
+    lms = np.zeros((128, AUDIO.n_frames), np.float32)
+    figure = detections_over_spectrogram(lms, AUDIO, 10.0, heard, sung)
+    above, below = figure.axes
+    assert above.images[0].get_extent()[:2] == [10.0, pytest.approx(14, abs=0.05)]
+    assert [text.get_text() for text in below.get_yticklabels()] == ["B", "A"]
+    bars = {(bar.get_x(), bar.get_width()) for bar in below.patches}
+    assert bars == {(10.0, 4.0), (11.0, 2.0), (12.0, 4.0)}
+    plt.close("all")

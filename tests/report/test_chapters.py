@@ -121,3 +121,21 @@ def test_the_decision_says_how_sure_it_is_and_what_comes_next(synthetic, few):
     assert "Gate 2 decided **not measured** and Gate 3 **SUCCESS**" in said
     assert ("**GO ON**, though few sessions" in said) == few
     assert ("nothing about real birds" in said) == synthetic
+
+
+def test_promises_are_kept_or_not_or_nobody_can_tell():
+    species = {"A": SimpleNamespace(threshold=0.7), "B": SimpleNamespace(threshold=None)}
+    given = SimpleNamespace(precision=0.8, species=species, sessions=24)
+
+    def said(precision, high, clips=9):
+        row = {"clips": clips, "precision": precision, "low": 0.3, "high": high}
+        return told("promises", promises=given, kept=pd.DataFrame([row]), needed=3)
+
+    assert said(0.9, 1.0).startswith("For **1 of 2** species a precision of 80 % can be promised")
+    assert "right in **90 %** of the cases" in said(0.9, 1.0) and "was kept. A" in said(0.9, 1.0)
+    assert "the promise was not kept" in said(0.5, 0.7)
+    assert "so few sessions cannot tell that from chance" in said(0.7, 0.9)
+    assert "none of them was called. A species needs 3 sessions" in said(None, None, clips=0)
+    none = SimpleNamespace(precision=0.9, species={"B": species["B"]}, sessions=4)
+    said_none = told("promises", promises=none, kept=pd.DataFrame(), needed=8)
+    assert said_none.startswith("For no species a precision of 90 % can be promised: 4 validation")
