@@ -163,6 +163,21 @@ def wav_parts(path: Path) -> tuple[bytes, list[tuple[int, int]]] | None:
         return layout, sound
 
 
+def wav_texts(path: Path) -> dict[str, bytes]:
+    """Read the chunks of a WAV file that hold no sound by name; none where it is no WAV file."""
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            if data[:4] not in (b"RIFF", b"RF64") or data[8:12] != b"WAVE":
+                return {}
+            return {
+                name.decode("latin-1"): data[start : min(end, start + MOST_TEXT)]
+                for name, start, end in _walk(data, 12, len(data), "WAV", "little")
+                if name in _OTHER_CHUNKS
+            }
+    except (OSError, ValueError):  # ValueError: an empty file
+        return {}
+
+
 def beginnings(path: Path) -> list[int]:
     """Find the byte at which each of several recordings in one file begins, the first at 0."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:

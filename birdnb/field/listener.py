@@ -38,6 +38,8 @@ class Listener:
     audio: AudioSettings
     weights: str  # SHA-256 of its weights; of several files, of their hashes and their shares
     score: Score
+    device: torch.device
+    synthetic: bool = False  # trained on invented songs
 
 
 def open_listener(run: str | Path, device: torch.device | str = "cpu") -> Listener:
@@ -96,7 +98,9 @@ def _open(folder: Path, device: torch.device) -> Listener:
     else:
         weights = read_json(folder / METRICS).get("weights_sha256", "")
         score = _by_network(load_model(folder).to(device), config["settings"], device)
-    return Listener(config["run"], folder, labels, audio, weights, score)
+    return Listener(
+        config["run"], folder, labels, audio, weights, score, device, config["corpus"]["synthetic"]
+    )
 
 
 def _by_network(
@@ -159,7 +163,9 @@ def _joined(
     told = [listener.weights for listener in listeners] + [shares.tolist(), temperature]
     weights = first.weights if len(listeners) == 1 else hashlib.sha256(repr(told).encode())
     digest = weights if isinstance(weights, str) else weights.hexdigest()
-    return Listener(name, folder, first.labels, first.audio, digest, score)
+    return Listener(
+        name, folder, first.labels, first.audio, digest, score, first.device, first.synthetic
+    )
 
 
 def _scaled(predictions: Predictions, temperature: float) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,11 @@ class Heard:
     starts: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (W,) [s], of the windows
     probabilities: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))  # (W,C)
 
+    def without_windows(self) -> Heard:
+        """Return the same without the windows, for those who keep what was heard of thousands."""
+        empty = Heard(self.recording, self.source)
+        return replace(self, **{name: getattr(empty, name) for name in ARRAYS})
+
     def save(self, path: Path) -> None:
         """Write an .npz file atomically (plain arrays, no pickle)."""
         about = {key: value for key, value in asdict(self).items() if key not in ARRAYS}
@@ -51,4 +56,3 @@ class Heard:
 
 
 ARRAYS = ("starts", "probabilities")
-NAMES = [each.name for each in fields(Heard) if each.name not in ARRAYS]

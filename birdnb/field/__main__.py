@@ -1,0 +1,157 @@
+"""The command ``python -m birdnb.field RUN SOUND... --out FOLDER``."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from birdnb.command import called, command
+from birdnb.field.clock import check_clocks
+from birdnb.field.detect import RANKED, detections
+from birdnb.field.listener import Listener, find_run, open_listener
+from birdnb.field.page import write_page
+from birdnb.field.promise import Promises
+from birdnb.field.scores import Heard
+from birdnb.field.sounds import find_sounds
+from birdnb.field.tables import write_tables
+from birdnb.field.thresholds import promises_of
+from birdnb.field.work import listen_all
+from birdnb.files import BirdnbError, user_path
+from birdnb.training.devices import make_accelerator
+
+PAGE = "FIELD.html"
+
+
+@command("interrupted: what was heard is kept, and the same command goes on from here")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Listen from the shell; 0 when all was heard, 1 when some recordings could not be read."""
+    args = make_parser().parse_args(argv)
+    folder, sounds, out = find_run(args.run), find_sounds(args.sound), user_path(args.out)
+    listener = open_listener(folder, make_accelerator().device)
+    step = args.step or listener.audio.clip_seconds / 2
+    promises = _promises(folder, args.precision)
+    began = time.perf_counter()
+    found = listen_all(sounds, listener, out, step, args.jobs, args.dask)
+    minutes = (time.perf_counter() - began) / 60
+    heard = check_clocks([one for one, _ in found])
+    table = detections(
+        _with_windows(heard, [path for _, path in found]), listener.labels, promises,
+        listener.audio.clip_seconds, args.ranked,
+    )  # fmt: skip
+    write_tables(heard, table, listener, out)
+    write_page(out / PAGE, heard, table, listener, promises, step, args.gallery)
+    _tell(heard, len(table), promises, listener, minutes)
+    print(out / PAGE)
+    return 1 if any(one.reason for one in heard) else 0
+
+
+def _promises(folder: Path, precision: float) -> Promises:
+    """Return the promises of a run; where they cannot be found, one line says why."""
+    try:
+        return promises_of(folder, precision)
+    except BirdnbError as error:
+        print(f"no promises, detections are by rank only: {error}", file=sys.stderr)
+        return Promises()
+
+
+def _with_windows(heard: Sequence[Heard], files: Sequence[Path]) -> Iterator[Heard]:
+    """Yield recordings with their windows, read one by one."""
+    for one, path in zip(heard, files, strict=True):
+        whole = None if one.reason else Heard.load(path)
+        if whole is not None:
+            yield replace(one, starts=whole.starts, probabilities=whole.probabilities)
+
+
+def _tell(
+    heard: Sequence[Heard], rows: int, promises: Promises, listener: Listener, minutes: float
+) -> None:
+    """Print what was heard, and on stderr what was not or only in part."""
+    for one in heard:
+        for what in filter(None, (one.reason, one.note, _fault(one.clock))):
+            print(f"{one.recording}: {what}", file=sys.stderr)
+    hours = sum(one.seconds for one in heard) / 3600
+    read = sum(not one.reason for one in heard)
+    promised = sum(promises.of(label).threshold is not None for label in listener.labels)
+    print(
+        f"{rows} detections in {hours:.2f} hours of {read} recordings ({len(heard) - read} could "
+        f"not be read), {minutes:.1f} minutes; a precision is promised for {promised} of "
+        f"{len(listener.labels)} species"
+    )
+
+
+def _fault(clock: str) -> str:
+    return clock if "clock" in clock else ""
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0.1 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"{text!r} is no step: give 0.1 to 3600 seconds")
+    return seconds
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: give a whole number from 1 on")
+    return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    if not 0 < share < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: give a number between 0 and 1, such as 0.9")
+    return share
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command."""
+    parser = argparse.ArgumentParser(
+        prog=called("python -m birdnb.field"),
+        description="Let a trained run listen to hours of sound. Writes detections.csv and "
+        f".parquet, selection tables for Raven, labels for Audacity, and {PAGE}, which stands "
+        "alone. Recordings that were heard already are not heard again; a killed run goes on.",
+        epilog="example: python -m birdnb.field phase3_ast_full recorder/2023-05 --out dawn",
+    )
+    parser.add_argument(
+        "run", metavar="RUN", help="folder of a run, or its name: phase3_ensemble, demo-laptop/..."
+    )
+    parser.add_argument("sound", metavar="SOUND", nargs="+", help="sound files, or folders of them")
+    parser.add_argument("--out", metavar="FOLDER", required=True, help="where results go")
+    parser.add_argument(
+        "--step", type=_seconds, metavar="S", help="seconds between windows (default: half a clip)"
+    )
+    parser.add_argument(
+        "--precision", type=_share, default=0.9, metavar="P",
+        help="to be promised for each species where validation allows it (default 0.9)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--ranked", type=_whole, default=RANKED, metavar="N",
+        help=f"detections kept of a species without a promise, the surest (default {RANKED})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--gallery", type=_whole, default=3, metavar="N",
+        help="surest and least sure detections of each species on the page (default 3)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--jobs", type=_whole, metavar="N",
+        help="worker processes (default: one a core; one recording, or a GPU: this process)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--dask", metavar="ADDRESS", help="scheduler of a Dask cluster whose workers listen"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

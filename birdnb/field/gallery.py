@@ -1,0 +1,93 @@
+"""The surest and the least sure detections of each species, to look at and to hear."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from birdnb.config import AudioSettings
+from birdnb.explore.listen import mp3_bytes
+from birdnb.features.audio import Recording
+from birdnb.features.decoders import AudioError
+from birdnb.features.lms import log_mel
+from birdnb.field.scores import Heard
+from birdnb.plots.sound import lms_limits
+from birdnb.plots.style import CMAP
+
+MOST = 240  # clips on a page: of many species fewer each, at least the surest one
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A detection as a picture and a sound, both as the text of data URLs."""
+
+    detection: pd.Series  # a row of the table
+    picture: str = ""
+    sound: str = ""
+    reason: str = ""  # why there is none
+
+
+def gallery(
+    detections: pd.DataFrame, heard: list[Heard], audio: AudioSettings, each: int
+) -> dict[str, list[Clip]]:
+    """Return up to ``each`` surest and ``each`` least sure detections by species, surest first.
+
+    A recording is opened once for all that is wanted of it.
+    """
+    chosen = choose(detections, each)
+    recordings = {one.recording: one for one in heard}
+    clips: dict[int, Clip] = {}
+    for name, rows in chosen.groupby("recording"):
+        clips |= _clips_of(recordings[str(name)], rows, audio)
+    return {
+        str(species): [clips[index] for index in rows.index]
+        for species, rows in chosen.groupby("species")
+    }
+
+
+def choose(detections: pd.DataFrame, each: int) -> pd.DataFrame:
+    """Return the rows to show, by species and probability, the surest first."""
+    each = max(1, min(each, MOST // max(1, 2 * detections["species"].nunique())))
+    ordered = detections.sort_values(["species", "probability"], ascending=[True, False])
+    by_species = ordered.groupby("species")
+    place, count = by_species.cumcount(), by_species["species"].transform("size")
+    return ordered[(place < each) | (place >= count - each)]
+
+
+def _clips_of(heard: Heard, rows: pd.DataFrame, audio: AudioSettings) -> dict[int, Clip]:
+    """Return the clips of a recording by the index of their rows."""
+    clips: dict[int, Clip] = {}
+    try:
+        with Recording(Path(heard.source)) as sound:
+            sound.channel = None if heard.channel == "mean" else int(heard.channel) - 1
+            for index, row in rows.iterrows():
+                first = round(row["peak"] * audio.sample_rate)
+                last = min(first + audio.clip_samples, int(heard.seconds * audio.sample_rate))
+                samples = sound.slice(first, last, audio.sample_rate, audio.high_pass_hz)
+                clips[int(str(index))] = Clip(row, _picture(samples, audio), _sound(samples, audio))
+    except (AudioError, OSError) as error:
+        for index, row in rows.iterrows():
+            clips.setdefault(int(str(index)), Clip(row, reason=f"cannot be read again: {error}"))
+    return clips
+
+
+def _picture(samples: np.ndarray, audio: AudioSettings) -> str:
+    """Return the LMS of a clip as a PNG, a pixel a frame and band."""
+    lms, png = log_mel(samples, audio), io.BytesIO()
+    low, high = lms_limits(lms)
+    plt.imsave(png, lms, cmap=CMAP, vmin=low, vmax=high, origin="lower", format="png")
+    return _data_url("image/png", png.getvalue())
+
+
+def _sound(samples: np.ndarray, audio: AudioSettings) -> str:
+    return _data_url("audio/mpeg", mp3_bytes(samples, audio.sample_rate))
+
+
+def _data_url(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

@@ -1,0 +1,141 @@
+"""Listen to one recording from beginning to end, block by block."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from birdnb.features.activity import SHORTEST_SECONDS
+from birdnb.features.audio import MAX_BROKEN, Recording, check_sound
+from birdnb.features.decoders import AudioError, StopsEarlyError
+from birdnb.field.clock import read_clock
+from birdnb.field.listener import Listener, open_listener
+from birdnb.field.scores import Heard
+from birdnb.field.windows import Batch, batches
+
+T = TypeVar("T")
+BATCH = 64  # windows at a time
+Watch = Callable[[float], None]  # is told how many seconds of the recording were heard
+
+
+@dataclass(frozen=True)
+class Task:
+    """A recording to listen to, by which run, and where the result goes."""
+
+    recording: str
+    source: str
+    folder: Path  # of the output
+    target: str  # file in it
+    run: str  # folder of the run
+    step: float  # [s]
+
+
+def listen_in_worker(task: Task) -> Heard:
+    """Listen to a recording in a worker process of one thread; the run is opened once in each."""
+    torch.set_num_threads(1)
+    return listen_and_save(task, _opened(task.run), lambda seconds: None)
+
+
+@functools.lru_cache(maxsize=1)
+def _opened(run: str) -> Listener:
+    return open_listener(run)
+
+
+def listen_and_save(task: Task, listener: Listener, watch: Watch) -> Heard:
+    """Listen to a recording and write what was heard, atomically; returned without windows."""
+    heard = listen(Heard(task.recording, task.source), listener, task.step, watch)
+    heard.save(task.folder / task.target)
+    return heard.without_windows()
+
+
+def listen(heard: Heard, listener: Listener, step: float, watch: Watch) -> Heard:
+    """Return ``heard`` with the probabilities of all windows, or with the reason for none.
+
+    What libsndfile does not read to its end goes to the decoders of last resort; where these fail
+    what was read counts, and ``note`` says what is missing.
+    """
+    path = Path(heard.source)
+    try:
+        begins, clock = read_clock(path)
+        heard = replace(heard, begins=begins, clock=clock)
+        with Recording(path) as sound:
+            found, stopped = _hear(heard, sound, listener, step, watch)
+        if stopped is None:
+            return found
+        try:
+            with Recording(path, stopped) as sound:
+                found, again = _hear(heard, sound, listener, step, watch)
+            return found if again is None else replace(found, note=str(again))
+        except AudioError as error:
+            if not len(found.starts):
+                raise
+            return replace(found, note=str(error))
+    except AudioError as error:
+        return replace(heard, reason=str(error))
+    except OSError as error:
+        return replace(heard, reason=f"cannot be opened: {error.strerror or error}")
+
+
+def _hear(
+    heard: Heard, sound: Recording, listener: Listener, step: float, watch: Watch
+) -> tuple[Heard, StopsEarlyError | None]:
+    """Hear a recording as far as it can be read, and how it stopped before its end, if it did."""
+    stops: list[StopsEarlyError] = []
+    blocks = _until_it_stops(sound.blocks(), stops)
+    starts: list[np.ndarray] = []
+    scores: list[np.ndarray] = []
+    silent = 0.0
+    for batch in _ahead(batches(blocks, sound.sample_rate, listener.audio, step, BATCH)):
+        starts.append(batch.starts)
+        scores.append(_scores(batch, listener))
+        silent += step * float((~batch.recorded).sum())
+        watch(float(batch.starts[-1]))
+    if sound.take_channel():  # its channels cancel each other, as is known at the end
+        return _hear(heard, sound, listener, step, watch)
+    note = ""
+    if sound.broken > MAX_BROKEN * sound.frames:
+        note = f"broken samples: {sound.broken / sound.frames:.1%} were read as zero"
+    elif not stops:
+        check_sound(sound, SHORTEST_SECONDS)
+    found = replace(
+        heard, seconds=sound.seconds, sample_rate=sound.sample_rate,
+        channel="mean" if sound.channel is None else str(sound.channel + 1), note=note,
+        silent=min(silent, sound.seconds),
+        starts=np.concatenate(starts) if starts else heard.starts,
+        probabilities=np.concatenate(scores) if scores else heard.probabilities,
+    )  # fmt: skip
+    return found, stops[0] if stops else None
+
+
+def _scores(batch: Batch, listener: Listener) -> np.ndarray:
+    """Return probabilities (N, C), zeros where nothing was recorded."""
+    recorded = batch.recorded
+    scores = np.zeros((len(batch.starts), len(listener.labels)), np.float32)
+    if recorded.any():
+        scores[recorded] = listener.score(Batch(batch.starts[recorded], batch.lms[recorded]))
+    return scores
+
+
+def _until_it_stops(
+    blocks: Iterable[np.ndarray], stops: list[StopsEarlyError]
+) -> Iterator[np.ndarray]:
+    try:
+        yield from blocks
+    except StopsEarlyError as error:
+        stops.append(error)
+
+
+def _ahead(items: Iterator[T]) -> Iterator[T]:
+    """Yield items, the next of which is made by a thread in the meantime."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, items, None)
+            yield item

@@ -1,0 +1,186 @@
+"""The command: tables that others open, resuming, broken files, clocks; real files, real kills."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sound_files import noise, recording, write
+
+from birdnb.config import AudioSettings
+from birdnb.features.extract import extract
+from birdnb.field.__main__ import main
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _scratch(small_run, monkeypatch):
+    monkeypatch.setenv("BIRDNB_ARTIFACTS", str(small_run))
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+
+
+@pytest.fixture
+def sounds(tmp_path):
+    """Two recordings of a recorder, one of another in a folder of its own."""
+    folder = tmp_path / "sounds"
+    write(folder / "A_20230512_050000.wav", recording(20.0, 3.0, 9.0))
+    write(folder / "A_20230512_060000+0200.flac", recording(11.0, 2.0, 5.0, 48000), 48000)
+    write(folder / "b/evening.ogg", recording(7.0, 2.0, 4.0, 32000), 32000)
+    (folder / "notes.txt").write_text("not a recording")
+    return folder
+
+
+def field(*words):
+    return main([str(word) for word in words])
+
+
+def test_tables_are_read_by_others(sounds, tmp_path):
+    crowsetta = pytest.importorskip("crowsetta")
+    assert field("one", sounds, "--out", tmp_path / "out", "--jobs", 1) == 0
+    out = tmp_path / "out"
+    table = pd.read_csv(out / "detections.csv")
+    parquet = pd.read_parquet(out / "detections.parquet")
+    pd.testing.assert_frame_equal(table[["recording", "start", "end", "species"]],
+                                  parquet[["recording", "start", "end", "species"]])  # fmt: skip
+    assert set(table["recording"]) == {"A_20230512_050000.wav", "A_20230512_060000+0200.flac",
+                                       "b/evening.ogg"}  # fmt: skip
+    assert table["weights"].str.fullmatch("[0-9a-f]{64}").all() and (table["run"] == "one").all()
+    assert (table["end"] > table["start"]).all() and table["probability"].between(0, 1).all()
+    for name, group in table.groupby("recording"):
+        stem = name.replace("/", "_").replace("+", "_").rsplit(".", 1)[0]
+        raven = crowsetta.formats.bbox.Raven.from_file(
+            out / f"raven/{stem}.selections.txt", annot_col="Species"
+        )
+        boxes = sorted((box.onset, box.offset, box.label) for box in raven.to_bbox())
+        rows = group[["start", "end", "species"]].itertuples(index=False, name=None)
+        assert boxes == sorted(rows)
+        labels = crowsetta.formats.seq.AudSeq.from_file(
+            out / f"audacity/{stem}.labels.txt"
+        ).to_seq()
+        assert labels.onsets_s.tolist() == pytest.approx(group["start"].tolist(), abs=1e-6)
+        assert [label.rsplit(" ", 1)[0] for label in labels.labels] == group["species"].tolist()
+    page = (out / "FIELD.html").read_text()
+    assert "http" not in page.replace("http-equiv", "") and "data:audio/mpeg;base64" in page
+
+
+def test_clock_times_are_those_of_names(sounds, tmp_path):
+    field("one", sounds, "--out", tmp_path, "--jobs", 1)
+    recordings = pd.read_csv(tmp_path / "recordings.csv", keep_default_na=False)
+    assert recordings["begins"].tolist() == ["2023-05-12T05:00:00", "2023-05-12T06:00:00+02:00", ""]
+    assert recordings["seconds"].tolist() == pytest.approx([20, 11, 7], abs=0.01)
+    table = pd.read_csv(tmp_path / "detections.csv", keep_default_na=False)
+    first = table[table["recording"] == "A_20230512_050000.wav"].iloc[0]
+    assert first["time"] == f"2023-05-12T05:00:{int(first['start']):02}"
+
+
+def test_what_was_heard_is_not_heard_again(sounds, tmp_path, capsys):
+    out = tmp_path / "out"
+    field("one", sounds, "--out", out, "--jobs", 1)
+    files = {path: path.stat().st_mtime_ns for path in (out / "scores").iterdir()}
+    csv = (out / "detections.csv").read_bytes()
+    field("one", sounds, "--out", out, "--jobs", 1)
+    assert {path: path.stat().st_mtime_ns for path in (out / "scores").iterdir()} == files
+    assert (out / "detections.csv").read_bytes() == csv
+    field("one", sounds, "--out", out, "--jobs", 1, "--step", 3)  # other windows: all is heard anew
+    assert len(list((out / "scores").iterdir())) == 6
+
+
+def test_workers_hear_the_same(sounds, tmp_path):
+    field("one", sounds, "--out", tmp_path / "here", "--jobs", 1)
+    field("one", sounds, "--out", tmp_path / "there", "--jobs", 2)
+    here, there = (pd.read_csv(tmp_path / name / "detections.csv") for name in ("here", "there"))
+    pd.testing.assert_frame_equal(here, there, rtol=1e-4)
+
+
+def test_a_killed_run_goes_on_and_ends_the_same(tmp_path):
+    """Killed for real, with SIGKILL, when some recordings are done and others are not."""
+    for number in range(6):
+        write(tmp_path / f"sounds/{number}.wav", noise(60.0, seed=number))
+    words = ["one", str(tmp_path / "sounds"), "--jobs", "1", "--step", "0.2", "--out"]
+    command = [sys.executable, "-m", "birdnb.field", *words, str(tmp_path / "out")]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, env=os.environ)
+    while len(list((tmp_path / "out").glob("scores/[0-9]*.npz"))) < 2:
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("scores/[0-9]*")}
+    assert 2 <= len(before) < 6 and not (tmp_path / "out/detections.csv").exists()
+    field(*words, tmp_path / "out")
+    assert all(path.stat().st_mtime_ns == then for path, then in before.items())
+    field(*words, tmp_path / "whole")
+    first, second = ((tmp_path / name / "detections.csv").read_bytes() for name in ("out", "whole"))
+    assert hashlib.sha256(first).digest() == hashlib.sha256(second).digest()
+
+
+def test_broken_files_are_named_and_cost_no_others(sounds, tmp_path, capsys):
+    whole = (sounds / "A_20230512_050000.wav").read_bytes()
+    (sounds / "text.wav").write_text("this is no recording " * 50)
+    (sounds / "empty.wav").write_bytes(b"")
+    write(sounds / "silent.wav", noise(9.0, level=0.0))
+    (sounds / "cut.wav").write_bytes(whole[: len(whole) // 2])
+    flac = write(tmp_path / "r.flac", noise(40.0)).read_bytes()
+    damaged = bytearray(flac)
+    damaged[len(flac) // 2 : len(flac) // 2 + 60000] = bytes(60000)
+    (sounds / "damaged.flac").write_bytes(damaged)
+    assert field("one", sounds, "--out", tmp_path / "out", "--jobs", 1) == 1
+    table = pd.read_csv(tmp_path / "out/recordings.csv", keep_default_na=False)
+    table = table.set_index("recording")
+    assert "text file" in table.loc["text.wav", "reason"]
+    assert table.loc["empty.wav", "reason"].startswith("empty")
+    assert table.loc["silent.wav", "reason"].startswith("silent")
+    # half of it is there and was heard
+    assert table.loc["cut.wav", "seconds"] == pytest.approx(10, abs=0.1)
+    assert table.loc["damaged.flac", "seconds"] > 10
+    assert table.loc["damaged.flac", "note"] + table.loc["damaged.flac", "reason"]
+    good = table.drop(["text.wav", "empty.wav", "silent.wav", "damaged.flac"])
+    assert (good["reason"] == "").all() and len(good) == 4
+    said = capsys.readouterr().err
+    assert "text.wav: " in said and "silent.wav: silent" in said
+    page = (tmp_path / "out/FIELD.html").read_text()
+    assert "text.wav" in page and "silent: nothing above" in page
+
+
+def test_a_clock_that_goes_backwards_is_told(tmp_path, capsys):
+    for name in ("r_20230512_050000", "r_20230512_050005", "r_20230512_060000"):
+        write(tmp_path / f"sounds/{name}.wav", noise(20.0))
+    field("one", tmp_path / "sounds", "--out", tmp_path / "out", "--jobs", 1)
+    said = capsys.readouterr().err
+    assert "r_20230512_050005.wav: name; the clock goes backwards" in said
+    assert said.count("goes backwards") == 1
+    assert "goes backwards" in (tmp_path / "out/FIELD.html").read_text()
+
+
+def test_a_folder_without_sound_and_paths_that_are_not_there(tmp_path, capsys):
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none/readme.txt").write_text("nothing")
+    assert field("one", tmp_path / "none", "--out", tmp_path / "out") == 2
+    assert "holds no sound" in capsys.readouterr().err
+    assert field("one", tmp_path / "nowhere", "--out", tmp_path / "out") == 2
+    assert "is not there" in capsys.readouterr().err
+    assert field("two", tmp_path, "--out", tmp_path / "out") == 2
+    assert "is no finished run" in capsys.readouterr().err
+
+
+def test_recordings_with_one_name_have_tables_of_their_own(tmp_path):
+    for name in ("a/x.wav", "a_x.wav", "a_x.flac"):
+        write(tmp_path / "sounds" / name, noise(4.0))
+    field("one", tmp_path / "sounds", "--out", tmp_path / "out", "--jobs", 1)
+    assert len(list((tmp_path / "out/raven").iterdir())) == 3
+    assert len(list((tmp_path / "out/scores").iterdir())) == 3
+
+
+def test_a_channel_that_cancels_the_other_is_left_out(tmp_path):
+    """As in training: the mean of a recording and its mirror image is silence."""
+    sung = recording(20.0, 3.0, 9.0)
+    write(tmp_path / "sounds/r.wav", np.stack([sung, -0.9 * sung], axis=1))
+    field("one", tmp_path / "sounds", "--out", tmp_path / "out", "--jobs", 1)
+    trained = extract(tmp_path / "sounds/r.wav", AudioSettings()).channel
+    assert pd.read_csv(tmp_path / "out/recordings.csv")["channel"].tolist() == [trained + 1]
