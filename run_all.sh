@@ -57,6 +57,13 @@ set_up() { # make .venv, and install into it whenever pyproject.toml or constrai
   echo "The environment stands."
 }
 
+add_site() { # what makes the pages, only for those who ask for them
+  "$python" -c 'import furo, myst_nb, sphinx' 2>/dev/null && return
+  echo "Installing what makes the site (Sphinx, MyST-NB, Furo)"
+  (cd "$here" && "$python" -m pip install --quiet --disable-pip-version-check \
+    --constraint constraints.txt --editable '.[site]') || fail "the installation failed: see the message above"
+}
+
 for word in "$@"; do
   [ "$word" = "--" ] && break
   if [ "$word" = "--help" ] || [ "$word" = "-h" ]; then # answers before anything is installed
@@ -68,6 +75,7 @@ if active_environment; then python=python; else set_up; python="$here/.venv/bin/
 for word in "$@"; do
   [ "$word" = "--" ] && break
   [ "$word" = "--setup" ] && exit 0
+  [ "$word" = "--site" ] && add_site
 done
 export PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}" # this copy of birdnb, whichever one the environment holds
 exec "$python" -m birdnb.study "$@"

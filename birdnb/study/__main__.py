@@ -19,6 +19,7 @@ from birdnb.study import books, regression
 from birdnb.study.run import run
 from birdnb.training.tracker import add_tracker, follow
 
+ALONE = ("setup", "lab", "test", "bless", "site", "list")  # options that run no study
 EXAMPLES = """examples:
   ./run_all.sh                                         the demo study on the laptop profile
   ./run_all.sh --corpus data/xeno_canto --profile gpu  your own recordings, on a GPU
@@ -53,6 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if options.lab:
         return lab()
+    if options.site:
+        from birdnb.study.site import build
+
+        return build()
     if options.test:
         return regression.test(chosen, units=not options.only)
     if options.bless:
@@ -131,6 +136,11 @@ def make_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="execute the committed notebooks anew and rewrite their outputs",
     )
+    parser.add_argument(
+        "--site",
+        action="store_true",
+        help="make pages to read offline of notebooks, reports and reference, in the folder site",
+    )
     parser.add_argument("--list", action="store_true", help="list the notebooks, appendices too")
     return parser
 
@@ -142,7 +152,12 @@ def _refuse_what_is_ignored(
     if options.seed < 0:
         parser.error(f"argument --seed: {options.seed} is no seed: give 0 or more")
     alone = next(
-        (name for name in ("setup", "lab", "test", "bless", "list") if getattr(options, name)), None
+        (
+            name
+            for name in ("setup", "lab", "test", "bless", "site", "list")
+            if getattr(options, name)
+        ),
+        None,
     )
     changed = [name for name in ("corpus", "profile", "seed", "folds", "dask", "tracker", "again")
                if getattr(options, name) != parser.get_default(name)]  # fmt: skip
