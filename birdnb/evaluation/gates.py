@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from birdnb.registry import BASELINE, ENSEMBLE, FULL
+from birdnb.registry import BASELINE, ENSEMBLE, FULL, is_yardstick
 
 NOT_MEASURED = "not measured"
 RELATIONS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
@@ -146,10 +146,16 @@ def gates(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict]:
 
 
 def final_run(runs: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """Name the model the study ends with: the ensemble, or else the best on validation."""
+    """Name the model the study ends with: the ensemble, or else the best on validation.
+
+    Frozen encoders are what it is measured against.
+    """
     if ENSEMBLE in runs:
         return ENSEMBLE
-    return max(runs, key=lambda name: runs[name].get("val", {}).get("accuracy", -1.0), default=None)
+    trained = [name for name in runs if not is_yardstick(name)]
+    return max(
+        trained, key=lambda name: runs[name].get("val", {}).get("accuracy", -1.0), default=None
+    )
 
 
 def in_unit(value: float, unit: str) -> str:

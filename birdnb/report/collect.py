@@ -13,7 +13,16 @@ import pandas as pd
 
 from birdnb.evaluation.predictions import Predictions, concatenate
 from birdnb.files import BirdnbError
-from birdnb.registry import BASELINE, CLASSICAL, CURVES, EFFICIENTNET, ENSEMBLE, FULL, MFCC
+from birdnb.registry import (
+    BASELINE,
+    CLASSICAL,
+    CURVES,
+    EFFICIENTNET,
+    ENSEMBLE,
+    FULL,
+    MFCC,
+    is_yardstick,
+)
 from birdnb.split.facts import unknown_sessions
 from birdnb.split.sides import session_caveat
 
@@ -86,7 +95,7 @@ def collect(datasets: Sequence[StudyData], runs: Mapping[str, list[RunResult]]) 
         _check_run(name, results, first, splits)
     _check_ensemble(runs)
     report = first.species_report
-    order = [name for name in TITLES if name in runs] + sorted(set(runs) - set(TITLES))
+    order = [CLASSICAL, *filter(is_yardstick, sorted(runs)), *TITLES, *sorted(runs)]
     return ReportInput(
         corpus=first.corpus.name,
         profile=first.profile.name,
@@ -98,7 +107,7 @@ def collect(datasets: Sequence[StudyData], runs: Mapping[str, list[RunResult]]) 
         quarantine=first.cache.quarantine,  # holds what was left out of the table, too
         dropped=_dropped(first),
         species_left_out=report[report["decision"] != "keep"].reset_index(drop=True),
-        runs={name: list(runs[name]) for name in order},
+        runs={name: list(runs[name]) for name in dict.fromkeys(order) if name in runs},
         caveat=session_caveat(first.table),
         unknown_sessions=unknown_sessions(first.table),
         notes=first.corpus.notes,

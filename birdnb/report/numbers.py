@@ -13,9 +13,10 @@ from birdnb.evaluation.ensemble import best_single, combine
 from birdnb.evaluation.gates import CONVERGED, final_run, gates
 from birdnb.evaluation.metrics import paired_bootstrap, rare_and_common, summarise
 from birdnb.evaluation.predictions import Predictions, concatenate
-from birdnb.registry import BASELINE, CLASSICAL, EFFICIENTNET, ENSEMBLE, FULL, MFCC
-from birdnb.report.collect import TITLES, ReportInput
+from birdnb.registry import BASELINE, CLASSICAL, EFFICIENTNET, ENSEMBLE, FULL, MFCC, is_yardstick
+from birdnb.report.collect import ReportInput
 from birdnb.report.heard import heard_of
+from birdnb.report.words import title
 from birdnb.split.sides import SIDES
 
 STEPS = (  # (what the step is, the run with it, the run without)
@@ -74,7 +75,7 @@ def progression_rows(
     rows = []
     for name, run in metrics["runs"].items():
         low, high = run["test"].get("accuracy_ci95", (np.nan, np.nan))
-        rows.append((TITLES.get(name, name), run["test"]["accuracy"], low, high, False))
+        rows.append((title(name), run["test"]["accuracy"], low, high, False))
     rows += [(run["run"], run["accuracy"], np.nan, np.nan, True) for run in reported_runs]
     return pd.DataFrame(rows, columns=["name", "accuracy", "low", "high", "reported"])
 
@@ -206,7 +207,9 @@ def _equal(report: ReportInput, name: str) -> Predictions:
 def _gains(report: ReportInput, name: str) -> dict[str, Any]:
     """Hold an ensemble against the single model, member or not, best on validation in each fold."""
     singles = {
-        run: results for run, results in report.runs.items() if "weights" not in results[0].metrics
+        run: results
+        for run, results in report.runs.items()
+        if "weights" not in results[0].metrics and not is_yardstick(run)
     }
     best = [
         best_single({run: those[fold].val for run, those in singles.items()})

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from birdnb.evaluation.gates import NOT_MEASURED
-from birdnb.registry import CLASSICAL
+from birdnb.registry import CLASSICAL, is_yardstick
 from birdnb.report.words import (
     NONE,
     amount,
@@ -66,7 +66,7 @@ def cost_table(metrics: Mapping[str, Any], configs: Mapping[str, Mapping[str, An
         train, val = run.get("train", {}).get("accuracy"), run["val"]["accuracy"]
         epochs = (
             f"{run['epochs']:.3g} (best {run['best_epoch']:.3g})"
-            if run.get("epochs") and name != CLASSICAL
+            if run.get("epochs") and name != CLASSICAL and not is_yardstick(name)
             else NONE
         )
         kept = configs[name].get("settings", {}).get("train", {}).get("keep")

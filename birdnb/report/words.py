@@ -13,9 +13,12 @@ from typing import Any
 import jinja2
 
 from birdnb.evaluation.gates import NOT_MEASURED, in_unit
+from birdnb.registry import FROZEN, OWN_ANSWER
 from birdnb.report.collect import TITLES
 
 NONE = "–"
+OF_ENCODERS = {FROZEN: "Frozen {} + logistic regression", OWN_ANSWER: "{}, its own answer"}
+ENCODER_NAMES = {"birdnet": "BirdNET", "ast": "AST", "efficientnet_b2": "EfficientNet-B2"}
 HERE = Path(__file__).parent
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~!&$])")
 
@@ -106,6 +109,10 @@ def amount(number: float | None) -> str:
 
 def title(run: str | None) -> str:
     """Return a run's name for people."""
+    for kind, text in OF_ENCODERS.items():
+        if run and run.startswith(kind):
+            name = run.removeprefix(kind)
+            return text.format(ENCODER_NAMES.get(name, name))
     return TITLES.get(run or "", run or NONE)
 
 

@@ -26,6 +26,7 @@ EXAMPLES = """examples:
   ./run_all.sh --folds 4 --corpus data/my_birds        a small corpus: four grouped folds
   ./run_all.sh --only 04 -- -p epochs 30               one notebook, with papermill parameters
   ./run_all.sh --only A1                               an appendix: into the field
+  ./run_all.sh --encoders birdnet                      BirdNET as a yardstick beside the networks
   ./run_all.sh --setup                                 only prepare the environment
 """
 
@@ -66,6 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parameters = {"corpus": corpus_argument(options.corpus),
                   "profile": profile_argument(options.profile),
                   "seed": options.seed, "folds": options.folds}  # fmt: skip
+    if options.encoders:
+        parameters["encoders"] = [encoder_argument(name) for name in options.encoders]
     return run(chosen, parameters, papermill_parameters(extra), options.again, options.dask)
 
 
@@ -106,6 +109,13 @@ def make_parser() -> argparse.ArgumentParser:
         default=0,
         metavar="K",
         help="grouped K-fold cross-validation instead of one split",
+    )
+    parser.add_argument(
+        "--encoders",
+        nargs="+",
+        metavar="NAME",
+        help="hold the networks against frozen encoders: --encoders birdnet, "
+        "--encoders onnx:PATH (default: those of the profile)",
     )
     parser.add_argument(
         "--only",
@@ -159,7 +169,8 @@ def _refuse_what_is_ignored(
         ),
         None,
     )
-    changed = [name for name in ("corpus", "profile", "seed", "folds", "dask", "tracker", "again")
+    changed = [name for name in ("corpus", "profile", "seed", "folds", "dask", "tracker",
+                                 "encoders", "again")
                if getattr(options, name) != parser.get_default(name)]  # fmt: skip
     if alone and (changed or extra):
         parser.error(
@@ -207,6 +218,18 @@ def profile_argument(text: str) -> str:
 
     load_profile(text)
     return str(whole_path(text)) if text.endswith((".yaml", ".yml")) else text
+
+
+def encoder_argument(text: str) -> str:
+    """Return the name of a frozen encoder, a file in it by its absolute path.
+
+    Raises BirdnbError for an unknown one.
+    """
+    from birdnb.registry import check_encoders, full_encoder
+
+    check_encoders([text])
+    kind, _, given = full_encoder(text).partition(":")
+    return f"{kind}:{_text(text, str(whole_path(given)))}" if os.path.exists(given) else text
 
 
 def papermill_parameters(words: list[str]) -> dict[str, Any]:

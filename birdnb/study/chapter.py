@@ -28,7 +28,7 @@ from birdnb.files import BirdnbError
 from birdnb.plots.learning import learning_curves
 from birdnb.plots.models import confusion_figure
 from birdnb.plots.style import add_credit, save, style
-from birdnb.registry import CLASSICAL, ENSEMBLE, FULL
+from birdnb.registry import CLASSICAL, ENSEMBLE, FULL, check_encoders, is_yardstick
 from birdnb.report.collect import TITLES, collect
 from birdnb.report.numbers import study_metrics
 from birdnb.report.words import gate_value, points, template, title, verdict
@@ -37,6 +37,7 @@ from birdnb.study.facts import fact_table
 from birdnb.study.run import report_folder
 from birdnb.training.runs import METRICS, RunResult, folder_of, load_run, run_folder
 from birdnb.training.train import train_run
+from birdnb.training.yardstick import finished_on, settings_of_encoder
 
 FIRST = {"06": "notebooks 04 and 05", "07": "notebooks 04 to 06"}  # what has to run before
 
@@ -103,6 +104,18 @@ class Chapter:
         settings = None if run == CLASSICAL else self.settings(run, **changes)
         return [train_run(data, run, settings) for data in self.datasets]
 
+    def frozen(self, encoders: Sequence[str] | None = None) -> dict[str, list[RunResult]]:
+        """Run frozen encoders (None: those of the profile) on the split or each fold.
+
+        Their own answers are there where they know two or more of the species.
+        """
+        names = check_encoders(self.profile.encoders if encoders is None else encoders)
+        runs = [settings for name in names for settings in settings_of_encoder(self.data, name)]
+        return {
+            run.model["name"]: [train_run(data, run.model["name"], run) for data in self.datasets]
+            for run in runs
+        }
+
     def ensemble(self, members: list[str]) -> list[EnsembleResult]:
         """Weigh finished runs by validation and write the run ``phase3_ensemble``, fold by fold."""
         ensembles = []
@@ -129,10 +142,11 @@ class Chapter:
     def results(self, *runs: str) -> dict[str, list[RunResult]]:
         """Load finished runs by name, a list over the folds each; all of the study unless named.
 
-        Those not there are left out. Raises BirdnbError when all of the study is asked for and
-        nothing is finished.
+        Those of frozen encoders are part of it. What is not there is left out. Raises BirdnbError
+        when all of the study is asked for and nothing is finished.
         """
-        folders = {run: [run_folder(data, run) for data in self.datasets] for run in runs or TITLES}
+        wanted = runs or (*TITLES, *self._yardsticks())
+        folders = {run: [run_folder(data, run) for data in self.datasets] for run in wanted}
         found = {
             run: [load_run(folder) for folder in those]
             for run, those in folders.items()
@@ -143,6 +157,18 @@ class Chapter:
                 "no run of this corpus and profile is finished: run notebooks 04 to 06 first"
             )
         return found
+
+    def _yardsticks(self) -> list[str]:
+        """Return the runs of frozen encoders on the study's split; one line names those of others.
+
+        Who asks for none may have asked before, with another seed or other recordings.
+        """
+        beside = folder_of(self.data.corpus.name, self.profile.name, CLASSICAL, None).parent
+        runs = sorted(path.name for path in beside.glob("*/") if is_yardstick(path.name))
+        current = [run for run in runs if all(finished_on(data, run) for data in self.datasets)]
+        if other := [run for run in runs if run not in current]:
+            print(f"not on these recordings and sides: {', '.join(other)}; left out")
+        return current
 
     def metrics(self, results: dict[str, list[RunResult]]) -> dict[str, Any]:
         """Compute what the report's metrics.json holds of these runs."""

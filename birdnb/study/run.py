@@ -12,7 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from birdnb.files import reports_dir, safe_name, user_path, whole_path, write_text, writing
-from birdnb.registry import BASELINE, CLASSICAL, CURVES, EFFICIENTNET, ENSEMBLE, FULL, MFCC
+from birdnb.registry import (
+    BASELINE,
+    CLASSICAL,
+    CURVES,
+    EFFICIENTNET,
+    ENSEMBLE,
+    FULL,
+    MFCC,
+    check_encoders,
+    encoder_runs,
+)
 from birdnb.study.books import check_parameters, known_parameters, title
 from birdnb.study.execution import execute, tidy
 from birdnb.study.state import code_key, files_key, key, runs_key, stamp_of
@@ -37,6 +47,7 @@ def run(
     With ``dask``, the address of a cluster's scheduler, spectrograms are computed there before.
     """
     from birdnb.config import load_profile
+    from birdnb.models.encoders import open_encoder
 
     known = {book: known_parameters(book) for book in books}
     check_parameters(extra, sorted(set().union(*known.values())))
@@ -52,16 +63,19 @@ def run(
         build_cache(open_corpus(parameters["corpus"]), profile.audio, dask=dask)
     weights = {extra.get("pretrained"), *(run.model.pretrained for run in profile.runs.values())}
     sources = [parameters["corpus"], *sorted(name for name in weights if isinstance(name, str))]
-    stamp = key(code_key(), repr(profile), *map(files_key, sources))
+    encoders = check_encoders(extra.get("encoders", parameters.get("encoders")) or profile.encoders)
+    weights_of = [open_encoder(name, profile).key for name in encoders]  # errors before the work
+    stamp = key(code_key(), repr(profile), *weights_of, *map(files_key, sources))
+    trained = TRAINED | {"04": (*TRAINED["04"], *encoder_runs(encoders))}
     began = time.monotonic()
     for book in books:
         given = {name: v for name, v in {**parameters, **extra}.items() if name in known[book]}
         told = json.dumps(given, sort_keys=True, default=str)
         number = book.stem[:2]
-        read = [run for other, runs in TRAINED.items() if other < number for run in runs]
+        read = [run for other, runs in trained.items() if other < number for run in runs]
         state = functools.partial(runs_key, parameters=parameters, profile=profile.name)
         stamp = key(stamp, book.read_text(encoding="utf-8"), told, state(read))
-        own = functools.partial(state, TRAINED.get(number, ()))
+        own = functools.partial(state, trained.get(number, ()))
         if not _execute(book, given, report, stamp, again, own):
             return 1
     places = f"the notebooks: {_short(report / 'notebooks')}"

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import pandas as pd
 
 from birdnb.command import called, command
-from birdnb.config import load_profile
+from birdnb.config import Profile, load_profile
 from birdnb.data import open_study
 from birdnb.files import BirdnbError
-from birdnb.registry import BASELINE, CLASSICAL, MODELS
+from birdnb.registry import BASELINE, CLASSICAL, FROZEN, MODELS, is_yardstick
 from birdnb.training.devices import leave, make_accelerator
 from birdnb.training.options import (
     add_settings,
@@ -21,9 +21,9 @@ from birdnb.training.options import (
     parse_seed,
     settings_of,
 )
-from birdnb.training.runs import ClassicalSettings, RunResult
+from birdnb.training.runs import AnySettings, RunResult
 from birdnb.training.tracker import add_tracker, follow
-from birdnb.training.train import train_run
+from birdnb.training.train import settings_of_run, train_run
 
 
 @command("interrupted: the same command goes on from the last saved epoch")
@@ -31,16 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train one run from the shell; 0 when it is done, 2 after an error, 130 when interrupted."""
     args = make_parser().parse_args(argv)
     profile = load_profile(args.profile, demo=args.corpus == "demo")
-    if args.run == CLASSICAL and (given := given_settings(vars(args))):
-        raise BirdnbError(
-            f"{CLASSICAL} takes no --{given[0].replace('_', '-')}: logistic regression has no "
-            f"such setting"
-        )
-    run, settings = (
-        (CLASSICAL, ClassicalSettings())
-        if args.run == CLASSICAL
-        else settings_of(profile, args.run, args.model, vars(args))
-    )
+    run, settings = _chosen(profile, args)
     follow(args.tracker)
     accelerator = make_accelerator()
     with accelerator.main_process_first():
@@ -53,6 +44,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(result.folder)
     leave(accelerator)
     return 0
+
+
+def _chosen(profile: Profile, args: argparse.Namespace) -> tuple[str, AnySettings]:
+    """Return the name and the settings of the run that the options ask for."""
+    run = args.run or ""
+    if run != CLASSICAL and not is_yardstick(run):
+        return settings_of(profile, args.run, args.model, vars(args))
+    if given := given_settings(vars(args)):
+        raise BirdnbError(
+            f"{run} takes no --{given[0].replace('_', '-')}: logistic regression has no "
+            f"such setting"
+        )
+    return run, settings_of_run(profile, run)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -98,7 +102,8 @@ def make_parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--run",
         metavar="NAME",
-        help=f"a run of the profile, {CLASSICAL}, or a new name beside --model",
+        help=f"a run of the profile, {CLASSICAL}, {FROZEN}birdnet and the like, or a new name "
+        "beside --model",
     )
     run.add_argument(
         "--model",

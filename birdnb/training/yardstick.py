@@ -25,7 +25,7 @@ from birdnb.models.encoders import Encoder, find_labels, open_encoder
 from birdnb.models.frozen import Choice, fit_frozen, pool
 from birdnb.models.linear import Linear
 from birdnb.registry import ENCODERS, FROZEN, OWN_ANSWER, encoder_id
-from birdnb.training.runs import METRICS, FrozenSettings, read_json
+from birdnb.training.runs import CONFIG, METRICS, FrozenSettings, read_json, run_folder
 
 WEIGHTS = "frozen.safetensors"  # of a frozen run: the logistic regression
 SIDES = {"train": "train", "val": "validation", "test": "test"}
@@ -47,6 +47,18 @@ def frozen_settings(profile: Profile, run: str, encoders: Sequence[str] = ()) ->
         )
     encoder = open_encoder(name, profile)
     return FrozenSettings({"name": run, "encoder": name, "weights": encoder.key}, encoder.card)
+
+
+def settings_of_encoder(data: StudyData, encoder: str) -> list[FrozenSettings]:
+    """Return the settings of an encoder's runs: frozen, and its own answer where it has one.
+
+    It has one where it knows two or more of the species.
+    """
+    found = open_encoder(encoder, data.profile)
+    kinds = [FROZEN, OWN_ANSWER] if (known_species(data, found) >= 0).sum() > 1 else [FROZEN]
+    of = {"encoder": encoder, "weights": found.key}
+    return [FrozenSettings({"name": kind + encoder_id(encoder), **of}, found.card)
+            for kind in kinds]  # fmt: skip
 
 
 def train_frozen(
@@ -116,6 +128,14 @@ def known_species(data: StudyData, encoder: Encoder) -> np.ndarray:
             if common and common not in names[label]:
                 names[label].append(common)
     return find_labels(encoder.labels, list(names.values()))
+
+
+def finished_on(data: StudyData, run: str) -> bool:
+    """Tell whether a run is finished on the recordings, species and sides of this data."""
+    folder = run_folder(data, run)
+    return (folder / METRICS).exists() and (
+        read_json(folder / CONFIG).get("split") == data.fingerprint()
+    )
 
 
 def load_frozen(folder: Path) -> tuple[Linear, Choice]:
