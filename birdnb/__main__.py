@@ -20,9 +20,9 @@ COMMANDS = {
     "study": ("study", "run the notebooks, from recordings to a report (as ./run_all.sh)"),
     "train": ("training", "train one run of the study"),
     "compare": ("comparison", "compare variants of a run over grouped folds"),
-    "field": ("field", "let a trained run listen to hours of sound"),
     "pretrain": ("pretraining", "make a checkpoint from invented song"),
     "benchmark": ("benchmark", "measure how fast it is here, beside the plain way"),
+    "field": ("field", "let a trained run listen to hours of sound"),
     "xeno-canto": ("corpora.xeno_canto", "download recordings from Xeno-Canto"),
 }
 SHELLS = ("bash", "zsh", "tcsh")

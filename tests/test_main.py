@@ -45,8 +45,11 @@ def test_a_command_answers_under_its_name(name):
     helped = birdnb_says(name, "--help")
     assert (helped.returncode, helped.stderr) == (0, "")
     assert helped.stdout.startswith(f"usage: birdnb {name} ")
-    wrong = birdnb_says(name, "--no-such-option")
-    assert wrong.returncode == 2 and f"birdnb {name}: error: " in wrong.stderr
+
+
+def test_an_unknown_option_is_told_under_the_name():
+    wrong = birdnb_says("study", "--no-such-option")
+    assert wrong.returncode == 2 and "birdnb study: error: " in wrong.stderr
 
 
 def test_the_old_names_stay():

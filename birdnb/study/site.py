@@ -91,8 +91,8 @@ def write_reference(folder: Path) -> None:
             text += [f".. automodule:: {module}", ""]
         (folder / f"{room}.rst").write_text("\n".join(text), encoding="utf-8")
     contents = _toctree([":maxdepth: 1"], list(rooms))
-    text = f"# Reference\n\nPublic names, by their docstrings.\n\n{contents}\n"
-    (folder / "index.md").write_text(text, encoding="utf-8")
+    page = f"# Reference\n\nPublic names, by their docstrings.\n\n{contents}\n"
+    (folder / "index.md").write_text(page, encoding="utf-8")
 
 
 def _pages(source: Path, folder: str) -> list[str]:
