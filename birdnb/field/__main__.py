@@ -6,23 +6,20 @@ import argparse
 import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Sequence
+
+import pandas as pd
 
 from birdnb.command import called, command
-from birdnb.field.clock import check_clocks
-from birdnb.field.detect import RANKED, detections
-from birdnb.field.listener import Listener, find_run, open_listener
+from birdnb.field.detect import RANKED
+from birdnb.field.evaluate import MEASURES
+from birdnb.field.judge import Judgement, judge
+from birdnb.field.listener import Listener
+from birdnb.field.outing import go_out
 from birdnb.field.page import write_page
 from birdnb.field.promise import Promises
 from birdnb.field.scores import Heard
-from birdnb.field.sounds import find_sounds
-from birdnb.field.tables import write_tables
-from birdnb.field.thresholds import promises_of
-from birdnb.field.work import listen_all
-from birdnb.files import BirdnbError, user_path
-from birdnb.training.devices import make_accelerator
+from birdnb.files import user_path
 
 PAGE = "FIELD.html"
 
@@ -31,40 +28,21 @@ PAGE = "FIELD.html"
 def main(argv: Sequence[str] | None = None) -> int:
     """Listen from the shell; 0 when all was heard, 1 when some recordings could not be read."""
     args = make_parser().parse_args(argv)
-    folder, sounds, out = find_run(args.run), find_sounds(args.sound), user_path(args.out)
-    listener = open_listener(folder, make_accelerator().device)
-    step = args.step or listener.audio.clip_seconds / 2
-    promises = _promises(folder, args.precision)
-    began = time.perf_counter()
-    found = listen_all(sounds, listener, out, step, args.jobs, args.dask)
-    minutes = (time.perf_counter() - began) / 60
-    heard = check_clocks([one for one, _ in found])
-    table = detections(
-        _with_windows(heard, [path for _, path in found]), listener.labels, promises,
-        listener.audio.clip_seconds, args.ranked,
+    out, began = user_path(args.out), time.perf_counter()
+    outing = go_out(
+        args.run, args.sound, out, args.precision, args.step,
+        jobs=args.jobs, dask=args.dask, ranked=args.ranked,
     )  # fmt: skip
-    write_tables(heard, table, listener, out)
-    write_page(out / PAGE, heard, table, listener, promises, step, args.gallery)
-    _tell(heard, len(table), promises, listener, minutes)
+    minutes = (time.perf_counter() - began) / 60
+    heard, listener = outing.heard, outing.listener
+    write_page(
+        out / PAGE, heard, outing.detections, listener, outing.promises, outing.step, args.gallery
+    )
+    _tell(heard, len(outing.detections), outing.promises, listener, minutes)
+    if args.truth:
+        _tell_truth(judge(outing, args.truth, out))
     print(out / PAGE)
     return 1 if any(one.reason for one in heard) else 0
-
-
-def _promises(folder: Path, precision: float) -> Promises:
-    """Return the promises of a run; where they cannot be found, one line says why."""
-    try:
-        return promises_of(folder, precision)
-    except BirdnbError as error:
-        print(f"no promises, detections are by rank only: {error}", file=sys.stderr)
-        return Promises()
-
-
-def _with_windows(heard: Sequence[Heard], files: Sequence[Path]) -> Iterator[Heard]:
-    """Yield recordings with their windows, read one by one."""
-    for one, path in zip(heard, files, strict=True):
-        whole = None if one.reason else Heard.load(path)
-        if whole is not None:
-            yield replace(one, starts=whole.starts, probabilities=whole.probabilities)
 
 
 def _tell(
@@ -82,6 +60,20 @@ def _tell(
         f"not be read), {minutes:.1f} minutes; a precision is promised for {promised} of "
         f"{len(listener.labels)} species"
     )
+
+
+def _tell_truth(found: Judgement) -> None:
+    """Print what annotations say: the whole in a line, the drop from focal recordings, notes."""
+    whole = found.table.iloc[-1]
+    said = {name: whole[name] for name in MEASURES if pd.notna(whole[name])}
+    figures = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in said.items())
+    promise = "" if whole["promised"] is None else f"; promised {whole['promised']:g}: "
+    print(f"against annotations: {figures}{promise}{whole['verdict'] if promise else ''}")
+    for row in found.drop.dropna().itertuples():
+        print(f"  {row.measure.replace('_', ' ')}: {row.focal:.3f} on focal test recordings, "
+              f"{row.field:.3f} here")  # fmt: skip
+    for note in found.notes:
+        print(f"  {note}")
 
 
 def _fault(clock: str) -> str:
@@ -150,6 +142,11 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dask", metavar="ADDRESS", help="scheduler of a Dask cluster whose workers listen"
     )
+    parser.add_argument(
+        "--truth", metavar="PATH",
+        help="annotations to hold it against (Raven, Audacity or CSV; a file or a folder): "
+        "precision, recall, average precision and AUROC into truth.csv",
+    )  # fmt: skip
     return parser
 
 

@@ -1,0 +1,74 @@
+"""Hold an outing against annotations, and write down what came out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from birdnb.corpora.labels import label_key
+from birdnb.evaluation.predictions import Predictions, concatenate
+from birdnb.field.detect import calibrated
+from birdnb.field.evaluate import SEGMENT_SECONDS, cut_segments, evaluate, focal_drop
+from birdnb.field.outing import Outing
+from birdnb.field.thresholds import fold_folders
+from birdnb.field.truth import read_truth
+from birdnb.files import write_text
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What annotations say of an outing."""
+
+    truth: pd.DataFrame  # recording, start, end [s], species, file
+    table: pd.DataFrame  # as ``evaluate`` makes it
+    drop: pd.DataFrame  # as ``focal_drop`` makes it
+    notes: list[str]  # what was left out, and who is a stranger to the run
+
+
+def judge(outing: Outing, annotations: Path | str, out: Path) -> Judgement:
+    """Hold what was heard against annotations; writes truth.csv and truth_drop.csv into ``out``.
+
+    Recordings that nobody annotated are left out. Raises BirdnbError as ``read_truth``.
+    """
+    labels, promises = outing.listener.labels, outing.promises
+    read = [one for one in outing.heard if not one.reason]
+    truth, annotated = read_truth(annotations, [one.recording for one in read])
+    known = {label_key(label): label for label in labels}
+    truth["species"] = [known.get(label_key(name), name) for name in truth["species"]]
+    windows = [
+        replace(one, probabilities=calibrated(one.probabilities, promises.temperature)[0])
+        for one in outing.windows()
+        if one.recording in annotated
+    ]
+    segments = cut_segments(windows, labels, outing.listener.audio.clip_seconds, truth)
+    table = evaluate(segments, labels, promises)
+    drop = focal_drop(table, _test_side(outing.listener.folder), labels, promises)
+    notes = _notes(outing, truth, annotated, len(segments.start))
+    for name, rows in (("truth", table), ("truth_drop", drop)):
+        write_text(out / f"{name}.csv", rows.round(4).to_csv(index=False, lineterminator="\n"))
+    return Judgement(truth, table, drop, notes)
+
+
+def _test_side(folder: Path) -> Predictions:
+    """Return what a run said of the test side's recordings, of folds of all of them."""
+    parts = [Predictions.load(part / "predictions_test.npz") for part in fold_folders(folder)]
+    return concatenate(parts)
+
+
+def _notes(outing: Outing, truth: pd.DataFrame, annotated: list[str], segments: int) -> list[str]:
+    notes = [
+        f"{len(truth)} annotations of {len(annotated)} recordings, {segments} segments of "
+        f"{SEGMENT_SECONDS:g} s"
+    ]
+    strangers = truth.loc[~truth["species"].isin(outing.listener.labels), "species"]
+    if len(strangers):
+        counts = strangers.value_counts()
+        names = ", ".join(f"{name} ({count})" for name, count in counts.head(8).items())
+        more = f" and {len(counts) - 8} more" if len(counts) > 8 else ""
+        notes.append(f"unknown to the run, so that nothing may be called there: {names}{more}")
+    left_out = [one.recording for one in outing.heard if one.recording not in annotated]
+    if left_out:
+        notes.append(f"without annotations, left out: {len(left_out)} (such as {left_out[0]})")
+    return notes
