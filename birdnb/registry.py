@@ -23,6 +23,7 @@ BASELINE = "phase3_ast_baseline"
 FULL = "phase3_ast_full"  # with augmentation
 EFFICIENTNET = "phase3_efficientnet_full"
 ENSEMBLE = "phase3_ensemble"
+ENSEMBLE_WITH = "ensemble_with_encoders"  # the same members, and frozen encoders; decides nothing
 # of a frozen encoder the name comes behind: logistic regression on its embeddings, as in
 # frozen_birdnet, and its own answer among the corpus' species, as in own_answer_birdnet
 FROZEN = "frozen_"

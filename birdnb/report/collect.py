@@ -19,6 +19,7 @@ from birdnb.registry import (
     CURVES,
     EFFICIENTNET,
     ENSEMBLE,
+    ENSEMBLE_WITH,
     FULL,
     MFCC,
     is_yardstick,
@@ -37,6 +38,7 @@ TITLES = {
     FULL: "AST + augmentation",
     EFFICIENTNET: "EfficientNet-B2 + augmentation",
     ENSEMBLE: "Ensemble",
+    ENSEMBLE_WITH: "Ensemble with encoders",
 }
 
 
@@ -164,13 +166,21 @@ def _changed(usual: Mapping[str, Any], runs: Mapping[str, list[RunResult]]) -> d
 
 
 def _check_ensemble(runs: Mapping[str, list[RunResult]]) -> None:
-    for k, ensemble in enumerate(runs.get(ENSEMBLE, [])):
+    for name in (ENSEMBLE, ENSEMBLE_WITH):
+        if changed := changed_member(runs.get(name, []), runs):
+            raise BirdnbError(
+                f"the ensemble was made from another {changed} than there is now: run notebook 06 "
+                f"again"
+            )
+
+
+def changed_member(ensembles: Sequence[RunResult], runs: Mapping[str, list[RunResult]]) -> str:
+    """Return a member that was trained anew since, or is gone; "" when all are as they were."""
+    for k, ensemble in enumerate(ensembles):
         for member, key in ensemble.config["members"].items():
             if member not in runs or runs[member][k].config.get("key") != key:
-                raise BirdnbError(
-                    f"the ensemble was made from another {member} than there is now: run notebook "
-                    f"06 again"
-                )
+                return member
+    return ""
 
 
 def more_recordings(folder: Path) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from birdnb.cards import Card, card_of_weights, make_card
-from birdnb.evaluation.heard import KINDS, heard_before, scores_apart
+from birdnb.evaluation.heard import heard_before, scores_apart
 from birdnb.report.collect import ReportInput
 from birdnb.report.tables import pipe_table
 from birdnb.report.words import NONE, percent, plain, title
@@ -66,21 +66,25 @@ def heard_words(report: ReportInput, metrics: Mapping[str, Any]) -> dict[str, An
             clean.setdefault(said, []).append(title(name))
     others = {name: heard for name, heard in runs.items() if set(heard["test"]) != {"cannot"}}
     cards = {card.title: card for name in others for card in cards_of(report, name)}
-    rows = [
-        {"model": plain(title(name)), "learned before from": plain(", ".join(heard["weights"]))}
-        | {COLUMNS[kind]: _cell(heard["test"].get(kind)) for kind in reversed(KINDS)}
-        for name, heard in others.items()
-    ]
+    beside = {row["run"]: row["final_apart"] for row in metrics.get("yardsticks", [])
+              if "final_apart" in row}  # fmt: skip
+    rows = []
+    for name, heard in others.items():
+        rows.append(_row(plain(title(name)), plain(", ".join(heard["weights"])), heard["test"]))
+        if name in beside:
+            final = f"{plain(title(metrics['final_run']))}, on the same recordings"
+            rows.append(_row(final, NONE, beside[name]))
     return {
         "heard_clean": clean,
-        "heard_table": pipe_table(pd.DataFrame(rows)[_order()], left=2) if rows else "",
+        "heard_table": pipe_table(pd.DataFrame(rows), left=2) if rows else "",
         "heard_cards": [_card_words(card) for card in cards.values()],
         "heard_blind": [title(name) for name, h in others.items() if "cannot" not in h["test"]],
     }
 
 
-def _order() -> list[str]:
-    return ["model", "learned before from", *COLUMNS.values()]
+def _row(model: str, weights: str, scores: Mapping[str, Any]) -> dict[str, str]:
+    cells = {column: _cell(scores.get(kind)) for kind, column in COLUMNS.items()}
+    return {"model": model, "learned before from": weights} | cells
 
 
 def _cell(scores: Mapping[str, Any] | None) -> str:

@@ -13,10 +13,20 @@ from birdnb.evaluation.ensemble import best_single, combine
 from birdnb.evaluation.gates import CONVERGED, final_run, gates
 from birdnb.evaluation.metrics import paired_bootstrap, rare_and_common, summarise
 from birdnb.evaluation.predictions import Predictions, concatenate
-from birdnb.registry import BASELINE, CLASSICAL, EFFICIENTNET, ENSEMBLE, FULL, MFCC, is_yardstick
+from birdnb.registry import (
+    BASELINE,
+    CLASSICAL,
+    EFFICIENTNET,
+    ENSEMBLE,
+    ENSEMBLE_WITH,
+    FULL,
+    MFCC,
+    is_yardstick,
+)
 from birdnb.report.collect import ReportInput
 from birdnb.report.heard import heard_of
 from birdnb.report.words import title
+from birdnb.report.yardstick import yardstick_steps, yardsticks
 from birdnb.split.sides import SIDES
 
 STEPS = (  # (what the step is, the run with it, the run without)
@@ -45,10 +55,12 @@ def study_metrics(report: ReportInput) -> dict[str, Any]:
     """Compute the report's metrics.json.
 
     Keys: corpus, profile, seed, synthetic, folds, split, quarantine, chance, final_run, runs,
-    steps, gates.
+    steps, gates; with frozen encoders yardsticks.
     """
     reasons = report.quarantine["reason"].value_counts().sort_index()
     runs = {name: _run_summary(report, name) for name in report.runs}
+    final = final_run(runs)
+    beside = yardsticks(report, runs, final)
     return {
         "corpus": report.corpus,
         "profile": report.profile,
@@ -61,11 +73,11 @@ def study_metrics(report: ReportInput) -> dict[str, Any]:
             "uniform": 1 / len(report.labels),
             "commonest_species": _always_the_commonest(report),
         },
-        "final_run": final_run(runs),
+        "final_run": final,
         "runs": runs,
-        "steps": _steps(report, runs),
+        "steps": _steps(report, runs) + yardstick_steps(report, runs, final, beside),
         "gates": gates(runs),
-    }
+    } | ({"yardsticks": beside} if beside else {})
 
 
 def progression_rows(
@@ -154,6 +166,7 @@ def _over_folds(report: ReportInput, name: str) -> dict[str, Any]:
         if len(values) == len(metrics):
             summary[key] = float(over(values))
     summary |= {key: metrics[0].get(key) for key in ("parameters", "pretrained")}
+    summary |= {key: metrics[0][key] for key in ("species_unknown",) if key in metrics[0]}
     if "weights" in metrics[0]:
         summary |= _ensemble_over_folds(report, name, test)
     return summary
@@ -209,7 +222,7 @@ def _gains(report: ReportInput, name: str) -> dict[str, Any]:
     singles = {
         run: results
         for run, results in report.runs.items()
-        if "weights" not in results[0].metrics and not is_yardstick(run)
+        if "weights" not in results[0].metrics and (name == ENSEMBLE_WITH or not is_yardstick(run))
     }
     best = [
         best_single({run: those[fold].val for run, those in singles.items()})

@@ -19,12 +19,13 @@ from birdnb.corpora.table import attribution, license_counts
 from birdnb.evaluation.gates import FEW_SESSIONS, reported
 from birdnb.evaluation.metrics import confusion, top_confusions
 from birdnb.files import BirdnbError, atomic_path, report_folder, safe_name, write_json, write_text
-from birdnb.registry import BASELINE, CURVES, ENSEMBLE, FULL
+from birdnb.registry import BASELINE, CURVES, ENSEMBLE, ENSEMBLE_WITH, FULL
 from birdnb.report import tables, words
 from birdnb.report.collect import ReportInput, more_recordings
 from birdnb.report.heard import heard_words
 from birdnb.report.numbers import f1_of_rare_and_common, study_metrics
 from birdnb.report.page import page
+from birdnb.report.yardstick import yardstick_words
 
 HERE = Path(__file__).parent
 NAME = "PHASE3_RESULTS"
@@ -98,8 +99,10 @@ def render(
         short=SHORT,
         full=FULL,
         ensemble=ENSEMBLE,
+        with_encoders=ENSEMBLE_WITH,
         **_comparison(report, metrics),
         **heard_words(report, metrics),
+        **yardstick_words(report, metrics),
         **_species(report, metrics),
         **_corpus(report),
         **_settings(report),
@@ -261,7 +264,7 @@ def _settings(report: ReportInput) -> dict[str, Any]:
 
 def _write_tables(report: ReportInput, metrics: dict[str, Any], folder: Path) -> None:
     frames = {
-        "attribution": attribution(report.tables[0]),
+        "attribution": pd.concat([attribution(report.tables[0]), _weights_credit(report, metrics)]),
         "quarantine": pd.concat([report.quarantine, report.dropped]),
     }
     if metrics["final_run"]:
@@ -273,6 +276,13 @@ def _write_tables(report: ReportInput, metrics: dict[str, Any], folder: Path) ->
         frames["per_species"] = per_class.rename_axis("species").reset_index()
     for name, frame in frames.items():
         write_text(folder / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
+
+
+def _weights_credit(report: ReportInput, metrics: dict[str, Any]) -> pd.DataFrame:
+    """Return whom to credit for the weights of frozen encoders, as rows of the attribution."""
+    cards = yardstick_words(report, metrics)["weights_licences"]
+    rows = [(f"{c.title}, weights of a frozen encoder", c.licence, c.source) for c in cards]
+    return pd.DataFrame(rows, columns=["recordist", "license", "url"])
 
 
 def _place(path: Path, folder: Path) -> str:

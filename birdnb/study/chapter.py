@@ -28,8 +28,8 @@ from birdnb.files import BirdnbError
 from birdnb.plots.learning import learning_curves
 from birdnb.plots.models import confusion_figure
 from birdnb.plots.style import add_credit, save, style
-from birdnb.registry import CLASSICAL, ENSEMBLE, FULL, check_encoders, is_yardstick
-from birdnb.report.collect import TITLES, collect
+from birdnb.registry import CLASSICAL, ENSEMBLE, ENSEMBLE_WITH, FULL, check_encoders
+from birdnb.report.collect import TITLES, changed_member, collect
 from birdnb.report.numbers import study_metrics
 from birdnb.report.words import gate_value, points, template, title, verdict
 from birdnb.report.write import write_report
@@ -37,7 +37,7 @@ from birdnb.study.facts import fact_table
 from birdnb.study.run import report_folder
 from birdnb.training.runs import METRICS, RunResult, folder_of, load_run, run_folder
 from birdnb.training.train import train_run
-from birdnb.training.yardstick import finished_on, settings_of_encoder
+from birdnb.training.yardstick import finished_encoders, settings_of_encoder
 
 FIRST = {"06": "notebooks 04 and 05", "07": "notebooks 04 to 06"}  # what has to run before
 
@@ -117,14 +117,21 @@ class Chapter:
         }
 
     def ensemble(self, members: list[str]) -> list[EnsembleResult]:
-        """Weigh finished runs by validation and write the run ``phase3_ensemble``, fold by fold."""
+        """Weigh finished runs by validation and write the run ``phase3_ensemble``, fold by fold.
+
+        Where frozen encoders are finished, ``ensemble_with_encoders`` is written beside it.
+        """
+        if encoders := finished_encoders(self.datasets):
+            self._ensemble([*members, *encoders], ENSEMBLE_WITH)
+        return self._ensemble(members, ENSEMBLE)
+
+    def _ensemble(self, members: list[str], name: str) -> list[EnsembleResult]:
         ensembles = []
         for data in self.datasets:
-            runs = {name: load_run(run_folder(data, name)) for name in members}
+            runs = {member: load_run(run_folder(data, member)) for member in members}
             sessions = data.table.set_index("recording_id")["session"]
-            ensembles.append(
-                build_ensemble(runs, sessions, run_folder(data, ENSEMBLE), seed=self.seed)
-            )
+            folder = run_folder(data, name)
+            ensembles.append(build_ensemble(runs, sessions, folder, seed=self.seed, name=name))
         return ensembles
 
     def promises(self, run: str, precision: float) -> Promises:
@@ -145,30 +152,21 @@ class Chapter:
         Those of frozen encoders are part of it. What is not there is left out. Raises BirdnbError
         when all of the study is asked for and nothing is finished.
         """
-        wanted = runs or (*TITLES, *self._yardsticks())
+        wanted = runs or (*TITLES, *finished_encoders(self.datasets))
         folders = {run: [run_folder(data, run) for data in self.datasets] for run in wanted}
         found = {
             run: [load_run(folder) for folder in those]
             for run, those in folders.items()
             if all((folder / METRICS).exists() for folder in those)
         }
+        if not runs and (gone := changed_member(found.get(ENSEMBLE_WITH, []), found)):
+            print(f"{ENSEMBLE_WITH} was made from another {gone} than there is now; left out")
+            del found[ENSEMBLE_WITH]
         if not found and not runs:
             raise BirdnbError(
                 "no run of this corpus and profile is finished: run notebooks 04 to 06 first"
             )
         return found
-
-    def _yardsticks(self) -> list[str]:
-        """Return the runs of frozen encoders on the study's split; one line names those of others.
-
-        Who asks for none may have asked before, with another seed or other recordings.
-        """
-        beside = folder_of(self.data.corpus.name, self.profile.name, CLASSICAL, None).parent
-        runs = sorted(path.name for path in beside.glob("*/") if is_yardstick(path.name))
-        current = [run for run in runs if all(finished_on(data, run) for data in self.datasets)]
-        if other := [run for run in runs if run not in current]:
-            print(f"not on these recordings and sides: {', '.join(other)}; left out")
-        return current
 
     def metrics(self, results: dict[str, list[RunResult]]) -> dict[str, Any]:
         """Compute what the report's metrics.json holds of these runs."""

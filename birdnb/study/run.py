@@ -18,6 +18,7 @@ from birdnb.registry import (
     CURVES,
     EFFICIENTNET,
     ENSEMBLE,
+    ENSEMBLE_WITH,
     FULL,
     MFCC,
     check_encoders,
@@ -30,7 +31,7 @@ from birdnb.study.state import code_key, files_key, key, runs_key, stamp_of
 TRAINED = {  # the runs that a notebook writes
     "04": (CLASSICAL, MFCC, BASELINE),
     "05": (FULL,),
-    "06": (EFFICIENTNET, ENSEMBLE),
+    "06": (EFFICIENTNET, ENSEMBLE, ENSEMBLE_WITH),
 }
 PAGE = "PHASE3_RESULTS.html"
 

@@ -24,8 +24,8 @@ from birdnb.models.embeddings import Embeddings, build_embeddings
 from birdnb.models.encoders import Encoder, find_labels, open_encoder
 from birdnb.models.frozen import Choice, fit_frozen, pool
 from birdnb.models.linear import Linear
-from birdnb.registry import ENCODERS, FROZEN, OWN_ANSWER, encoder_id
-from birdnb.training.runs import CONFIG, METRICS, FrozenSettings, read_json, run_folder
+from birdnb.registry import ENCODERS, FROZEN, OWN_ANSWER, encoder_id, is_yardstick
+from birdnb.training.runs import CONFIG, METRICS, FrozenSettings, folder_of, read_json, run_folder
 
 WEIGHTS = "frozen.safetensors"  # of a frozen run: the logistic regression
 SIDES = {"train": "train", "val": "validation", "test": "test"}
@@ -128,6 +128,20 @@ def known_species(data: StudyData, encoder: Encoder) -> np.ndarray:
             if common and common not in names[label]:
                 names[label].append(common)
     return find_labels(encoder.labels, list(names.values()))
+
+
+def finished_encoders(datasets: Sequence[StudyData]) -> list[str]:
+    """Return the finished runs of frozen encoders on this split or these folds.
+
+    One line names those of other recordings or sides: who asks for none now may have asked before.
+    """
+    first = datasets[0]
+    beside = folder_of(first.corpus.name, first.profile.name, FROZEN, None).parent
+    runs = sorted(path.name for path in beside.glob("*/") if is_yardstick(path.name))
+    current = [run for run in runs if all(finished_on(data, run) for data in datasets)]
+    if other := [run for run in runs if run not in current]:
+        print(f"not on these recordings and sides: {', '.join(other)}; left out")
+    return current
 
 
 def finished_on(data: StudyData, run: str) -> bool:

@@ -80,6 +80,7 @@ def test_the_page_says_so(study, tmp_path):
     row = next(line for line in text.splitlines() if line.startswith("| AST + augmentation | AST"))
     assert row.split("|")[3].strip() == "–" and row.count("of ") == 2
     assert "Xeno-Canto up to XC694204" in text and "never with the species" in text
+    assert "though what it began with may have heard some" in text  # the ensemble, on page one
     assert "cannot tell.**" not in text  # for each of them there are recordings that are new to it
 
 
@@ -101,4 +102,5 @@ def test_without_pretrained_weights_and_on_invented_songs_nothing_changes(tmp_pa
         text = (
             write_report(collect(datasets, runs), {}, tmp_path) / "PHASE3_RESULTS.md"
         ).read_text()
+        assert "test recordings it has never heard" in text
         assert "heard before" not in text and "may have heard" not in text
