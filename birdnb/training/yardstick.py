@@ -24,7 +24,7 @@ from birdnb.models.embeddings import Embeddings, build_embeddings
 from birdnb.models.encoders import Encoder, find_labels, open_encoder
 from birdnb.models.frozen import Choice, fit_frozen, pool
 from birdnb.models.linear import Linear
-from birdnb.registry import ENCODERS, FROZEN, OWN_ANSWER, encoder_id, is_yardstick
+from birdnb.registry import CLASSICAL, ENCODERS, FROZEN, OWN_ANSWER, encoder_id, is_yardstick
 from birdnb.training.runs import CONFIG, METRICS, FrozenSettings, folder_of, read_json, run_folder
 
 WEIGHTS = "frozen.safetensors"  # of a frozen run: the logistic regression
@@ -136,7 +136,7 @@ def finished_encoders(datasets: Sequence[StudyData]) -> list[str]:
     One line names those of other recordings or sides: who asks for none now may have asked before.
     """
     first = datasets[0]
-    beside = folder_of(first.corpus.name, first.profile.name, FROZEN, None).parent
+    beside = folder_of(first.corpus.name, first.profile.name, CLASSICAL, None).parent
     runs = sorted(path.name for path in beside.glob("*/") if is_yardstick(path.name))
     current = [run for run in runs if all(finished_on(data, run) for data in datasets)]
     if other := [run for run in runs if run not in current]:
