@@ -22,8 +22,6 @@ from birdnb.data import StudyData, open_study
 from birdnb.evaluation.ensemble import EnsembleResult, build_ensemble
 from birdnb.evaluation.metrics import confusion, paired_bootstrap, similarity_order
 from birdnb.evaluation.predictions import Predictions, concatenate
-from birdnb.field.promise import Promises
-from birdnb.field.thresholds import clip_scores, kept_promises, promises_of
 from birdnb.files import BirdnbError
 from birdnb.plots.learning import learning_curves
 from birdnb.plots.models import confusion_figure
@@ -34,6 +32,7 @@ from birdnb.report.numbers import study_metrics
 from birdnb.report.words import gate_value, points, template, title, verdict
 from birdnb.report.write import write_report
 from birdnb.study.facts import fact_table
+from birdnb.study.outdoors import Outdoors
 from birdnb.study.run import report_folder
 from birdnb.training.runs import METRICS, RunResult, folder_of, load_run, run_folder
 from birdnb.training.train import train_run
@@ -43,7 +42,7 @@ FIRST = {"06": "notebooks 04 and 05", "07": "notebooks 04 to 06"}  # what has to
 
 
 @dataclass
-class Chapter:
+class Chapter(Outdoors):
     """Hold a notebook's settings, and do what all seven do: open data, train, show, say."""
 
     number: str
@@ -133,18 +132,6 @@ class Chapter:
             folder = run_folder(data, name)
             ensembles.append(build_ensemble(runs, sessions, folder, seed=self.seed, name=name))
         return ensembles
-
-    def promises(self, run: str, precision: float) -> Promises:
-        """Find what a finished run may promise of each species, and keep it beside the run."""
-        return promises_of(self._folder(run), precision, self.datasets)
-
-    def kept(self, run: str, promises: Promises) -> pd.DataFrame:
-        """Hold promises against the clips of the test side, which had no say in them."""
-        return kept_promises(promises, clip_scores(self._folder(run), "test", self.datasets))
-
-    def _folder(self, run: str) -> Path:
-        """Return the folder of a run, with folds the one that holds them."""
-        return folder_of(self.data.corpus.name, self.profile.name, run, None)
 
     def results(self, *runs: str) -> dict[str, list[RunResult]]:
         """Load finished runs by name, a list over the folds each; all of the study unless named.
