@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -20,9 +20,19 @@ from birdnb.field.listener import Listener, open_listener
 from birdnb.field.scores import Heard
 from birdnb.field.windows import Batch, batches
 
-T = TypeVar("T")
-BATCH = 64  # windows at a time
-Watch = Callable[[float], None]  # is told how many seconds of the recording were heard
+# windows scored at a time: on a core small ones stay in its cache, a GPU wants many
+BATCH, BATCH_ON_GPU = 8, 64
+
+
+@dataclass(frozen=True)
+class How:
+    """Who does the work: ``threads`` that score beside the one that reads, 0: one does both."""
+
+    threads: int = 0
+    watch: Callable[[float], None] = lambda seconds: None  # is told how much [s] was heard
+
+
+HERE = How()
 
 
 @dataclass(frozen=True)
@@ -40,7 +50,7 @@ class Task:
 def listen_in_worker(task: Task) -> Heard:
     """Listen to a recording in a worker process of one thread; the run is opened once in each."""
     torch.set_num_threads(1)
-    return listen_and_save(task, _opened(task.run), lambda seconds: None)
+    return listen_and_save(task, _opened(task.run))
 
 
 @functools.lru_cache(maxsize=1)
@@ -48,14 +58,14 @@ def _opened(run: str) -> Listener:
     return open_listener(run)
 
 
-def listen_and_save(task: Task, listener: Listener, watch: Watch) -> Heard:
+def listen_and_save(task: Task, listener: Listener, how: How = HERE) -> Heard:
     """Listen to a recording and write what was heard, atomically; returned without windows."""
-    heard = listen(Heard(task.recording, task.source), listener, task.step, watch)
+    heard = listen(Heard(task.recording, task.source), listener, task.step, how)
     heard.save(task.folder / task.target)
     return heard.without_windows()
 
 
-def listen(heard: Heard, listener: Listener, step: float, watch: Watch) -> Heard:
+def listen(heard: Heard, listener: Listener, step: float, how: How) -> Heard:
     """Return ``heard`` with the probabilities of all windows, or with the reason for none.
 
     What libsndfile does not read to its end goes to the decoders of last resort; where these fail
@@ -66,12 +76,12 @@ def listen(heard: Heard, listener: Listener, step: float, watch: Watch) -> Heard
         begins, clock = read_clock(path)
         heard = replace(heard, begins=begins, clock=clock)
         with Recording(path) as sound:
-            found, stopped = _hear(heard, sound, listener, step, watch)
+            found, stopped = _hear(heard, sound, listener, step, how)
         if stopped is None:
             return found
         try:
             with Recording(path, stopped) as sound:
-                found, again = _hear(heard, sound, listener, step, watch)
+                found, again = _hear(heard, sound, listener, step, how)
             return found if again is None else replace(found, note=str(again))
         except AudioError as error:
             if not len(found.starts):
@@ -84,7 +94,7 @@ def listen(heard: Heard, listener: Listener, step: float, watch: Watch) -> Heard
 
 
 def _hear(
-    heard: Heard, sound: Recording, listener: Listener, step: float, watch: Watch
+    heard: Heard, sound: Recording, listener: Listener, step: float, how: How
 ) -> tuple[Heard, StopsEarlyError | None]:
     """Hear a recording as far as it can be read, and how it stopped before its end, if it did."""
     stops: list[StopsEarlyError] = []
@@ -92,26 +102,28 @@ def _hear(
     starts: list[np.ndarray] = []
     scores: list[np.ndarray] = []
     silent = 0.0
-    for batch in _ahead(batches(blocks, sound.sample_rate, listener.audio, step, BATCH)):
+    size = BATCH if listener.device.type == "cpu" else BATCH_ON_GPU
+    windows = batches(blocks, sound.sample_rate, listener.audio, step, size, listener.waves)
+    for batch, found in _scored(windows, listener, how.threads):
         starts.append(batch.starts)
-        scores.append(_scores(batch, listener))
+        scores.append(found)
         silent += step * float((~batch.recorded).sum())
-        watch(float(batch.starts[-1]))
+        how.watch(float(batch.starts[-1]))
     if sound.take_channel():  # its channels cancel each other, as is known at the end
-        return _hear(heard, sound, listener, step, watch)
+        return _hear(heard, sound, listener, step, how)
     note = ""
     if sound.broken > MAX_BROKEN * sound.frames:
         note = f"broken samples: {sound.broken / sound.frames:.1%} were read as zero"
     elif not stops:
         check_sound(sound, SHORTEST_SECONDS)
-    found = replace(
+    whole = replace(
         heard, seconds=sound.seconds, sample_rate=sound.sample_rate,
         channel="mean" if sound.channel is None else str(sound.channel + 1), note=note,
         silent=min(silent, sound.seconds),
         starts=np.concatenate(starts) if starts else heard.starts,
         probabilities=np.concatenate(scores) if scores else heard.probabilities,
     )  # fmt: skip
-    return found, stops[0] if stops else None
+    return whole, stops[0] if stops else None
 
 
 def _scores(batch: Batch, listener: Listener) -> np.ndarray:
@@ -119,7 +131,7 @@ def _scores(batch: Batch, listener: Listener) -> np.ndarray:
     recorded = batch.recorded
     scores = np.zeros((len(batch.starts), len(listener.labels)), np.float32)
     if recorded.any():
-        scores[recorded] = listener.score(Batch(batch.starts[recorded], batch.lms[recorded]))
+        scores[recorded] = listener.score(batch.only(recorded))
     return scores
 
 
@@ -132,10 +144,18 @@ def _until_it_stops(
         stops.append(error)
 
 
-def _ahead(items: Iterator[T]) -> Iterator[T]:
-    """Yield items, the next of which is made by a thread in the meantime."""
-    with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(next, items, None)
-        while (item := coming.result()) is not None:
-            coming = thread.submit(next, items, None)
-            yield item
+def _scored(
+    windows: Iterator[Batch], listener: Listener, threads: int
+) -> Iterator[tuple[Batch, np.ndarray]]:
+    """Yield batches with their scores, in order; threads score while this one makes the next."""
+    if not threads:
+        yield from ((batch, _scores(batch, listener)) for batch in windows)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        coming: deque[tuple[Batch, Future[np.ndarray]]] = deque()
+        for batch in windows:
+            coming.append((batch, pool.submit(_scores, batch, listener)))
+            if len(coming) > threads:
+                first, score = coming.popleft()
+                yield first, score.result()
+        yield from ((batch, score.result()) for batch, score in coming)

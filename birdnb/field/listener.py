@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,11 @@ from birdnb.evaluation.calibration import apply_temperature
 from birdnb.evaluation.ensemble import combine
 from birdnb.evaluation.predictions import Predictions
 from birdnb.features.lms import normalise
-from birdnb.field.windows import Batch
+from birdnb.field.encoder import open_frozen
+from birdnb.field.windows import Batch, Wave
 from birdnb.files import BirdnbError, artifacts_dir, user_path
 from birdnb.models.classical import ClassicalModel
+from birdnb.registry import is_yardstick
 from birdnb.settings import filled
 from birdnb.training.checkpoint import sha256_of
 from birdnb.training.devices import autocast
@@ -39,6 +41,7 @@ class Listener:
     weights: str  # SHA-256 of its weights; of several files, of their hashes and their shares
     score: Score
     device: torch.device
+    waves: tuple[Wave, ...] = ()  # what it wants to hear beside spectrograms
     synthetic: bool = False  # trained on invented songs
 
 
@@ -92,15 +95,21 @@ def _open(folder: Path, device: torch.device) -> Listener:
     if "members" in config:
         return _ensemble(folder, config, labels, device)
     audio = filled(AudioSettings, config["audio"], str(folder / CONFIG))
+    synthetic = config["corpus"]["synthetic"]
+    if is_yardstick(config["run"]):
+        encoder, (wave, weights, score) = open_frozen(folder, config, labels, audio)
+        if 3 <= encoder.window_seconds <= 5:  # as long as a clip may be
+            audio = replace(audio, clip_seconds=encoder.window_seconds)
+        return Listener(
+            config["run"], folder, labels, audio, weights, score, device, (wave,), synthetic
+        )
     if (folder / CLASSICAL_FILE).exists():
         model = ClassicalModel.load(folder / CLASSICAL_FILE)
         weights, score = sha256_of(folder / CLASSICAL_FILE), _by_statistics(model)
     else:
         weights = read_json(folder / METRICS).get("weights_sha256", "")
         score = _by_network(load_model(folder).to(device), config["settings"], device)
-    return Listener(
-        config["run"], folder, labels, audio, weights, score, device, config["corpus"]["synthetic"]
-    )
+    return Listener(config["run"], folder, labels, audio, weights, score, device, (), synthetic)
 
 
 def _by_network(
@@ -150,8 +159,9 @@ def _joined(
     name: str, folder: Path, listeners: list[Listener], shares: np.ndarray, temperature: float
 ) -> Listener:
     """Join runs: probabilities averaged by ``shares``, then scaled by the temperature."""
-    first = listeners[0]
-    if any(listener.audio != first.audio for listener in listeners):
+    # those that hear spectrograms say how long a clip is: encoders hear its middle
+    first = next((one for one in listeners if not one.waves), listeners[0])
+    if any(not one.waves and one.audio != first.audio for one in listeners):
         raise BirdnbError(f"{folder}: its parts were trained on different spectrograms")
     used = [(one, share) for one, share in zip(listeners, shares, strict=True) if share > 0]
 
@@ -163,9 +173,11 @@ def _joined(
     told = [listener.weights for listener in listeners] + [shares.tolist(), temperature]
     weights = first.weights if len(listeners) == 1 else hashlib.sha256(repr(told).encode())
     digest = weights if isinstance(weights, str) else weights.hexdigest()
+    waves = tuple(dict.fromkeys(wave for one, _ in used for wave in one.waves))
     return Listener(
-        name, folder, first.labels, first.audio, digest, score, first.device, first.synthetic
-    )
+        name, folder, first.labels, first.audio, digest, score, first.device, waves,
+        first.synthetic,
+    )  # fmt: skip
 
 
 def _scaled(predictions: Predictions, temperature: float) -> np.ndarray:

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from birdnb.data import StudyData, reopen_study
+from birdnb.data import Clips, StudyData, reopen_study
 from birdnb.evaluation.calibration import apply_temperature, fit_temperature
 from birdnb.evaluation.predictions import Predictions
 from birdnb.evaluation.promises import Threshold, find_threshold, measure
+from birdnb.features.audio import Recording
 from birdnb.field.listener import Listener, find_run, member_folder, open_listener
 from birdnb.field.promise import Promises, read_promises, write_promises
-from birdnb.field.windows import Batch
+from birdnb.field.windows import Batch, Wave
 from birdnb.files import BirdnbError
 from birdnb.training.runs import CONFIG, METRICS, read_json
 
@@ -143,12 +144,37 @@ def _scores_of(listener: Listener, data: StudyData, side: str) -> ClipScores:
         raise BirdnbError(
             f"{listener.folder} knows other species than the corpus has now: train it again"
         )
-    parts = [
-        listener.score(Batch(np.zeros(len(lms)), lms.float().numpy()))
-        for lms in clips.lms.split(BATCH)
-    ]
+    parts = []
+    for first in range(0, len(clips), BATCH):
+        rows = np.arange(first, min(first + BATCH, len(clips)))
+        lms = clips.lms[first : first + BATCH].float().numpy()
+        waves = clip_waves(data, clips, rows, listener)
+        parts.append(listener.score(Batch(np.zeros(len(rows)), lms, waves)))
     sessions = np.array(data.sessions(clips.recording_ids), dtype=object)[clips.recording.numpy()]
     return ClipScores(np.concatenate(parts), clips.target.numpy(), sessions)
+
+
+def clip_waves(
+    data: StudyData, clips: Clips, rows: np.ndarray, listener: Listener
+) -> dict[Wave, np.ndarray]:
+    """Read the sound of clips again, where a listener wants more than their spectrograms."""
+    waves: dict[Wave, np.ndarray] = {}
+    owners = clips.recording.numpy()
+    for wave in listener.waves:
+        pieces = []
+        for row in rows:
+            recording = data.recordings.loc[clips.recording_ids[owners[row]]]
+            place = row - np.flatnonzero(owners == owners[row])[0]  # its clips stand together
+            start = float(str(recording["starts"]).split(";")[place])
+            middle = start + data.profile.audio.clip_seconds / 2
+            with Recording(data.corpus.root / recording["path"]) as sound:
+                taken = recording["channel"]
+                sound.channel = None if taken == "mean" else int(taken) - 1
+                first = round(middle * wave.sample_rate) - wave.samples // 2
+                last = first + wave.samples
+                pieces.append(sound.slice(first, last, wave.sample_rate, wave.high_pass_hz))
+        waves[wave] = np.stack(pieces)
+    return waves
 
 
 def _trained_on(folder: Path) -> dict:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import itertools
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import soxr
@@ -17,16 +19,31 @@ RECORDED_DB = -80.0  # [dB] a window with nothing above it holds digital silence
 
 
 @dataclass(frozen=True)
+class Wave:
+    """The sound itself that a frozen encoder wants, from the middle of each window."""
+
+    sample_rate: int  # [Hz]
+    samples: int
+    high_pass_hz: float = 0.0  # 0: none
+
+
+@dataclass(frozen=True)
 class Batch:
     """Some windows, one behind the other in time."""
 
     starts: np.ndarray  # (N,) [s] from the beginning of the recording
     lms: np.ndarray  # (N, n_mels, T) float32 [dB], not normalised
+    waves: dict[Wave, np.ndarray] = field(default_factory=dict)  # each (N, samples) float32
 
     @property
     def recorded(self) -> np.ndarray:
         """Tell which windows hold more than digital silence: (N,) bool."""
         return self.lms.max(axis=(1, 2)) > RECORDED_DB
+
+    def only(self, which: np.ndarray) -> Batch:
+        """Return the windows ``which`` (N,) bool."""
+        waves = {wave: samples[which] for wave, samples in self.waves.items()}
+        return Batch(self.starts[which], self.lms[which], waves)
 
 
 def batches(
@@ -35,34 +52,54 @@ def batches(
     audio: AudioSettings,
     step: float,
     size: int = 64,
+    waves: Sequence[Wave] = (),
 ) -> Iterator[Batch]:
     """Yield all windows of a recording given as blocks (samples,) at ``sample_rate`` [Hz].
 
     A window begins every ``step`` [s], rounded to a frame; the last one ends with the recording. A
-    recording shorter than a clip is repeated, as in training. Memory does not grow with its length.
+    recording shorter than a clip is repeated, as in training. ``waves`` is what is wanted beside
+    the spectrograms. Memory does not grow with its length.
     """
-    starts: list[float] = []
-    spectrograms: list[np.ndarray] = []
-    for start, lms in _windows(_prepared(blocks, sample_rate, audio), audio, step):
-        starts.append(start)
-        spectrograms.append(lms)
-        if len(starts) == size:
-            yield Batch(np.array(starts), np.stack(spectrograms))
-            starts, spectrograms = [], []
-    if starts:
-        yield Batch(np.array(starts), np.stack(spectrograms))
+    spectra, *others = _fan_out(blocks, 1 + len(waves))
+    prepared = _prepared(spectra, sample_rate, audio.sample_rate, audio.high_pass_hz)
+    cuts = [_Cutter(other, sample_rate, wave) for other, wave in zip(others, waves, strict=True)]
+    windows = _windows(prepared, audio, step)
+    while together := list(itertools.islice(windows, size)):
+        starts = np.array([start for start, _ in together])
+        sound = {cut.wave: cut.cut(starts + audio.clip_seconds / 2) for cut in cuts}
+        yield Batch(starts, np.stack([lms for _, lms in together]), sound)
+
+
+def _fan_out(blocks: Iterable[np.ndarray], count: int) -> list[Iterator[np.ndarray]]:
+    """Give the same blocks to several readers; ``itertools.tee`` would keep 57 of them."""
+    source = iter(blocks)
+    lines: list[deque[np.ndarray]] = [deque() for _ in range(count)]
+
+    def line(own: deque[np.ndarray]) -> Iterator[np.ndarray]:
+        while True:
+            if not own:
+                block = next(source, None)
+                if block is None:
+                    return
+                for each in lines:
+                    each.append(block)
+            yield own.popleft()
+
+    return [line(own) for own in lines]
 
 
 def _prepared(
-    blocks: Iterable[np.ndarray], sample_rate: int, audio: AudioSettings
+    blocks: Iterable[np.ndarray], before: int, after: int, high_pass_hz: float
 ) -> Iterator[np.ndarray]:
     """Resample and high-pass blocks as one stream; the filters keep their state between them."""
-    filters = butterworth(audio.sample_rate, audio.high_pass_hz)
-    state = np.zeros((len(filters), 2))
-    for samples in _resampled(blocks, sample_rate, audio.sample_rate):
-        if len(samples):  # the resampler waits for more before it gives any
-            filtered, state = signal.sosfilt(filters, samples, zi=state)
-            yield filtered.astype(np.float32)
+    filters = butterworth(after, high_pass_hz) if high_pass_hz else None
+    state = np.zeros((0 if filters is None else len(filters), 2))
+    for samples in _resampled(blocks, before, after):
+        if not len(samples):  # the resampler waits for more before it gives any
+            continue
+        if filters is not None:
+            samples, state = signal.sosfilt(filters, samples, zi=state)
+        yield samples.astype(np.float32, copy=False)
 
 
 def _resampled(blocks: Iterable[np.ndarray], before: int, after: int) -> Iterator[np.ndarray]:
@@ -113,6 +150,32 @@ def _frames(blocks: Iterable[np.ndarray], audio: AudioSettings) -> Iterator[np.n
 def _and_then(blocks: Iterable[np.ndarray], last: np.ndarray) -> Iterator[np.ndarray]:
     yield from blocks
     yield last
+
+
+class _Cutter:
+    """Cuts pieces out of a stream, in the order of time; zeros before and after it."""
+
+    def __init__(self, blocks: Iterable[np.ndarray], sample_rate: int, wave: Wave) -> None:
+        self.wave = wave
+        self._blocks = _prepared(blocks, sample_rate, wave.sample_rate, wave.high_pass_hz)
+        self._held, self._first = np.empty(0, np.float32), 0  # its place in the stream
+
+    def cut(self, middles: np.ndarray) -> np.ndarray:
+        """Return the pieces (N, samples) around ``middles`` (N,) [s]."""
+        starts = np.round(middles * self.wave.sample_rate).astype(int) - self.wave.samples // 2
+        return np.stack([self._piece(int(start)) for start in starts])
+
+    def _piece(self, start: int) -> np.ndarray:
+        stop, parts = start + self.wave.samples, [self._held]
+        ready = self._first + len(self._held)
+        while ready < stop and (block := next(self._blocks, None)) is not None:
+            parts.append(block)
+            ready += len(block)
+        drop = min(max(0, start - self._first), ready - self._first)
+        self._held, self._first = np.concatenate(parts)[drop:], self._first + drop
+        inside = self._held[max(0, start - self._first) : max(0, stop - self._first)]
+        before = min(self.wave.samples, max(0, self._first - start))
+        return np.pad(inside, (before, self.wave.samples - before - len(inside)))
 
 
 class _Head:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import joblib
 import soundfile
 import torch
 from tqdm import tqdm
 
 from birdnb.config import key_of
 from birdnb.features.pools import Work, share_out
-from birdnb.field.listen import Task, listen_and_save, listen_in_worker
+from birdnb.field.listen import How, Task, listen_and_save, listen_in_worker
 from birdnb.field.listener import Listener
 from birdnb.field.scores import Heard
 from birdnb.files import safe_name, sweep, writing
@@ -98,13 +100,20 @@ def _alone(tasks: list[Task], jobs: int | None, device: torch.device) -> bool:
 
 
 def _in_this_process(tasks: list[Task], listener: Listener, bar: tqdm) -> Iterator[Heard]:
-    for task in tasks:
-        before = bar.n
+    """Listen here: a GPU, or a thread a core, each of which scores a batch of its own."""
+    on_cpu, before = listener.device.type == "cpu", torch.get_num_threads()
+    torch.set_num_threads(1 if on_cpu else before)
+    try:
+        for task in tasks:
+            watch = functools.partial(_show, bar, bar.n)
+            threads = joblib.cpu_count() if on_cpu else 1
+            yield listen_and_save(task, listener, How(threads, watch))
+    finally:
+        torch.set_num_threads(before)
 
-        def watch(seconds: float, before: float = before) -> None:
-            bar.update(max(0.0, min(bar.total, before + seconds / 60) - bar.n))
 
-        yield listen_and_save(task, listener, watch)
+def _show(bar: tqdm, before: float, seconds: float) -> None:
+    bar.update(max(0.0, min(bar.total, before + seconds / 60) - bar.n))
 
 
 def _died(task: Task) -> Heard:

@@ -1,5 +1,7 @@
 """The stream of windows: the same spectrograms as in training, however the sound comes in."""
 
+import tracemalloc
+
 import librosa
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from sound_files import noise, recording, write
 from birdnb.config import AudioSettings
 from birdnb.features.audio import Recording, read_audio
 from birdnb.features.extract import extract
-from birdnb.field.windows import batches
+from birdnb.field.windows import Wave, batches
 
 AUDIO = AudioSettings()
 HOP = AUDIO.hop_length / AUDIO.sample_rate
@@ -83,3 +85,33 @@ def test_no_sound_gives_no_window(tmp_path):
     soundfile.write(path, np.zeros(0), 22050)
     with Recording(path) as sound:
         assert not list(batches(sound.blocks(), 22050, AUDIO, 2.0))
+
+
+@pytest.mark.parametrize("high_pass_hz", [0.0, 500.0])
+def test_the_sound_for_encoders_is_the_cut_of_the_whole_recording(tmp_path, high_pass_hz):
+    """Three seconds at 48 kHz from the middle of each window, as embeddings are made of."""
+    path = write(tmp_path / "r.flac", recording(17.0, 3.0, 9.0, 44100), 44100)
+    wave = Wave(48000, 3 * 48000, high_pass_hz)
+    with Recording(path) as sound:
+        found = list(batches(sound.blocks(), 44100, AUDIO, 2.0, 3, (wave,)))
+        starts = np.concatenate([b.starts for b in found])
+        for start, piece in zip(
+            starts, np.concatenate([b.waves[wave] for b in found]), strict=True
+        ):
+            first = round((start + 0.5) * 48000)
+            expected = sound.slice(first, first + 3 * 48000, 48000, high_pass_hz)
+            np.testing.assert_allclose(piece, expected, atol=1e-5)
+
+
+def test_hours_take_no_more_memory_than_minutes():
+    """Twenty minutes are 106 MB of samples and 26 MB of spectrograms."""
+
+    def blocks(count):
+        yield from (noise(11.0, seed=number % 3) for number in range(count))
+
+    list(batches(blocks(1), 22050, AUDIO, 4.0, 8))  # what is imported does not count
+    tracemalloc.start()
+    total = sum(len(batch.starts) for batch in batches(blocks(110), 22050, AUDIO, 4.0, 8))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert total > 300 and peak < 30e6
