@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,7 +97,9 @@ def build_embeddings(
     """
     encoder = open_encoder(name, profile)
     folder = artifacts_dir() / "embeddings" / corpus.name
-    folder /= f"{encoder_id(name)}-{key_of(encoder.key, encoder.high_pass_hz, VERSION)}"
+    first = profile.audio.first_seconds
+    key = key_of(encoder.key, encoder.high_pass_hz, VERSION, *([first] if first else []))
+    folder /= f"{encoder_id(name)}-{key}"
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     sweep(folder)
@@ -148,7 +150,8 @@ def _embed_one(task: _Task) -> None:
 
     encoder = _opened(task)
     try:
-        found = hear(task.source, lambda sound: embed_recording(sound, encoder))
+        first = task.profile.audio.first_seconds
+        found = hear(task.source, lambda sound: embed_recording(sound, encoder, first))
     except (AudioError, OSError) as error:
         raise BirdnbError(
             f"{task.source} can no longer be read ({error}): run again, and it is left out"
@@ -172,17 +175,31 @@ def _opened(task: _Task) -> Encoder:
     return _OPEN[folder]
 
 
-def embed_recording(sound: Recording, encoder: Encoder) -> Embedded:
-    """Encode a whole recording, window by window; of hours of sound only a minute is in memory."""
+def embed_recording(
+    sound: Recording, encoder: Encoder, first_seconds: float | None = None
+) -> Embedded:
+    """Encode a recording or its ``first_seconds``, window by window.
+
+    Of hours of sound only a minute is in memory.
+    """
     from birdnb.features.extract import survey
 
     coarse = survey(sound)
     size, rate = encoder.window_samples, encoder.sample_rate
-    count = encoder.count(-(-sound.frames * rate // sound.sample_rate))
+    length = -(-sound.frames * rate // sound.sample_rate)  # [samples]
+    if first_seconds:
+        length = min(length, round(first_seconds * rate))
+        coarse = replace(
+            coarse, activity=coarse.activity[: int(first_seconds / coarse.hop_seconds)]
+        )
+    count = encoder.count(length)
     embeddings, highest = [], []
     for first in range(0, count, TOGETHER):
         last = min(count, first + TOGETHER)
         samples = sound.slice(first * size, last * size, rate, encoder.high_pass_hz)
+        if first_seconds:
+            after = max(0, last * size - length)
+            samples = np.pad(samples[: len(samples) - after], (0, after))
         found = encoder.encode(samples.reshape(-1, size))
         embeddings.append(found.embeddings)
         if found.answers is not None:

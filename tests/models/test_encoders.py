@@ -7,12 +7,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sound_files import recording, write
 
 from birdnb.config import load_profile
-from birdnb.features.audio import high_pass
+from birdnb.features.audio import hear, high_pass
 from birdnb.features.lms import log_mel, normalise
 from birdnb.files import BirdnbError
 from birdnb.models import build_model
+from birdnb.models.embeddings import embed_recording
 from birdnb.models.encoders import Encoded, Encoder, Label, find_labels, open_encoder
 from birdnb.registry import check_encoders, encoder_id, encoder_runs
 
@@ -46,6 +48,24 @@ def test_windows_cover_the_sound_in_order_and_are_filled_with_zeros(samples):
     assert samples - heard < 10
     assert len(windows) == 1 or len(flat) - samples <= 20
     assert Level().embed(x).shape == (len(windows), 1)
+
+
+@pytest.mark.parametrize("seconds", [4.0, 10.0, 18.0, 75.0])
+def test_the_first_seconds_of_a_recording_are_heard_as_if_it_ended_there(seconds, tmp_path):
+    encoder = Level()
+    encoder.sample_rate = 22050
+    whole = recording(seconds, 2, 1) + 0.5 * recording(seconds, max(0, seconds - 3), 2)
+    write(tmp_path / "whole.wav", whole)
+    write(tmp_path / "short.wav", whole[: 10 * 22050])
+    heard = hear(tmp_path / "whole.wav", lambda sound: embed_recording(sound, encoder, 10.0))
+    short = hear(tmp_path / "short.wav", lambda sound: embed_recording(sound, encoder))
+    np.testing.assert_array_equal(heard.embeddings, short.embeddings)
+    expected = {4.0: 2, 10.0: 4, 18.0: 4, 75.0: 4}[
+        seconds
+    ]  # windows of 3 s, the last one third full
+    assert len(heard.activity) == len(short.activity) == expected
+    later = hear(tmp_path / "whole.wav", lambda sound: embed_recording(sound, encoder))
+    assert len(later.embeddings) == {4.0: 2, 10.0: 4, 18.0: 6, 75.0: 25}[seconds]
 
 
 def test_labels_are_found_by_scientific_and_by_common_name():
