@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import functools
 import io
@@ -94,3 +95,13 @@ def print_anything() -> None:
 def _nowhere(mode: str) -> IO[str]:
     """Open the empty device for as long as the process lives."""
     return open(os.devnull, mode)
+
+
+def add_corrections(parser: argparse._ActionsContainer) -> None:
+    """Add the option for a table of corrected labels (``birdnb.corpora.corrections``)."""
+    parser.add_argument(
+        "--corrections",
+        metavar="FILE",
+        help="apply a table of corrected labels, as notebook 07 writes it; the results are those "
+        "of another corpus, <name>-corrected",
+    )

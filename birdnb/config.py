@@ -130,6 +130,9 @@ class TrainSettings(Settings):
     label_smoothing: float = Field(
         default=0.0, ge=0, lt=1, description="share of labels spread over species (cross_entropy)"
     )
+    background_labels: float = Field(
+        default=0.0, ge=0, lt=0.5, description="share of a label for species in the background"
+    )
     clip_norm: float = Field(default=1.0, gt=0, description="gradients are clipped to this norm")
     patience: int = Field(
         default=10, ge=1, description="epochs without a better score before stopping, for keep best"

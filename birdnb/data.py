@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,15 +12,16 @@ import pandas as pd
 import torch
 from torch.utils.data import Dataset
 
-from birdnb import __version__
 from birdnb.config import AudioSettings, Profile, SplitSettings, key_of, load_profile
 from birdnb.corpora import Corpus, open_corpus
+from birdnb.corpora.background import background_matrix
+from birdnb.corpora.corrections import DROPPED, apply_to, corrections_file, use_corrections
 from birdnb.features.cache import build_cache
 from birdnb.features.lms import normalise
 from birdnb.features.store import LmsCache
-from birdnb.files import BirdnbError, artifacts_dir, write_text
-from birdnb.split.shuffling import shuffled_sides
-from birdnb.split.sides import SIDES, audit_split, check_species, make_folds, make_split, sessions
+from birdnb.files import BirdnbError
+from birdnb.split.sides import SIDES, audit_split, check_species, sessions
+from birdnb.split.written import sides_of
 
 
 @dataclass
@@ -32,6 +32,7 @@ class Clips:
     target: torch.Tensor  # (N,) int64, on the CPU
     recording: torch.Tensor  # (N,) int64, index into recording_ids, on the CPU
     recording_ids: list[str]  # R names
+    shares: torch.Tensor | None = None  # (R, C) label shares; None: all of a label is its species
 
     def __len__(self) -> int:
         return len(self.target)
@@ -47,7 +48,12 @@ class Clips:
             self.target[rows],
             place[self.recording[rows]],
             [self.recording_ids[i] for i in keep],
+            None if self.shares is None else self.shares[list(keep)],
         )
+
+    def labels(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return the labels of these clips: class numbers (B,), or shares (B, C) if any."""
+        return self.target[rows] if self.shares is None else self.shares[self.recording[rows]]
 
 
 @dataclass
@@ -62,6 +68,7 @@ class StudyData:
     labels: list[str]  # sorted species of the study
     species_report: pd.DataFrame  # species, recordings, groups, decision, reason
     fold: tuple[int, int] | None = None  # (k, K), k from 1; None for the single split
+    corrections: pd.DataFrame | None = None  # those applied, and the side of their recording
 
     def side(self, name: str) -> list[str]:
         """Recording ids of "train", "validation" or "test", in the order of the table."""
@@ -81,6 +88,18 @@ class StudyData:
         number = {label: i for i, label in enumerate(self.labels)}
         species = self.recordings.loc[list(recording_ids), "species"]
         return species.map(number).to_numpy(dtype=np.int64)
+
+    def shares(self, recording_ids: Sequence[str], background: float) -> torch.Tensor:
+        """Return label shares (R, C): ``background`` of each goes to the species heard behind it.
+
+        A recording without any keeps its whole label.
+        """
+        rows = self.table.set_index("recording_id").loc[list(recording_ids)]
+        behind = torch.from_numpy(background_matrix(rows, self.labels)).float()  # (R, C)
+        own = torch.eye(len(self.labels))[torch.tensor(self.targets(recording_ids))]  # (R, C)
+        count = behind.sum(dim=1, keepdim=True)  # (R, 1)
+        mixed = (1 - background) * own + background * behind / count.clamp_min(1)
+        return torch.where(count > 0, mixed, own)
 
     def sessions(self, recording_ids: Sequence[str]) -> list[str]:
         """Return the recording session of each recording, in the order given."""
@@ -111,6 +130,7 @@ class StudyData:
             "layout": corpus.layout,
             "synthetic": corpus.synthetic,
             "folder": str((corpus.folder or corpus.root).resolve()),
+            "corrections": str(corrections_file()) if corpus.before else None,
             "split": asdict(self.profile.split),
         }
 
@@ -150,19 +170,29 @@ def open_study(
     )
     found = open_corpus(corpus, progress=progress)
     cache = build_cache(found, profile.audio, progress=progress, dask=dask)
-    usable = found.manifest[
-        found.manifest["recording_id"].isin(set(cache.index["recording_id"]))
-    ].reset_index(drop=True)
+    usable = _usable(found, cache)
     rules = profile.split if fold is None else _rules_for_folds(profile.split, fold[1])
     table, report = check_species(usable.assign(session=sessions(usable)), rules)
     if len(table) < len(usable):  # a recording that is gone joins no sessions
         table = table.assign(session=sessions(table[usable.columns]))
-    side = _sides(table, rules, seed, fold, found)
+    side = sides_of(table, rules, seed, fold, found)
     audit_split(table, side, rules.group_by)
     table = table.assign(side=table["recording_id"].map(side))
-    return StudyData(
-        found, profile, seed, cache, table, sorted(table["species"].unique()), report, fold
-    )
+    labels, corrections = sorted(table["species"].unique()), None
+    if found.corrections is not None:
+        table, corrections = apply_to(table, found.manifest, found.corrections, labels)
+    return StudyData(found, profile, seed, cache, table, labels, report, fold, corrections)
+
+
+def _usable(corpus: Corpus, cache: LmsCache) -> pd.DataFrame:
+    """Return the manifest of what is in the cache, as it was before any correction.
+
+    Sides are shared out by the labels of the folder: corrections move no recording to another one.
+    """
+    manifest, usable = (corpus.before or corpus).manifest, set(cache.index["recording_id"])
+    dropped = cache.quarantine["reason"].str.startswith(DROPPED)
+    usable |= set(cache.quarantine["recording_id"][dropped])
+    return manifest[manifest["recording_id"].isin(usable)].reset_index(drop=True)
 
 
 def reopen_study(config: dict[str, Any], progress: bool = True) -> StudyData:
@@ -179,6 +209,7 @@ def reopen_study(config: dict[str, Any], progress: bool = True) -> StudyData:
         )
     audio, split = AudioSettings(**config["audio"]), SplitSettings(**origin.get("split", {}))
     profile = Profile(config["profile"], audio, split, {})
+    use_corrections(origin.get("corrections"))
     data = open_study(spec, profile, config["seed"], tuple(fold) if fold else None, progress)
     if data.fingerprint() != config["split"]:
         raise BirdnbError(
@@ -255,39 +286,3 @@ def _rules_for_folds(rules: SplitSettings, k: int) -> SplitSettings:
     return replace(
         rules, min_groups=max(rules.min_groups, k), min_recordings=max(rules.min_recordings, k)
     )
-
-
-def _sides(
-    table: pd.DataFrame,
-    rules: SplitSettings,
-    seed: int,
-    fold: tuple[int, int] | None,
-    corpus: Corpus,
-) -> pd.Series:
-    """Return the side of each recording: as in the artifacts, or made now and written there."""
-    columns = ["recording_id", "species", "recordist", "session"]
-    shuffled = rules.shuffle_seed is not None and not fold
-    rows = pd.util.hash_pandas_object(table[columns], index=False).to_numpy().tobytes()
-    what = [hashlib.sha256(rows).hexdigest(), rules, seed, fold[1] if fold else None, __version__]
-    what += [corpus.manifest["recordist"].tolist()] if shuffled else []
-    folder = artifacts_dir() / "splits" / corpus.name
-    names = [f"fold-{k}-of-{fold[1]}" for k in range(1, fold[1] + 1)] if fold else ["split"]
-    paths = [folder / f"seed{seed}-{key_of(*what)}" / f"{name}.csv" for name in names]
-    path = paths[fold[0] - 1 if fold else 0]
-    if not path.exists():
-        if fold:
-            splits = make_folds(table, rules, seed, fold[1])
-        elif shuffled:
-            splits = [shuffled_sides(table, rules, corpus.manifest)]
-        else:
-            splits = [make_split(table, rules, seed)]
-        for target, side in zip(paths, splits, strict=True):
-            rows = table[["recording_id", "species", "session"]].assign(
-                side=table["recording_id"].map(side)
-            )
-            write_text(target, rows.to_csv(index=False, lineterminator="\n"))
-    written = pd.read_csv(path, dtype=str, keep_default_na=False)
-    whole = {"recording_id", "side"} <= set(written) and written["side"].isin(SIDES).all()
-    if not whole or list(written["recording_id"]) != list(table["recording_id"]):
-        raise BirdnbError(f"{path} is damaged: delete it, the split is made again")
-    return written.set_index("recording_id")["side"]

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import yaml
 
-from birdnb.command import called, command
+from birdnb.command import add_corrections, called, command
 from birdnb.comparison.compare import PRESETS, choose, compare, parse_settings, parse_variant
 from birdnb.comparison.curve_page import write_curves
 from birdnb.comparison.growth import Curve, learning_curves
 from birdnb.comparison.page import Comparison, Pooled, about_page, write_comparison
 from birdnb.config import load_profile
 from birdnb.corpora import corpus_name
+from birdnb.corpora.corrections import use_corrections
 from birdnb.files import BirdnbError, report_folder, safe_name
 from birdnb.registry import CURVES
 from birdnb.training.options import parse_seed
@@ -41,9 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Compare from the shell; 0 when it is done, 2 after an error, 130 when interrupted."""
     args = make_parser().parse_args(argv)
     args.words = shlex.join(
-        Path(word).name if word == args.corpus else word
+        Path(word).name if word in (args.corpus, args.corrections) else word
         for word in (sys.argv[1:] if argv is None else argv)
     )
+    use_corrections(args.corrections)
     path = _learning_curve(args) if args.learning_curve else _comparison(args)
     print(path.read_text(encoding="utf-8"))
     print(path)
@@ -128,6 +130,7 @@ def make_parser() -> argparse.ArgumentParser:
         epilog=f"variants in {PRESETS.name}:\n{known}\n\n{EXAMPLES}",
     )  # fmt: skip
     parser.add_argument("corpus", metavar="CORPUS", help="demo, or the folder of a corpus")
+    add_corrections(parser)
     parser.add_argument("--variants", choices=list(presets), help="a comparison of variants.yaml")
     parser.add_argument(
         "--variant",

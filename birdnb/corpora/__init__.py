@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from birdnb.corpora import birdclef, birdset, folders
+from birdnb.corpora.corrections import applicable, corrected, corrections_file, read_corrections
 from birdnb.corpora.labels import spelling_notes
 from birdnb.corpora.sniff import is_audio
 from birdnb.corpora.table import UNLISTED, check_manifest
@@ -32,6 +33,8 @@ class Corpus:
     synthetic: bool = False  # True: invented songs, results say nothing about real birds
     notes: tuple[str, ...] = ()  # sentences on labels, and on what was filled in
     folder: Path | None = None  # that was opened; another than root where sound had to be unpacked
+    before: Corpus | None = None  # as the folder says it, where corrections were applied
+    corrections: pd.DataFrame | None = None  # those that were: corrections.COLUMNS
 
 
 @dataclass(frozen=True)
@@ -79,10 +82,24 @@ LAYOUTS = [  # the first that recognises a folder reads it
 def open_corpus(spec: str | Path, progress: bool = True) -> Corpus:
     """Open a folder, whose layout is recognised, or ``demo``, which is synthesised on the spot.
 
-    The corpus is called after its folder. Raises BirdnbError when there is no such folder, when its
-    layout is none of the known ones, or when nothing in it can be used.
+    The corpus is called after its folder. Corrections that the command was told to apply are
+    applied, and it is called ``<folder>-corrected``. Raises BirdnbError when there is no such
+    folder, when its layout is none of the known ones, or when nothing in it can be used.
     """
-    name = corpus_name(spec)
+    corpus, path = _open(spec, progress), corrections_file()
+    if path is None:
+        return corpus
+    corrections = read_corrections(path)
+    manifest, gone, notes = corrected(corpus.manifest, corrections)
+    return replace(
+        corpus, name=corpus_name(spec), manifest=manifest, before=corpus,
+        left_out=pd.concat([corpus.left_out, gone], ignore_index=True),
+        notes=(*corpus.notes, *notes), corrections=applicable(corpus.manifest, corrections),
+    )  # fmt: skip
+
+
+def _open(spec: str | Path, progress: bool) -> Corpus:
+    name = _plain_name(spec)
     if name == "demo":
         from birdnb.synthetic.demo import make_demo
 
@@ -102,8 +119,13 @@ def open_corpus(spec: str | Path, progress: bool = True) -> Corpus:
 def corpus_name(spec: str | Path) -> str:
     """Return the name of a corpus: ``demo``, or that of its folder made safe as a file name.
 
-    Names that have no letter of ASCII are told apart by digits of their hash.
+    Names that have no letter of ASCII are told apart by digits of their hash. With corrections it
+    is another corpus, ``demo-corrected``, so that results before and after stand side by side.
     """
+    return _plain_name(spec) + ("-corrected" if corrections_file() else "")
+
+
+def _plain_name(spec: str | Path) -> str:
     if str(spec) == "demo" or whole_path(spec) == (artifacts_dir() / "corpora" / "demo").resolve():
         return "demo"
     folder = whole_path(spec).name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,26 @@ from IPython.display import Audio
 from birdnb.config import AudioSettings
 from birdnb.data import StudyData
 from birdnb.features.activity import SILENCE_SECONDS, find_silence
-from birdnb.features.audio import hear, read_audio
+from birdnb.features.audio import Recording, hear, read_audio
 from birdnb.features.extract import survey
 from birdnb.features.lms import log_mel
 from birdnb.files import BirdnbError
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the sound of a recording is, and which of its channels was heard."""
+
+    path: Path
+    channel: int | None = None  # from 0; None: their mean
+
+
+def stretch(source: Source, audio: AudioSettings, start: float, seconds: float) -> np.ndarray:
+    """Read a stretch of a recording (samples,) as a run hears it, without reading the rest."""
+    first, last = round(start * audio.sample_rate), round((start + seconds) * audio.sample_rate)
+    with Recording(source.path) as sound:
+        sound.channel = source.channel
+        return sound.slice(first, last, audio.sample_rate, audio.high_pass_hz)
 
 
 def clip_waveform(data: StudyData, recording_id: str, segment: int = 0) -> np.ndarray:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import ipywidgets as widgets
@@ -23,7 +22,7 @@ from matplotlib.figure import Figure
 from birdnb.config import AudioSettings
 from birdnb.corpora.reading import read_table
 from birdnb.evaluation.promises import measure
-from birdnb.explore.listen import mp3_bytes, player
+from birdnb.explore.listen import Source, mp3_bytes, player, stretch
 from birdnb.explore.views import View
 from birdnb.explore.widgets import WIDE, headless
 from birdnb.features.audio import Recording
@@ -36,14 +35,6 @@ KEY = ["recording", "start", "end", "species"]
 COLUMNS = [*KEY, "probability", "heard", "reviewed"]
 MARGIN = 1.0  # [s] heard before and after a detection
 LONGEST = 20.0  # [s] heard of one
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where the sound of a recording is, and which of its channels was heard."""
-
-    path: Path
-    channel: int | None = None  # from 0; None: their mean
 
 
 def read_review(path: Path) -> pd.DataFrame:
@@ -138,14 +129,19 @@ def write_labels(folder: Path, review: pd.DataFrame, sources: Mapping[str, Sourc
     return write_text(folder / "manifest.csv", table.to_csv(index=False, lineterminator="\n"))
 
 
+def busiest(detections: pd.DataFrame, seconds: float) -> tuple[str, float]:
+    """Find the stretch with most detections of different species: recording and start [s]."""
+    place = (detections["start"] // seconds * seconds).rename("place")
+    counts = detections.groupby(["recording", place])["species"].nunique()
+    recording, start = counts.idxmax()
+    return str(recording), float(start)
+
+
 def detection_view(detection: pd.Series, source: Source, audio: AudioSettings) -> View:
     """Show and play a detection with a second before and after it."""
     start = max(0.0, detection["start"] - MARGIN)
     seconds = min(detection["end"] - start + MARGIN, LONGEST)
-    first, last = round(start * audio.sample_rate), round((start + seconds) * audio.sample_rate)
-    with Recording(source.path) as sound:
-        sound.channel = source.channel
-        samples = sound.slice(first, last, audio.sample_rate, audio.high_pass_hz)
+    samples = stretch(source, audio, start, seconds)
     title = f"{detection['species']}? ({detection['probability']:.2f})"
     ax = visualize_spectrogram(log_mel(samples, audio), audio, title, colorbar=False)
     for edge in (detection["start"], detection["end"]):

@@ -69,6 +69,36 @@ def recording_view(data: StudyData, recording: str) -> View:
     return View(figure, clip_waveform(data, recording), "; ".join(known) + ". You hear clip 1.")
 
 
+def doubt_view(data: StudyData, doubt: pd.Series) -> View:
+    """Show a recording whose label is doubted beside one of the species the models rather say.
+
+    ``doubt`` is a row of ``doubtful_labels``, called after its recording.
+    """
+    audio, recording, other = data.profile.audio, str(doubt.name), doubt["suggestion"]
+    names = {recording: f"{doubt['species']}? {recording}"}
+    if other != doubt["species"] and (other_one := _typical(data, other)):
+        names[other_one] = f"for comparison, {other}: {other_one}"
+    figure, axes = plt.subplots(1, 2, figsize=(11, 3.3), layout="constrained", squeeze=False)
+    for ax, (name, title) in zip(axes[0], names.items(), strict=False):
+        draw_lms(ax, data.cache.load(name)[0], audio)
+        ax.set(xlabel="time [s]", ylabel="frequency [kHz]")
+        ax.set_title(wrap(title, 50), fontsize=11)
+    for ax in axes[0][len(names) :]:
+        ax.set_axis_off()
+    _credit(figure, data, *names)
+    text = (
+        f"{html.escape(recording)} is filed under <b>{html.escape(doubt['species'])}</b>; "
+        f"{doubt['models']} models that did not hear its session give that "
+        f"{percent(doubt['self_confidence'])} and rather say <b>{html.escape(other)}</b>"
+    )
+    return View(figure, clip_waveform(data, recording), text)
+
+
+def _typical(data: StudyData, species: str) -> str | None:
+    there = data.table.query("side == 'train' and species == @species")
+    return None if there.empty else typical_recording(data, species)
+
+
 def quarantine_view(data: StudyData, number: int) -> View:
     """Show one recording that was left out and why, ``number`` from 1."""
     row = data.cache.quarantine.iloc[number - 1]

@@ -16,6 +16,7 @@ recordings are extracted.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,8 +48,11 @@ def build_cache(
 
     ``jobs`` worker processes (None: one a core; 1: in this process), or the Dask cluster whose
     scheduler is at ``dask``. Changed sources are extracted again. Raises BirdnbError when no
-    recording survives, or when the folder cannot be written.
+    recording survives, or when the folder cannot be written. A corpus with corrections has the
+    cache of the corpus before: its sound is the same.
     """
+    if corpus.before is not None:
+        return _without(corpus, build_cache(corpus.before, audio, jobs, progress, dask))
     folder = artifacts_dir() / "audio_lms_cache" / corpus.name / key_of(audio, VERSION)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -83,6 +87,16 @@ def build_cache(
         )
     return LmsCache(
         folder, audio, index, quarantine, {record.recording_id: record for record in kept}
+    )
+
+
+def _without(corpus: Corpus, cache: LmsCache) -> LmsCache:
+    """Leave out of a cache what corrections dropped, and say so in the quarantine."""
+    gone = ~cache.index["recording_id"].isin(set(corpus.manifest["recording_id"]))
+    dropped = corpus.left_out["recording_id"].isin(set(cache.index["recording_id"][gone]))
+    quarantine = pd.concat([cache.quarantine, corpus.left_out[dropped]], ignore_index=True)
+    return replace(
+        cache, index=cache.index[~gone].reset_index(drop=True), quarantine=quarantine[QUARANTINE]
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from birdnb.data import StudyData
+from birdnb.explore.listen import Source
 from birdnb.field.clock import check_clocks
 from birdnb.field.detect import RANKED, detections
 from birdnb.field.listener import Listener, find_run, open_listener
@@ -33,6 +34,17 @@ class Outing:
     heard: list[Heard]  # without their windows
     files: list[Path]  # that hold these
     detections: pd.DataFrame
+
+    @property
+    def sources(self) -> dict[str, Source]:
+        """Return where the sound of each recording is."""
+        return {
+            one.recording: Source(
+                Path(one.source), None if one.channel == "mean" else int(one.channel) - 1
+            )
+            for one in self.heard
+            if not one.reason
+        }
 
     def windows(self) -> Iterator[Heard]:
         """Yield the recordings that could be read with their windows, one by one."""

@@ -68,7 +68,8 @@ def detections_over_spectrogram(
     """Draw a stretch of a recording (128, T) from ``start`` [s] with what was heard below it.
 
     Both tables have start, end [s from the beginning of the recording] and species; a row a
-    species. A detection is drawn solid; ``truth``, what was sung, as a line beneath.
+    species. Detections above a ``threshold`` are dark, those without one light; ``truth``, what was
+    sung, is a line beneath.
     """
     seconds = lms.shape[1] * audio.hop_length / audio.sample_rate
     span = (start, start + seconds)
@@ -81,7 +82,9 @@ def detections_over_spectrogram(
     image = draw_lms(above, lms, audio)
     image.set_extent((*span, *image.get_extent()[2:]))
     above.set(ylabel="frequency [kHz]", title=f"from {start:.0f} s on")
-    _bars(below, tables[0], names, COLOURS[0], 0.5, "detected")
+    promised = tables[0]["threshold"].notna()
+    _bars(below, tables[0][promised], names, COLOURS[0], 0.5, "detected")
+    _bars(below, tables[0][~promised], names, COLOURS[5], 0.5, "by rank only")
     if truth is not None:
         _bars(below, tables[1], names, COLOURS[1], 0.12, "sung", shift=-0.34)
     species_ticks(below, names)

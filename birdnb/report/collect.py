@@ -62,6 +62,9 @@ class ReportInput:
     unknown_sessions: int = 0  # recordings of whose session nothing is known
     notes: Sequence[str] = ()  # sentences on labels that became one, or may be one
     changed: dict[str, Any] = field(default_factory=dict)  # settings other than the profile's
+    corrections: pd.DataFrame | None = None  # applied: corrections.COLUMNS and side, of all folds
+    before: str = ""  # what the corpus is called without them
+    doubts: pd.DataFrame | None = None  # every recording, the most doubtful label first
 
     @property
     def folds(self) -> int:
@@ -114,6 +117,8 @@ def collect(datasets: Sequence[StudyData], runs: Mapping[str, list[RunResult]]) 
         unknown_sessions=unknown_sessions(first.table),
         notes=first.corpus.notes,
         changed=_changed(first.profile.runs, runs),
+        corrections=_corrections(datasets),
+        before=first.corpus.before.name if first.corpus.before else "",
     )
 
 
@@ -149,6 +154,16 @@ def _dropped(data: StudyData) -> pd.DataFrame:
     return rows.assign(
         reason="species too rare to split: " + rows["species"].map(reasons).astype(str)
     )
+
+
+def _corrections(datasets: Sequence[StudyData]) -> pd.DataFrame | None:
+    """Return the corrections that were applied; with folds the side is test, where it ever is."""
+    parts = [data.corrections for data in datasets if data.corrections is not None]
+    if not parts:
+        return None
+    table = pd.concat(parts)
+    table = table.assign(rest=table["side"] != "test").sort_values("rest", kind="stable")
+    return table.drop_duplicates("recording_id").drop(columns="rest").sort_index()
 
 
 def _changed(usual: Mapping[str, Any], runs: Mapping[str, list[RunResult]]) -> dict[str, Any]:

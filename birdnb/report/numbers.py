@@ -25,6 +25,7 @@ from birdnb.registry import (
 )
 from birdnb.report.collect import ReportInput
 from birdnb.report.heard import heard_of
+from birdnb.report.recordings import recordings_metrics
 from birdnb.report.words import title
 from birdnb.report.yardstick import yardstick_steps, yardsticks
 from birdnb.split.sides import SIDES
@@ -55,29 +56,33 @@ def study_metrics(report: ReportInput) -> dict[str, Any]:
     """Compute the report's metrics.json.
 
     Keys: corpus, profile, seed, synthetic, folds, split, quarantine, chance, final_run, runs,
-    steps, gates; with frozen encoders yardsticks.
+    steps, gates; with frozen encoders yardsticks; and of ``recordings_metrics`` what there is.
     """
     reasons = report.quarantine["reason"].value_counts().sort_index()
     runs = {name: _run_summary(report, name) for name in report.runs}
     final = final_run(runs)
     beside = yardsticks(report, runs, final)
-    return {
-        "corpus": report.corpus,
-        "profile": report.profile,
-        "seed": report.seed,
-        "synthetic": report.synthetic,
-        "folds": report.folds,
-        "split": _split_counts(report),
-        "quarantine": {str(reason): int(count) for reason, count in reasons.items()},
-        "chance": {
-            "uniform": 1 / len(report.labels),
-            "commonest_species": _always_the_commonest(report),
-        },
-        "final_run": final,
-        "runs": runs,
-        "steps": _steps(report, runs) + yardstick_steps(report, runs, final, beside),
-        "gates": gates(runs),
-    } | ({"yardsticks": beside} if beside else {})
+    return (
+        {
+            "corpus": report.corpus,
+            "profile": report.profile,
+            "seed": report.seed,
+            "synthetic": report.synthetic,
+            "folds": report.folds,
+            "split": _split_counts(report),
+            "quarantine": {str(reason): int(count) for reason, count in reasons.items()},
+            "chance": {
+                "uniform": 1 / len(report.labels),
+                "commonest_species": _always_the_commonest(report),
+            },
+            "final_run": final,
+            "runs": runs,
+            "steps": _steps(report, runs) + yardstick_steps(report, runs, final, beside),
+            "gates": gates(runs),
+        }
+        | ({"yardsticks": beside} if beside else {})
+        | recordings_metrics(report, final)
+    )
 
 
 def progression_rows(

@@ -25,6 +25,7 @@ from birdnb.report.collect import ReportInput, more_recordings
 from birdnb.report.heard import heard_words
 from birdnb.report.numbers import f1_of_rare_and_common, study_metrics
 from birdnb.report.page import page
+from birdnb.report.recordings import DOUBTS, recordings_words
 from birdnb.report.yardstick import yardstick_words
 
 HERE = Path(__file__).parent
@@ -103,6 +104,7 @@ def render(
         **_comparison(report, metrics),
         **heard_words(report, metrics),
         **yardstick_words(report, metrics),
+        **recordings_words(report, metrics),
         **_species(report, metrics),
         **_corpus(report),
         **_settings(report),
@@ -235,7 +237,8 @@ def _corpus(report: ReportInput) -> dict[str, Any]:
 def _settings(report: ReportInput) -> dict[str, Any]:
     configs = report.configs
     trained = next((config for config in configs.values() if "versions" in config), {})
-    corpus = report.corpus if report.synthetic else f"path/to/{report.corpus}"
+    corpus = report.before or report.corpus
+    corpus = corpus if report.synthetic else f"path/to/{corpus}"
     profile = (
         report.profile
         if (PROFILES / f"{report.profile}.yaml").is_file()
@@ -243,6 +246,7 @@ def _settings(report: ReportInput) -> dict[str, Any]:
     )
     command = ["./run_all.sh", "--corpus", corpus, "--profile", profile, "--seed", str(report.seed)]
     command += ["--folds", str(report.folds)] if report.folds else []
+    command += ["--corrections", "path/to/corrections.csv"] if report.before else []
     if report.changed:
         command += [
             "--",
@@ -267,6 +271,8 @@ def _write_tables(report: ReportInput, metrics: dict[str, Any], folder: Path) ->
         "attribution": pd.concat([attribution(report.tables[0]), _weights_credit(report, metrics)]),
         "quarantine": pd.concat([report.quarantine, report.dropped]),
     }
+    if report.doubts is not None:
+        frames[Path(DOUBTS).stem] = report.doubts
     if metrics["final_run"]:
         matrix = confusion(report.test(metrics["final_run"]), len(report.labels))
         frames["confusion"] = (

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from birdnb.command import called, command
+from birdnb.command import add_corrections, called, command
 from birdnb.files import ROOT, BirdnbError, name_fault, whole_path
 from birdnb.study import books, regression
 from birdnb.study.run import run
@@ -64,6 +64,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.bless:
         return regression.bless(chosen)
     follow(options.tracker)
+    if options.corrections:
+        from birdnb.corpora.corrections import use_corrections
+
+        use_corrections(options.corrections)
     parameters = {"corpus": corpus_argument(options.corpus),
                   "profile": profile_argument(options.profile),
                   "seed": options.seed, "folds": options.folds}  # fmt: skip
@@ -129,6 +133,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="compute spectrograms on a Dask cluster: --dask tcp://host:8786",
     )
     add_tracker(parser)
+    add_corrections(parser)
     parser.add_argument(
         "--again", action="store_true", help="execute notebooks even when they are up to date"
     )
@@ -170,7 +175,7 @@ def _refuse_what_is_ignored(
         None,
     )
     changed = [name for name in ("corpus", "profile", "seed", "folds", "dask", "tracker",
-                                 "encoders", "again")
+                                 "encoders", "corrections", "again")
                if getattr(options, name) != parser.get_default(name)]  # fmt: skip
     if alone and (changed or extra):
         parser.error(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,6 @@ from birdnb.data import StudyData, open_study
 from birdnb.evaluation.ensemble import EnsembleResult, build_ensemble
 from birdnb.evaluation.metrics import confusion, paired_bootstrap, similarity_order
 from birdnb.evaluation.predictions import Predictions, concatenate
-from birdnb.field.promise import Promises
-from birdnb.field.thresholds import clip_scores, kept_promises, promises_of
 from birdnb.files import BirdnbError
 from birdnb.plots.learning import learning_curves
 from birdnb.plots.models import confusion_figure
@@ -34,6 +32,7 @@ from birdnb.report.numbers import study_metrics
 from birdnb.report.words import gate_value, points, template, title, verdict
 from birdnb.report.write import write_report
 from birdnb.study.facts import fact_table
+from birdnb.study.outdoors import Outdoors
 from birdnb.study.run import report_folder
 from birdnb.training.runs import METRICS, RunResult, folder_of, load_run, run_folder
 from birdnb.training.train import train_run
@@ -43,7 +42,7 @@ FIRST = {"06": "notebooks 04 and 05", "07": "notebooks 04 to 06"}  # what has to
 
 
 @dataclass
-class Chapter:
+class Chapter(Outdoors):
     """Hold a notebook's settings, and do what all seven do: open data, train, show, say."""
 
     number: str
@@ -134,18 +133,6 @@ class Chapter:
             ensembles.append(build_ensemble(runs, sessions, folder, seed=self.seed, name=name))
         return ensembles
 
-    def promises(self, run: str, precision: float) -> Promises:
-        """Find what a finished run may promise of each species, and keep it beside the run."""
-        return promises_of(self._folder(run), precision, self.datasets)
-
-    def kept(self, run: str, promises: Promises) -> pd.DataFrame:
-        """Hold promises against the clips of the test side, which had no say in them."""
-        return kept_promises(promises, clip_scores(self._folder(run), "test", self.datasets))
-
-    def _folder(self, run: str) -> Path:
-        """Return the folder of a run, with folds the one that holds them."""
-        return folder_of(self.data.corpus.name, self.profile.name, run, None)
-
     def results(self, *runs: str) -> dict[str, list[RunResult]]:
         """Load finished runs by name, a list over the folds each; all of the study unless named.
 
@@ -183,9 +170,15 @@ class Chapter:
         sessions = self.data.sessions(test.recording_ids)
         return paired_bootstrap(test, self.test(others), sessions, self.seed)
 
-    def write_report(self, results: dict[str, list[RunResult]]) -> Path:
-        """Write the report with the figures saved by this notebook; returns its folder."""
-        return write_report(collect(self.datasets, results), self.figures, self.report)
+    def write_report(
+        self, results: dict[str, list[RunResult]], doubts: pd.DataFrame | None = None
+    ) -> Path:
+        """Write the report with the figures saved by this notebook; returns its folder.
+
+        ``doubts`` are the recordings whose label is doubted (``doubts_of``).
+        """
+        report = replace(collect(self.datasets, results), doubts=doubts)
+        return write_report(report, self.figures, self.report)
 
     @property
     def report(self) -> Path:

@@ -63,7 +63,8 @@ def run(
 
         build_cache(open_corpus(parameters["corpus"]), profile.audio, dask=dask)
     weights = {extra.get("pretrained"), *(run.model.pretrained for run in profile.runs.values())}
-    sources = [parameters["corpus"], *sorted(name for name in weights if isinstance(name, str))]
+    sources = [parameters["corpus"], *_beside(parameters["corpus"])]
+    sources += sorted(name for name in weights if isinstance(name, str))
     encoders = check_encoders(extra.get("encoders", parameters.get("encoders")) or profile.encoders)
     weights_of = [open_encoder(name, profile).key for name in encoders]  # errors before the work
     stamp = key(code_key(), repr(profile), *weights_of, *map(files_key, sources))
@@ -84,6 +85,14 @@ def run(
         places += f"; the report: {_short(report / PAGE)}"
     print(f"done in {(time.monotonic() - began) / 60:.1f} minutes; {places}")
     return 0
+
+
+def _beside(corpus: str) -> list[str]:
+    """Return the tables beside a corpus that change what is made of it."""
+    from birdnb.corpora.corrections import corrections_file
+    from birdnb.corpora.xeno_canto.facts import facts_file
+
+    return [str(path) for path in (corrections_file(), facts_file(corpus)) if path is not None]
 
 
 def report_folder(corpus: str, profile: str) -> Path:

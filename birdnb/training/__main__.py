@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from birdnb.command import called, command
+from birdnb.command import add_corrections, called, command
 from birdnb.config import Profile, load_profile
+from birdnb.corpora.corrections import use_corrections
 from birdnb.data import open_study
 from birdnb.files import BirdnbError
 from birdnb.registry import BASELINE, CLASSICAL, FROZEN, MODELS, is_yardstick
@@ -33,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     profile = load_profile(args.profile, demo=args.corpus == "demo")
     run, settings = _chosen(profile, args)
     follow(args.tracker)
+    use_corrections(args.corrections)
     accelerator = make_accelerator()
     with accelerator.main_process_first():
         data = open_study(
@@ -98,6 +100,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="k/K",
         help="fold k of K grouped folds instead of the single split",
     )
+    add_corrections(study)
     run = parser.add_argument_group("run")
     run.add_argument(
         "--run",

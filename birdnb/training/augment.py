@@ -47,13 +47,15 @@ class Augment:
     def __call__(
         self, lms_db: Tensor, target: Tensor, generator: Generator
     ) -> tuple[Tensor, Tensor]:
-        """Augment a batch: (B, 128, T) dB and class numbers (B,).
+        """Augment a batch: (B, 128, T) dB and class numbers (B,), or label shares (B, C).
 
         Returns normalised (B, 128, T) float32 and label shares (B, C) that sum to 1.
         """
         s = self.settings
         x = lms_db.float()
-        labels = functional.one_hot(target, self.n_classes).float()  # (B, C)
+        labels = target.float()  # (B, C)
+        if target.ndim == 1:
+            labels = functional.one_hot(target, self.n_classes).float()
         if s.time_shift:
             x = time_shift(x, generator)
         if s.noise and self.noise_bank is not None and len(self.noise_bank):

@@ -27,6 +27,8 @@ def fit_key(settings: RunSettings, seed: int, labels: Sequence[str], *sides: Cli
     for clips in sides:
         digest.update(f"{clips.recording_ids} {tuple(clips.lms.shape)}".encode())
         digest.update(clips.target.numpy().tobytes() + clips.recording.numpy().tobytes())
+        if clips.shares is not None:
+            digest.update(clips.shares.numpy().tobytes())
         # a sample is enough
         digest.update(clips.lms[:: max(1, len(clips) // 32)].cpu().contiguous().numpy().tobytes())
     return key_of(settings, seed, list(labels), digest.hexdigest())

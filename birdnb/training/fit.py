@@ -144,7 +144,7 @@ class Epochs(Loop):
 
     def _batch(self, numbers: Tensor, generator: Generator, of: int, ends: bool) -> Batch:
         mine = numbers.tensor_split(self.world)[self.rank]
-        target = to_device(self.train.target[mine], self.device)  # (B,)
+        target = to_device(self.train.labels(mine), self.device)  # (B,), or shares (B, C)
         lms = self.train.lms[to_device(mine, self.train.lms.device)]  # (B, 128, T) dB
         return Batch(to_device(lms, self.device), target, generator, len(numbers), of, ends)
 

@@ -43,7 +43,7 @@ class Batch:
     """This process' part of a batch, and what the optimiser has to know about the whole."""
 
     lms: Tensor  # (B, 128, T) dB
-    target: Tensor  # (B,) class numbers
+    target: Tensor  # (B,) class numbers, or (B, C) label shares
     generator: Generator  # of its augmentation
     clips: int  # in the parts of all processes
     of: int = 1  # batches that make a step of the optimiser

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,8 @@ def _train_network(
     if accelerator.is_main_process:
         record_size(folder, getattr(model, "size", m.size))
     train, val, test = data.clips("train", t.segments), data.clips("validation"), data.clips("test")
+    if t.background_labels:
+        train = replace(train, shares=data.shares(train.recording_ids, t.background_labels))
     bank = data.noise_bank() if settings.augment.noise else None
     shared = {
         "seed": data.seed,

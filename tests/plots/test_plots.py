@@ -558,6 +558,7 @@ def test_promised_precision_names_each_species_and_who_gets_no_promise():
 def test_detections_stand_below_the_spectrogram_at_their_time():
     columns = ["start", "end", "species"]
     heard = pd.DataFrame([(10.0, 14.0, "A"), (90.0, 94.0, "A")], columns=columns)
+    heard["threshold"] = 0.5
     sung = pd.DataFrame([(11.0, 13.0, "A"), (12.0, 16.0, "B")], columns=columns)
     lms = np.zeros((128, AUDIO.n_frames), np.float32)
     figure = detections_over_spectrogram(lms, AUDIO, 10.0, heard, sung)

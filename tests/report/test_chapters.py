@@ -139,3 +139,17 @@ def test_promises_are_kept_or_not_or_nobody_can_tell():
     none = SimpleNamespace(precision=0.9, species={"B": species["B"]}, sessions=4)
     said_none = told("promises", promises=none, kept=pd.DataFrame(), needed=8)
     assert said_none.startswith("For no species a precision of 90 % can be promised: 4 validation")
+
+
+def test_the_field_says_whether_the_promise_was_kept_and_what_it_cost():
+    species = {"A": SimpleNamespace(threshold=0.7), "B": SimpleNamespace(threshold=None)}
+    promises = SimpleNamespace(precision=0.8, species=species)
+    row = {"called": 9, "precision": 0.77, "recall": 0.4, "verdict": "below, within uncertainty"}
+    drop = pd.DataFrame({"measure": ["auroc"], "focal": [0.998], "field": [0.9]})
+    found = SimpleNamespace(table=pd.DataFrame([row]), drop=drop)
+    said = told("field", promises=promises, found=found)
+    assert said.startswith("A precision of 80 % was promised for 1 of 2 species. In the field **77")
+    assert "within uncertainty. At these thresholds 40 % of what" in said and "0.900 here" in said
+    assert "nobody knows: they have no annotations" in told("field", promises=promises, found=None)
+    silent = SimpleNamespace(table=pd.DataFrame([row | {"called": 0}]), drop=drop)
+    assert "nothing was called" in told("field", promises=promises, found=silent)

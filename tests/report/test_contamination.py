@@ -76,7 +76,7 @@ def test_accuracy_apart_is_that_of_the_recordings_counted_by_hand(study):
 
 def test_the_page_says_so(study, tmp_path):
     text = (write_report(collect(*study), {}, tmp_path) / "PHASE3_RESULTS.md").read_text()
-    assert "AST baseline began with the weights that come with birdnb (invented song only)" in text
+    assert "AST baseline began with birdnb's own weights (invented song only)" in text
     row = next(line for line in text.splitlines() if line.startswith("| AST + augmentation | AST"))
     assert row.split("|")[3].strip() == "–" and row.count("of ") == 2
     assert "Xeno-Canto up to XC694204" in text and "never with the species" in text

@@ -118,7 +118,7 @@ def _data(table, synthetic, species):
     profile = SimpleNamespace(name="laptop", runs={})
     return SimpleNamespace(
         corpus=corpus, cache=cache, profile=profile, seed=7, table=table, labels=list(species),
-        species_report=report,
+        species_report=report, corrections=None,
         fingerprint=lambda: "the split",
     )  # fmt: skip
 

@@ -9,6 +9,7 @@ from small_study import settings, small_study
 from birdnb.evaluation.metrics import paired_bootstrap
 from birdnb.files import BirdnbError
 from birdnb.study.chapter import start
+from birdnb.synthetic.demo import make_demo
 from birdnb.training.train import train_run
 
 
@@ -75,3 +76,29 @@ def test_two_runs_are_compared_on_the_same_recordings(chapter):
 def test_what_is_told_is_shown_as_markdown(capsys):
     start("01").tell("rhythm", songs=[])
     assert "IPython.core.display.Markdown" in capsys.readouterr().out
+
+
+def test_frozen_encoders_join_a_second_ensemble_and_leave_the_first_as_it_is(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("BIRDNB_ARTIFACTS", str(tmp_path / "artifacts"))
+    monkeypatch.setenv("BIRDNB_REPORTS", str(tmp_path / "reports"))
+    make_demo(tmp_path / "birds", species=2, recordings=8, progress=False)
+    chapter = start("06", corpus=str(tmp_path / "birds"))
+    chapter.train("classical_mfcc")
+    chapter.train("phase2_mfcc", epochs=1)
+    members = ["classical_mfcc", "phase2_mfcc"]
+    (alone,) = chapter.ensemble(members)
+    assert "ensemble_with_encoders" not in chapter.results()
+    chapter.frozen(["ast:synthetic"])
+    (beside,) = chapter.ensemble(members)
+    assert beside.weights == alone.weights and beside.metrics == alone.metrics
+    results = chapter.results()
+    mixed = results["ensemble_with_encoders"][0]
+    assert list(mixed.config["members"]) == [*members, "frozen_ast_synthetic"]
+    page = (chapter.write_report(results) / "PHASE3_RESULTS.md").read_text()
+    assert "Ensemble with encoders" in page and r"instead of Frozen ast\_synthetic" in page
+    chapter.train("phase2_mfcc", epochs=2)
+    del results["ensemble_with_encoders"]
+    assert "ensemble_with_encoders" not in chapter.results()
+    assert "made from another phase2_mfcc than there is now; left out" in capsys.readouterr().out

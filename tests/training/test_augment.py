@@ -264,3 +264,14 @@ def test_a_cpu_generator_drives_a_gpu_batch():
     here, there = augment(batch, target, seeded()), augment(batch.cuda(), target.cuda(), seeded())
     torch.testing.assert_close(here[0], there[0].cpu(), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(here[1], there[1].cpu())
+
+
+def test_labels_of_several_species_go_through_as_they_are_and_are_blended():
+    shares = torch.tensor([[0.7, 0.3, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [0.4, 0.2, 0.4]])
+    x = lms(4)
+    plain = Augment(AugmentSettings(time_shift=True), None, 3, "standard")
+    torch.testing.assert_close(plain(x, shares, seeded())[1], shares)
+    numbers = Augment(AugmentSettings(mixup=True, mixup_prob=1.0), None, 3, "standard")
+    whole, soft = numbers(x, torch.tensor([0, 2, 1, 0]), seeded()), numbers(x, shares, seeded())
+    torch.testing.assert_close(whole[0], soft[0])
+    torch.testing.assert_close(soft[1].sum(dim=1), torch.ones(4))

@@ -1,0 +1,129 @@
+"""Labels that somebody looked at again: a table of decisions, kept beside the results of a study.
+
+::
+
+    recording_id,label,decision,species,by,when
+    XC123,Turdus merula,relabel,Turdus philomelos,Ann,2026-05-01T09:30:00+00:00
+
+``label`` is what the corpus says; a row counts only while it still says so. The user's folder is
+never written to. ``--corrections FILE`` of a command (the variable ``BIRDNB_CORRECTIONS``) applies
+them in ``open_corpus``.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from birdnb.corpora.reading import read_table
+from birdnb.files import BirdnbError, user_path, whole_path, write_text
+
+VARIABLE = "BIRDNB_CORRECTIONS"
+COLUMNS = ["recording_id", "label", "decision", "species", "by", "when"]
+ACCEPT, RELABEL, DROP = DECISIONS = ("accept", "relabel", "drop")
+DROPPED = "dropped by a correction"  # how the reason of a recording left out begins
+
+
+def use_corrections(path: str | None) -> None:
+    """Apply a table of corrections wherever this process and its children open the corpus.
+
+    None leaves things as they are. Raises BirdnbError when it is no such table.
+    """
+    if path is not None:
+        read_corrections(user_path(path))
+        os.environ[VARIABLE] = str(whole_path(path))
+
+
+def corrections_file() -> Path | None:
+    """Return the table that a command was told to apply; None when there is none."""
+    path = os.environ.get(VARIABLE)
+    return user_path(path) if path else None
+
+
+def read_corrections(path: Path) -> pd.DataFrame:
+    """Read a table of corrections; of several rows for a recording the last counts.
+
+    Raises BirdnbError for a decision that is none, and one for another species that names none.
+    """
+    table = read_table(path, COLUMNS[:4]).reindex(columns=COLUMNS, fill_value="")
+    for number, row in enumerate(table.itertuples(), 1):
+        if row.decision not in DECISIONS:
+            raise BirdnbError(
+                f"{path}, row {number}: the decision {row.decision!r} is none of "
+                f"{', '.join(DECISIONS)}"
+            )
+        if row.decision == RELABEL and not row.species:
+            raise BirdnbError(f"{path}, row {number}: relabel, but the species is empty")
+    return table.drop_duplicates("recording_id", keep="last", ignore_index=True)
+
+
+def add_correction(path: Path, **row: str) -> pd.DataFrame:
+    """Write a decision into a table of corrections, in place of an earlier one; return the table.
+
+    Without ``decision``, that on the recording is taken back. Written atomically.
+    """
+    table = read_corrections(path) if path.is_file() else pd.DataFrame(columns=COLUMNS)
+    table = table[table["recording_id"] != row["recording_id"]]
+    if row.get("decision"):
+        table = pd.concat([table, pd.DataFrame([row])], ignore_index=True)[COLUMNS].fillna("")
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+    return table
+
+
+def corrected(
+    manifest: pd.DataFrame, corrections: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """Apply corrections to a manifest: return it, the rows dropped (with reason), and what is not.
+
+    The last are sentences on rows that do not apply: no such recording, or another label by now.
+    Raises BirdnbError when none applies, and for a species that the corpus does not have.
+    """
+    applied = applicable(manifest, corrections).set_index("recording_id")
+    names = set(manifest["species"])
+    new = applied.loc[applied["decision"] == RELABEL, "species"]
+    if strange := sorted(set(new) - names):
+        raise BirdnbError(
+            f"the corrections name a species {strange[0]!r}, which the corpus does not have: "
+            "choose one of its labels, or drop the recording"
+        )
+    if applied.empty and len(corrections):
+        raise BirdnbError(
+            f"none of the {len(corrections)} corrections is of this corpus: its recordings or "
+            "their labels are others"
+        )
+    ids = manifest["recording_id"]
+    dropped = ids.isin(applied.index[applied["decision"] == DROP])
+    gone = manifest.loc[dropped, ["recording_id", "path", "species"]]
+    by = gone["recording_id"].map(applied["by"] + ", " + applied["when"])
+    gone = gone.assign(reason=DROPPED + " (" + by.astype(str) + ")")
+    kept = manifest.assign(species=ids.map(new).fillna(manifest["species"]))[~dropped]
+    others = corrections[~corrections["recording_id"].isin(applied.index)]
+    notes = [
+        f"{len(others)} corrections do not apply, their recordings are not here or have another "
+        f"label by now: {', '.join(others['recording_id'][:5])}."
+    ] * (len(others) > 0)
+    return kept.reset_index(drop=True), gone.reset_index(drop=True), notes
+
+
+def applicable(manifest: pd.DataFrame, corrections: pd.DataFrame) -> pd.DataFrame:
+    """Return the corrections whose recording is in the manifest under the label they name."""
+    label = corrections["recording_id"].map(manifest.set_index("recording_id")["species"])
+    return corrections[label == corrections["label"]].reset_index(drop=True)
+
+
+def apply_to(
+    table: pd.DataFrame, manifest: pd.DataFrame, corrections: pd.DataFrame, labels: list[str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Give a study's table, shared out before, the species of the corrected manifest.
+
+    ``label_before`` keeps the other one. Recordings that were dropped are gone, and those of a
+    species that is none of the study's ``labels``. The corrections come back with the side on which
+    their recording is or was, "" where that is none.
+    """
+    side = corrections["recording_id"].map(table.set_index("recording_id")["side"]).fillna("")
+    species = table["recording_id"].map(manifest.set_index("recording_id")["species"])
+    before = table["species"].where(species != table["species"], "")
+    table = table.assign(species=species, label_before=before)
+    return table[species.isin(labels)].reset_index(drop=True), corrections.assign(side=side)

@@ -1,0 +1,76 @@
+"""What corrections of labels did to a study: how many, by whom, and the scores before and after."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from birdnb.corpora.corrections import DECISIONS, DROP, RELABEL
+from birdnb.evaluation.metrics import accuracy
+from birdnb.evaluation.predictions import Predictions, concatenate
+from birdnb.report.collect import ReportInput
+from birdnb.training.runs import METRICS, folder_of, load_run
+
+
+def corrections_of(report: ReportInput, run: str | None) -> dict[str, Any] | None:
+    """Return what metrics.json says of the corrections that were applied; None without any.
+
+    ``test`` counts the test recordings among them apart: those of another species now, how many
+    of these the run names rightly, and those dropped. ``same`` holds accuracy before and after on
+    the test recordings whose label nobody changed: the same in both studies, as corrections move
+    no recording to another side. ``before`` is None where the study without corrections was not
+    run with this seed.
+    """
+    table = report.corrections
+    if table is None or run is None:
+        return None
+    when, on_test = sorted(filter(None, table["when"])), table[table["side"] == "test"]
+    found, before = report.test(run), _before(report, run)
+    changed = _changed(report, found)
+    right = found.predicted == found.targets
+    return {decision: int((table["decision"] == decision).sum()) for decision in DECISIONS} | {
+        "by": sorted(set(filter(None, table["by"]))),
+        "first": when[0] if when else "",
+        "last": when[-1] if when else "",
+        "test": {
+            "relabel": int((on_test["decision"] == RELABEL).sum()),
+            "right": int(right[changed].sum()),
+            "drop": int((on_test["decision"] == DROP).sum()),
+        },
+        "accuracy": accuracy(found),
+        "before": None if before is None else accuracy(before),
+        "same": _same(found, changed, before),
+    }
+
+
+def _changed(report: ReportInput, found: Predictions) -> np.ndarray:
+    """Tell which of the recordings have another label than in the folder, (R,) bool."""
+    before = report.tables[0].set_index("recording_id")["label_before"]
+    return (before.loc[found.recording_ids] != "").to_numpy()
+
+
+def _same(
+    found: Predictions, changed: np.ndarray, before: Predictions | None
+) -> dict[str, Any] | None:
+    if before is None:
+        return None
+    ids = pd.Index(found.recording_ids)[~changed].intersection(before.recording_ids)
+    scores = {}
+    for name, part in (("before", before), ("after", found)):
+        those = pd.Index(part.recording_ids).isin(ids)
+        scores[name] = float(np.mean((part.predicted == part.targets)[those]))
+    return {"recordings": len(ids)} | scores if len(ids) else None
+
+
+def _before(report: ReportInput, run: str) -> Predictions | None:
+    """Return a run's test predictions in the study without corrections, of all folds."""
+    folds: list[tuple[int, int] | None] = [(k, report.folds) for k in range(1, report.folds + 1)]
+    folders = [folder_of(report.before, report.profile, run, fold) for fold in folds or [None]]
+    if not all((folder / METRICS).exists() for folder in folders):
+        return None
+    results = [load_run(folder) for folder in folders]
+    if any(result.config["seed"] != report.seed for result in results):
+        return None
+    return concatenate([result.test for result in results])

@@ -1,0 +1,181 @@
+"""Corrected labels: applied when named, never written into the user's folder, and never a reason
+for a recording to change sides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+
+from birdnb.config import load_profile
+from birdnb.corpora import corpus_name, open_corpus
+from birdnb.corpora.corrections import (
+    COLUMNS,
+    VARIABLE,
+    add_correction,
+    corrected,
+    read_corrections,
+    use_corrections,
+)
+from birdnb.data import open_study
+from birdnb.features.cache import build_cache
+from birdnb.files import BirdnbError
+from birdnb.study.__main__ import main as study
+
+SPECIES = {"Parus major": 3000, "Turdus merula": 5500}  # [Hz]
+WHEN = "2026-05-01T09:30:00+00:00"
+
+
+@pytest.fixture
+def birds(tmp_path, monkeypatch):
+    """Two species of six recordings of 4 s, each a session."""
+    monkeypatch.setenv("BIRDNB_ARTIFACTS", str(tmp_path / "artifacts"))
+    monkeypatch.setenv(VARIABLE, "")
+    t = np.arange(4 * 22050) / 22050
+    for name, hertz in SPECIES.items():
+        (tmp_path / "birds" / name).mkdir(parents=True)
+        for i in range(6):
+            noise = np.random.default_rng(i).normal(size=len(t))
+            song = 0.3 * np.sin(2 * np.pi * hertz * t) * (t % 0.5 < 0.25) + 0.003 * noise
+            soundfile.write(tmp_path / "birds" / name / f"{name[0]}{i}.wav", song, 22050)
+    return tmp_path / "birds"
+
+
+def decide(path: Path, recording: str, label: str, decision: str, species: str = "") -> None:
+    add_correction(
+        path, recording_id=recording, label=label, decision=decision, species=species, by="Ann",
+        when=WHEN,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def three(birds, tmp_path):
+    """A table of corrections: one accepted, one of another species, one to drop."""
+    path = tmp_path / "results" / "corrections.csv"
+    decide(path, "P0", "Parus major", "accept")
+    decide(path, "P1", "Parus major", "relabel", "Turdus merula")
+    decide(path, "P2", "Parus major", "drop")
+    return path
+
+
+def test_corrections_are_applied_when_they_are_named(birds, three):
+    before = open_corpus(birds, progress=False)
+    assert (before.corrections, before.name) == (None, "birds")
+    use_corrections(str(three))
+    corpus = open_corpus(birds, progress=False)
+    assert corpus_name(birds) == corpus.name == "birds-corrected"
+    species = corpus.manifest.set_index("recording_id")["species"]
+    assert species["P0"] == "Parus major" and species["P1"] == "Turdus merula"
+    assert "P2" not in species.index
+    assert corpus.left_out[["recording_id", "reason"]].values.tolist() == [
+        ["P2", f"dropped by a correction (Ann, {WHEN})"]
+    ]
+    assert corpus.corrections["decision"].tolist() == ["accept", "relabel", "drop"]
+    pd.testing.assert_frame_equal(corpus.before.manifest, before.manifest)
+
+
+def test_the_folder_is_not_written_to(birds, three):
+    def state() -> dict[str, str]:
+        files = [path for path in birds.rglob("*") if path.is_file()]
+        return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+    before = state()
+    use_corrections(str(three))
+    open_study(birds, progress=False)
+    assert state() == before
+
+
+def test_no_recording_changes_sides_and_spectrograms_are_those_there(birds, three):
+    plain = open_study(birds, progress=False)
+    use_corrections(str(three))
+    data = open_study(birds, progress=False)
+    assert data.cache.folder == plain.cache.folder
+    sides = plain.table.set_index("recording_id")["side"]
+    now = data.table.set_index("recording_id")
+    assert now["side"].to_dict() == sides.drop("P2").to_dict()
+    assert now["label_before"].to_dict() == {
+        name: "Parus major" if name == "P1" else "" for name in now.index
+    }
+    assert data.labels == plain.labels
+    assert data.fingerprint() != plain.fingerprint()
+    quarantine = data.cache.quarantine
+    assert quarantine["recording_id"].tolist() == ["P2"]
+    corpus = data.corpus
+    assert len(corpus.manifest) + len(corpus.left_out) == len(data.cache.index) + len(quarantine)
+
+
+def test_a_dropped_recording_that_no_one_can_read_is_told_once(birds, three):
+    (birds / "Parus major" / "P2.wav").write_bytes(b"")
+    use_corrections(str(three))
+    corpus = open_corpus(birds, progress=False)
+    cache = build_cache(corpus, load_profile("laptop").audio, progress=False)
+    assert cache.quarantine["recording_id"].tolist() == ["P2"]
+    assert "dropped" not in cache.quarantine["reason"][0]
+    assert "P2" not in set(open_study(birds, progress=False).table["recording_id"])
+
+
+def test_rows_that_do_not_apply_are_told(birds, three):
+    decide(three, "gone", "Parus major", "drop")
+    decide(three, "T0", "Parus major", "drop")  # is Turdus merula here
+    use_corrections(str(three))
+    corpus = open_corpus(birds, progress=False)
+    assert "2 corrections do not apply" in corpus.notes[-1]
+    assert "gone, T0" in corpus.notes[-1]
+    assert "T0" in set(corpus.manifest["recording_id"]) and len(corpus.corrections) == 3
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("P0,Parus major,keep,", "is none of accept, relabel, drop"),
+        ("P0,Parus major,relabel,", "the species is empty"),
+        ("P0,Parus major,relabel,Pica pica", "which the corpus does not have"),
+        ("P0,Pica pica,drop,", "none of the 1 corrections is of this corpus"),
+    ],
+)
+def test_what_is_wrong_is_said(birds, tmp_path, rows, said):
+    path = tmp_path / "c.csv"
+    path.write_text(f"recording_id,label,decision,species\n{rows}\n")
+    with pytest.raises(BirdnbError, match=said):
+        use_corrections(str(path))
+        open_corpus(birds, progress=False)
+
+
+def test_the_command_names_what_is_wrong(birds, tmp_path, capsys):
+    assert study(["--corpus", str(birds), "--corrections", str(tmp_path / "no.csv")]) == 2
+    assert "no.csv is missing" in capsys.readouterr().err
+
+
+def test_the_last_decision_counts_and_can_be_taken_back(tmp_path):
+    path = tmp_path / "c.csv"
+    decide(path, "a", "x", "drop")
+    decide(path, "b", "x", "accept")
+    decide(path, "a", "x", "relabel", "y")
+    table = read_corrections(path)
+    assert table["decision"].tolist() == ["accept", "relabel"]
+    assert table.columns.tolist() == COLUMNS
+    assert add_correction(path, recording_id="a")["recording_id"].tolist() == ["b"]
+    assert read_corrections(path)["recording_id"].tolist() == ["b"]
+
+
+@given(st.lists(st.sampled_from(["accept", "relabel", "drop"]), min_size=1, max_size=12))
+def test_nothing_is_lost(decisions):
+    n = 2 * len(decisions)
+    manifest = pd.DataFrame({
+        "recording_id": [f"r{i}" for i in range(n)], "path": "p",
+        "species": ["a", "b"] * len(decisions),
+    })  # fmt: skip
+    corrections = pd.DataFrame({
+        "recording_id": [f"r{2 * i}" for i in range(len(decisions))], "label": "a",
+        "decision": decisions, "species": "b", "by": "", "when": "",
+    })  # fmt: skip
+    kept, gone, notes = corrected(manifest, corrections)
+    assert len(kept) + len(gone) == n and len(gone) == decisions.count("drop") and notes == []
+    assert (kept["species"] == "b").sum() == len(decisions) + decisions.count("relabel")
