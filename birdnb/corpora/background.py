@@ -41,9 +41,10 @@ def _keys(table: pd.DataFrame, place: dict[str, int]) -> dict[str, int]:
 
 
 def _names(text: str, keys: dict[str, int]) -> list[str]:
-    """Return the known names in a list: between semicolons, or commas where no name has one."""
+    """Return the known names in a list: between semicolons, or else between commas or bars."""
     found = []
-    for part in re.split(r"[;|]", text):
-        bare = label_key(re.sub(r"\(.*?\)", "", part))
-        found += [bare] if bare in keys else [label_key(name) for name in part.split(",")]
+    for part in text.split(";"):
+        whole = [part, re.sub(r"\(.*?\)", "", part)]
+        known = [key for key in map(label_key, whole) if key in keys]
+        found += known[:1] or [label_key(name) for name in re.split(r"[,|]", part)]
     return [name for name in found if name in keys]

@@ -14,7 +14,14 @@ import pandas as pd
 from IPython.display import Audio
 from matplotlib.figure import Figure
 
-from birdnb.corpora.corrections import ACCEPT, DROP, RELABEL, add_correction, read_corrections
+from birdnb.corpora.corrections import (
+    ACCEPT,
+    DROP,
+    RELABEL,
+    add_correction,
+    corrections_file,
+    read_corrections,
+)
 from birdnb.corpora.table import credit
 from birdnb.data import StudyData
 from birdnb.explore.listen import clip_waveform, player
@@ -55,10 +62,10 @@ def correct_labels(
 ) -> widgets.VBox | Figure:
     """Step through doubtful labels and decide; ``folder`` gets ``corrections.csv``.
 
-    Give the folder of the study's results: that of the recordings is never written to. A study
-    made of corrected labels shows them, and adds to its own table.
+    Give the folder of the study's results: that of the recordings is never written to. In a study
+    with corrections the table in use is added to.
     """
-    path = Path(folder) / CORRECTIONS
+    path = corrections_file() or Path(folder) / CORRECTIONS
     rows = doubts.head(limit).set_index("recording_id")
     recording = widgets.Dropdown(options=_marked(rows, path), description="recording", layout=WIDE)
     shown = explorer(
@@ -86,7 +93,10 @@ def _decisions(
     def decide(decision: str) -> None:
         name = recording.value
         label = (before is not None and before[name]) or rows.at[name, "species"]
-        other = species.value if decision == RELABEL else ""
+        if decision in (ACCEPT, RELABEL):  # right may be a label that was corrected before
+            right = rows.at[name, "species"] if decision == ACCEPT else species.value
+            decision = ACCEPT if right == label else RELABEL
+        other = right if decision == RELABEL else ""
         when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         table = add_correction(
             path, recording_id=name, label=label, decision=decision, species=other,

@@ -44,6 +44,7 @@ CAPTIONS = {
     "embedding_map": "Test recordings as AST sees them: neighbours sound alike to it.",
     "reliability": "Reliability: how often a prediction is right, by how sure the model was.",
     "ensemble_weights": "Validation accuracy and log loss over the ensemble's weights.",
+    "doubtful_labels": "The labels that are doubted most, and what the models rather say.",
     "split_overview": "What lies on each side of the split.",
     "class_counts": "Recordings of each species, by side.",
 }

@@ -667,3 +667,106 @@ def test_the_committed_demo_report_has_the_structure_of_todays_code():
     ) == structure(metrics)
     shown = set(re.findall(r"\]\((figures/[^)]+)\)", committed))
     assert "figures/progression.png" in shown <= set(pictures.values())
+
+
+def with_corrections(datasets):
+    """The study with one test recording of another species, one dropped, one label confirmed."""
+    table = datasets[0].table
+    ids = table.loc[table["side"] == "test", "recording_id"].tolist()
+    species = table.set_index("recording_id")["species"]
+    other = next(name for name in datasets[0].labels if name != species[ids[0]])
+    before = table["species"].where(table["recording_id"] == ids[0], "")
+    table = table.assign(label_before=before)
+    table.loc[table["recording_id"] == ids[0], "species"] = other
+    datasets[0].table = table[table["recording_id"] != ids[1]].reset_index(drop=True)
+    train = table.loc[table["side"] == "train", "recording_id"].iloc[0]
+    datasets[0].corrections = pd.DataFrame({
+        "recording_id": [ids[0], ids[1], train], "label": species[[ids[0], ids[1], train]].tolist(),
+        "decision": ["relabel", "drop", "accept"], "species": [other, "", ""],
+        "by": ["Ann", "Ann", "Bo"], "when": ["2026-05-01T09:00", "2026-05-03T09:00", ""],
+        "side": ["test", "test", "train"],
+    })  # fmt: skip
+    datasets[0].corpus = replace(
+        datasets[0].corpus, before=datasets[0].corpus, name="my_birds-corrected"
+    )
+    return ids, other
+
+
+def without(predictions, name):
+    keep = [i for i, one in enumerate(predictions.recording_ids) if one != name]
+    return Predictions(
+        [predictions.recording_ids[i] for i in keep],
+        predictions.probabilities[keep],
+        predictions.targets[keep],
+    )
+
+
+@pytest.mark.parametrize("ran_before", [True, False])
+def test_corrections_are_told_and_those_of_the_test_side_apart(tmp_path, monkeypatch, ran_before):
+    monkeypatch.setenv("BIRDNB_ARTIFACTS", str(tmp_path))
+    datasets, runs = made_up_study(synthetic=False)
+    (first, dropped), other = (found := with_corrections(datasets))[0][:2], found[1]
+    before = runs["phase3_ast_full"][0]
+    runs = {"phase3_ast_full": [copy.deepcopy(before)]}
+    run = runs["phase3_ast_full"][0]
+    run.test = without(run.test, dropped)
+    run.test.targets[run.test.recording_ids.index(first)] = datasets[0].labels.index(other)
+    if ran_before:
+        folder = tmp_path / "runs" / "my_birds-laptop" / "phase3_ast_full"
+        folder.mkdir(parents=True)
+        before.history.to_csv(folder / "history.csv", index=False)
+        (folder / "labels.json").write_text(json.dumps(datasets[0].labels))
+        (folder / "config.json").write_text(json.dumps({"run": before.name, "seed": 7}))
+        for side in ("val", "test"):
+            getattr(before, side).save(folder / f"predictions_{side}.npz")
+        (folder / "metrics.json").write_text("{}")
+    report = collect(datasets, runs)
+    metrics = study_metrics(report)
+    told, test = metrics["corrections"], before.test
+    right = pd.Series(test.predicted == test.targets, test.recording_ids)
+    assert (told["accept"], told["relabel"], told["drop"]) == (1, 1, 1)
+    assert (told["by"], told["first"], told["last"]) == (
+        ["Ann", "Bo"], "2026-05-01T09:00", "2026-05-03T09:00",
+    )  # fmt: skip
+    now = datasets[0].labels[test.predicted[test.recording_ids.index(first)]] == other
+    assert told["test"] == {"relabel": 1, "drop": 1, "right": int(now)}
+    text = render(report, metrics, {})
+    assert "3 corrections are applied (by Ann, Bo, 2026-05-01 to 2026-05-03)" in text
+    assert "The test side was corrected, too" in text
+    assert "--corrections path/to/corrections.csv" in text and "path/to/my_birds " in text
+    if not ran_before:
+        assert told["same"] is None and "run the study without" in text
+        return
+    same = right.drop([first, dropped])
+    assert told["before"] == pytest.approx(right.mean())
+    assert told["same"] == {
+        "recordings": len(same), "before": pytest.approx(same.mean()),
+        "after": pytest.approx(same.mean()),
+    }  # fmt: skip
+
+
+def test_doubtful_labels_and_the_background_are_told(tmp_path):
+    datasets, runs = made_up_study(synthetic=False)
+    text = rendered(datasets, runs)
+    assert "The recordings themselves" not in text
+    names = datasets[0].labels
+    datasets[0].table["background_species"] = "; ".join(names)
+    report = replace(collect(datasets, runs), doubts=doubts_of_nothing(datasets[0]))
+    metrics = study_metrics(report)
+    background = metrics["background"]
+    assert background["named"] == background["mistakes"] > 0
+    assert background["lenient"] == 1.0 and background["by_chance"] == pytest.approx(1.0)
+    folder = write_report(report, {}, tmp_path)
+    page = (folder / "PHASE3_RESULTS.md").read_text()
+    assert "Birds in the background" in page and "Doubtful labels" in page
+    assert "| Turdus \\<merula\\> | Pica \\*pica\\* | 10.0 % | −80 points | 3 |" in page
+    written = pd.read_csv(folder / "doubtful_labels.csv")
+    assert written["recording_id"].tolist() == ["XC0", "XC1"]
+
+
+def doubts_of_nothing(data):
+    return pd.DataFrame({
+        "recording_id": ["XC0", "XC1"], "species": ["Turdus <merula>", "Parus | major"],
+        "suggestion": ["Pica *pica*", "Parus | major"], "doubt": [1.0, 0.0],
+        "self_confidence": [0.1, 0.9], "margin": [-0.8, 0.8], "models": [3, 3],
+    })  # fmt: skip
