@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from birdnb.files import BirdnbError
 from birdnb.settings import Settings, filled, read_yaml
 
 OF_MODELS = {"ast": "audioset", "efficientnet_b2": "imagenet"}  # what pretrained=true means
@@ -53,8 +54,14 @@ def make_card(fields: Mapping[str, Any], where: str) -> Card:
 
 
 def card_named(name: str) -> Card:
-    """Return a card that comes with birdnb: birdnet, perch_2, synthetic, audioset, imagenet."""
-    return make_card(_cards()[name], f"weights/cards.yaml: {name}")
+    """Return a card that comes with birdnb: birdnet, perch_2, synthetic, audioset, imagenet.
+
+    Raises BirdnbError for any other.
+    """
+    cards = _cards()
+    if name not in cards:
+        raise BirdnbError(f"no card is called {name!r}: choose one of {', '.join(cards)}")
+    return make_card(cards[name], f"weights/cards.yaml: {name}")
 
 
 def card_of_weights(model: str, pretrained: bool | str) -> Card | None:

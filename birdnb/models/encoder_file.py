@@ -1,4 +1,9 @@
-"""What is said about the file of an encoder: in itself, or in the YAML file beside it."""
+"""What is said about the file of an encoder: in itself, or in the YAML file beside it.
+
+For Perch 2 as ONNX, whose card comes with birdnb, two lines do: ``sample_rate: 32000`` and
+``card: perch_2``. The fields of a card may stand there as well: what the encoder learned from and
+until when decides which test recordings it may have heard before.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +17,7 @@ import pandas as pd
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from birdnb.cards import Card, make_card
+from birdnb.cards import Card, card_named, make_card
 from birdnb.files import BirdnbError, user_path
 from birdnb.models.encoders import Label
 from birdnb.settings import Settings, check_shape, fields_of, filled, literal, read_yaml
@@ -67,13 +72,15 @@ def describe(path: Path, inside: Mapping[str, str], usual: Mapping[str, Any]) ->
 
     Raises BirdnbError for a YAML file that is damaged or says what nobody asks.
     """
-    known = {*fields_of(Card), *fields_of(Description)} - {"about"}
+    known = {*fields_of(Card), *fields_of(Description), "card"} - {"about"}
     said = dict(usual) | {name: literal(text) for name, text in inside.items() if name in known}
     if beside(path).is_file():
         written = read_yaml(beside(path)) or {}
         check_shape(str(beside(path)), written, 1)
         said |= written
-    about = {name: said.pop(name) for name in fields_of(Card) if name in said}
+    card = said.pop("card", None)
+    about = {} if card is None else dataclasses.asdict(card_named(str(card)))
+    about |= {name: said.pop(name) for name in fields_of(Card) if name in said}
     return filled(Description, {**said, "about": about}, str(beside(path)))
 
 

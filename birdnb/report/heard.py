@@ -95,7 +95,7 @@ def _cell(scores: Mapping[str, Any] | None) -> str:
 
 def _card_words(card: Card) -> str:
     """Write a card as one sentence: what it learned from, until when, and who says so."""
-    if not card.trained_on:
+    if card.heard == "unknown":
         return f"What {plain(card.title)} learned from is not known here."
     limits = [
         f"{archive} up to {number}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from birdnb.evaluation.heard import KINDS, heard_before, scores_apart
+from birdnb.evaluation.heard import heard_before, scores_apart
 from birdnb.evaluation.metrics import paired_bootstrap
 from birdnb.registry import ENSEMBLE, ENSEMBLE_WITH, is_yardstick
 from birdnb.report.collect import ReportInput
@@ -103,31 +103,39 @@ def _beaten(rows: list[dict[str, Any]], metrics: Mapping[str, Any]) -> str:
     against = [f"{points(row['difference'], row['ci95'])}, {LOSS[verdict(row)]}" for row in rows]
     said = [
         f"**Better than everything trained here: {'; '.join(names)}.** Against "
-        f"{'it' if len(rows) == 1 else 'them'} the final model comes to {' and '.join(against)}."
+        f"{'it' if len(rows) == 1 else 'them'} the final model comes to {'; '.join(against)}."
     ]
-    return " ".join(said + [_heard_words(row, metrics) for row in rows if "final_apart" in row])
+    heard: dict[str, list[dict[str, Any]]] = {}  # by the weights
+    for row in rows:
+        if "final_apart" in row:
+            heard.setdefault(metrics["runs"][row["run"]]["heard"]["weights"][0], []).append(row)
+    return " ".join(said + [_heard(name, those, metrics) for name, those in heard.items()])
 
 
-def _heard_words(row: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
-    """Say in one sentence what an encoder may have heard, and how both do on what is new to it."""
-    encoder, final = metrics["runs"][row["run"]]["heard"]["test"], row["final_apart"]
-    name = plain(title(row["run"]))
-    if set(encoder) == {"cannot"}:
-        return f"{name} cannot have heard any of these recordings before."
-    counts = {kind: encoder.get(kind, {"recordings": 0})["recordings"] for kind in KINDS}
-    parts = (
-        [f"may have heard {counts['may']:,} of these recordings before"] if counts["may"] else []
-    )
-    parts += [f"of {counts['unknown']:,} nobody can tell whether it has"] * bool(counts["unknown"])
-    said = f"But {name}: it {' and '.join(parts)}" if counts["may"] else f"But {name}: {parts[0]}"
-    if "cannot" not in encoder:
-        return f"{said}; how good it is on recordings that are new to it, they cannot tell."
-    new, ours = encoder["cannot"], final["cannot"]
-    return (
-        f"{said}; on the {new['recordings']:,} that it cannot have heard it has "
-        f"{percent(new['accuracy'], new['accuracy_ci95'])}, the final model "
-        f"{percent(ours['accuracy'], ours['accuracy_ci95'])}."
-    )
+def _heard(weights: str, rows: list[dict[str, Any]], metrics: Mapping[str, Any]) -> str:
+    """Say what an encoder may have heard, and how its runs and ours do on what is new to it."""
+    encoders = {title(row["run"]): metrics["runs"][row["run"]]["heard"]["test"] for row in rows}
+    kinds = next(iter(encoders.values()))
+    if set(kinds) == {"cannot"}:
+        return f"{plain(weights)} cannot have heard any of these recordings before."
+    said = [
+        text.format(kinds[kind]["recordings"])
+        for kind, text in (
+            ("may", "it may have heard {:,} of these recordings before"),
+            ("unknown", "of {:,} nobody can tell whether it has heard them"),
+        )
+        if kind in kinds
+    ]
+    begin = f"But {plain(weights)}: {' and '.join(said)}"
+    if "cannot" not in kinds:
+        return f"{begin}; how good it is on recordings that are new to it, they cannot tell."
+    scores = {**encoders, "the final model": rows[0]["final_apart"]}
+    each = [
+        f"{plain(name)} {percent(found['cannot']['accuracy'], found['cannot']['accuracy_ci95'])}"
+        for name, found in scores.items()
+    ]
+    new = kinds["cannot"]["recordings"]
+    return f"{begin}; on the {new:,} that it cannot have heard: {'; '.join(each)}."
 
 
 def _is_ours(run: str) -> bool:

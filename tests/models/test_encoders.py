@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sound_files import recording, write
 
+from birdnb.cards import card_named
 from birdnb.config import load_profile
 from birdnb.features.audio import hear, high_pass
 from birdnb.features.lms import log_mel, normalise
@@ -171,6 +174,15 @@ def test_everything_may_stand_in_the_file_and_the_yaml_comes_first(model, tmp_pa
     x = sound(2 * SAMPLES)
     found = encoder.encode(encoder.windows(x))
     np.testing.assert_allclose(found.answers, found.embeddings * [1, 2, 3, 4], rtol=1e-5)
+
+
+def test_a_card_that_comes_with_birdnb_can_be_named(model):
+    yaml = "sample_rate: 1000\ncard: perch_2\nversion: small\n"
+    card = open_encoder(f"onnx:{model(yaml=yaml)}", LAPTOP).card
+    assert card == replace(card_named("perch_2"), version="small")
+    path = model(yaml="sample_rate: 1000\ncard: perch\n")
+    with pytest.raises(BirdnbError, match="no card is called 'perch': choose one of birdnet"):
+        open_encoder(f"onnx:{path}", LAPTOP)
 
 
 def test_the_key_changes_with_the_file_and_with_how_it_is_used(model):

@@ -107,7 +107,9 @@ def test_the_decision_box_says_it_in_its_second_sentence(better):
     assert f"{100 * accuracy:.1f} %" in box[1]
     assert f"{100 * -step['difference']:.1f} points (" in box[1] and step["difference"] < 0
     new = metrics["runs"][FROZEN]["heard"]["test"]["cannot"]
-    assert f"on the {new['recordings']} that it cannot have heard it has" in box[1]
+    ours = metrics["yardsticks"][0]["final_apart"]["cannot"]["accuracy"]
+    assert f"on the {new['recordings']} that it cannot have heard: Frozen BirdNET" in box[1]
+    assert f"the final model {100 * ours:.1f} % (" in box[1]
     assert metrics["final_run"] == ENSEMBLE
     assert f"does not know {runs[OWN][0].labels[0]}".replace("<", r"\<").split(" \\")[0] in text
 
