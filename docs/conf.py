@@ -14,6 +14,7 @@ exclude_patterns = ["docs", "doctrees", "html", "README.md"]
 # chapters stand with the outputs they were committed with; no widget of theirs asks a CDN
 nb_execution_mode = "off"
 nb_ipywidgets_js = {}
+nb_render_markdown_format = "myst"  # tables among the outputs, too
 myst_heading_anchors = 4
 suppress_warnings = ["mystnb.unknown_mime_type", "myst.header"]
 

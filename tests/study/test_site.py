@@ -11,6 +11,9 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+pytest.importorskip("websocket", reason="needs websocket-client, which comes with jupyter_server")
+from browser import CHROMIUM, chromium
+
 from birdnb.files import ROOT, BirdnbError
 from birdnb.study import site
 from birdnb.study.books import NOTEBOOKS
@@ -79,6 +82,14 @@ def test_nothing_comes_from_elsewhere(pages):
     assert not re.findall(r"url\(['\"]?https?:|@import ['\"]https?:", "".join(styles))
 
 
+@built
+def test_tables_of_reports_and_outputs_are_tables():
+    """None is left as text with pipes, and what notebook 07 shows first is one."""
+    texts = {path.name: path.read_text(encoding="utf-8") for path in site.SITE.rglob("*.html")}
+    assert [name for name, text in texts.items() if re.search(r"<p>\|[^<]*\|\s*:?[—-]", text)] == []
+    assert re.search(r"<td[^>]*><p><strong>Ensemble", texts["07_phase3_results.html"])
+
+
 def test_a_broken_link_would_be_found(tmp_path):
     page = tmp_path / "a.html"
     page.write_text('<h1 id="x"></h1><a href="#x"></a><a href="#y"></a><img src="b.png">'
@@ -113,3 +124,53 @@ def test_what_is_missing_is_said(monkeypatch):
     monkeypatch.setattr(site, "NEEDED", ("sphinx_of_another_world",))
     with pytest.raises(BirdnbError, match=r"sphinx_of_another_world: pip install 'birdnb\[site\]'"):
         site.build()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """A browser that reads the site as files, without a server."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here: install chromium to try the site in a browser")
+    with chromium(tmp_path_factory.mktemp("chromium")) as page:
+        yield page
+
+
+def show(browser, page: str, width: int = 1366, height: int = 800) -> None:
+    """Open a page of the site in a window of this size; a narrow one is a phone's."""
+    browser.call("Emulation.setDeviceMetricsOverride", width=width, height=height,
+                 deviceScaleFactor=1, mobile=width < 600)  # fmt: skip
+    browser.call("Page.navigate", url=(site.SITE.resolve() / page).as_uri())
+    name = page.split("?")[0]
+    browser.wait(f"document.readyState === 'complete' && location.href.includes('{name}')", page)
+
+
+@built
+def test_search_finds_words_of_chapters_and_of_the_reference(browser):
+    for word, place in (("SpecAugment", "notebooks/03_"), ("open_corpus", "reference/corpora")):
+        show(browser, "index.html")
+        browser.evaluate(
+            f"document.querySelector('.sidebar-search').value = '{word}',"
+            "document.querySelector('.sidebar-search-container').submit()"
+        )
+        links = "[...document.querySelectorAll('#search-results .search a')].map(a => a.href)"
+        browser.wait(f"{links}.some(link => link.includes('{place}'))", f"{word} to be found")
+
+
+@built
+@pytest.mark.parametrize("width", [1366, 390])
+@pytest.mark.parametrize(
+    "page",
+    ["index.html", "notebooks/01_lms_pipeline.html", "notebooks/07_phase3_results.html",
+     "reports/what_was_tried.html", "reports/example/PHASE3_RESULTS.html",
+     "reference/corpora.html", "CONTRIBUTING.html"],
+)  # fmt: skip
+def test_pages_fit_their_window_and_show_their_pictures(browser, page, width):
+    """Wide tables scroll by themselves: the page does not. No picture is missing."""
+    show(browser, page, width)
+    wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert browser.evaluate(wide) == 0
+    browser.evaluate("document.querySelectorAll('img').forEach(img => img.loading = 'eager')")
+    missing = "[...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => i.src)"
+    browser.wait(f"{missing}.length === 0", "all pictures", patience=20)
+    chapters = "[...document.querySelectorAll('.sidebar-tree a')].length"
+    assert browser.evaluate(chapters) > 10
