@@ -143,8 +143,9 @@ class TrainSettings(Settings):
     segments: int = Field(
         default=3, ge=1, description="clips learned from each recording, most active first"
     )
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        default="auto", description="arithmetic; auto is bf16 where the GPU has it"
+    precision: Literal["auto", "fp32", "bf16", "hardware"] = Field(
+        default="auto",
+        description="arithmetic; auto: bf16 where the GPU has it; hardware: or the CPU has it",
     )
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
@@ -42,6 +41,8 @@ def confusion_figure(
     margin = 1.2 + 0.085 * max(map(len, names))
     figure, ax = plt.subplots(figsize=(margin + cell * n + 1.1, margin + cell * n + 0.4))
     size = 12 if n <= 15 else 11 if n <= 40 else 9
+    import seaborn  # takes a second to import: most notebooks draw nothing with it
+
     seaborn.heatmap(
         share, mask=share == 0, cmap="magma_r", vmin=0, vmax=1, square=True, ax=ax,
         annot=counts if n <= 20 else None, fmt="d", annot_kws={"fontsize": size},

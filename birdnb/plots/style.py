@@ -25,13 +25,13 @@ CMAP = matplotlib.colormaps["magma"].resampled(40)
 # Okabe and Ito, colour-blind safe: https://jfly.uni-koeln.de/color/
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31"]
 GREY = "#8A8A8A"
+SAVED = "_birdnb_saved"  # attribute of a saved figure: its PNG, and the dots per inch of that
 
 
 def style() -> None:
     """Set matplotlib up for the whole study: readable at half size, the same bytes every time.
 
-    Under IPython figures are shown as ``png_bytes`` writes them, so that committed notebooks stay
-    small.
+    Under IPython figures are shown by ``shown``, so that committed notebooks stay small.
     """
     plt.rcParams.update({
         "figure.dpi": 80, "savefig.dpi": 120, "figure.figsize": (9, 3.5),
@@ -49,7 +49,7 @@ def style() -> None:
     if shell is not None:
         # the notebook's backend sets its own PNG writer when it is loaded
         plt.switch_backend(matplotlib.get_backend())
-        shell.display_formatter.formatters["image/png"].for_type(Figure, png_bytes)
+        shell.display_formatter.formatters["image/png"].for_type(Figure, shown)
 
 
 def png_bytes(figure: Figure, dpi: float | None = None) -> bytes:
@@ -61,9 +61,8 @@ def png_bytes(figure: Figure, dpi: float | None = None) -> bytes:
     raw = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", GLYPH)  # fit_fonts has said it in one line
-        figure.savefig(
-            raw, format="png", dpi=dpi or figure.dpi, bbox_inches="tight", facecolor="white"
-        )
+        figure.savefig(raw, format="png", dpi=dpi or figure.dpi, bbox_inches="tight",
+                       facecolor="white", pil_kwargs={"compress_level": 0})  # fmt: skip
     small = io.BytesIO()
     flat = Image.open(raw).convert("RGB")
     palette = flat.quantize(
@@ -75,10 +74,24 @@ def png_bytes(figure: Figure, dpi: float | None = None) -> bytes:
 
 def save(figure: Figure, path: Path | str, dpi: float = 120) -> Path:
     """Write a figure as PNG, close it, and return the path."""
+    setattr(figure, SAVED, (png := png_bytes(figure, dpi), dpi))
     with atomic_path(path) as temporary:
-        temporary.write_bytes(png_bytes(figure, dpi))
+        temporary.write_bytes(png)
     plt.close(figure)
     return Path(path)
+
+
+def shown(figure: Figure) -> bytes | tuple[bytes, dict[str, int]]:
+    """Return what a notebook shows of a figure: a PNG, and its size there where it is finer.
+
+    One that was saved is not drawn again.
+    """
+    png, dpi = getattr(figure, SAVED, (None, 0.0))
+    if png is None:
+        return png_bytes(figure)
+    width, height = Image.open(io.BytesIO(png)).size
+    scale = figure.dpi / dpi
+    return png, {"width": round(scale * width), "height": round(scale * height)}
 
 
 def new_axes(size: tuple[float, float]) -> Axes:

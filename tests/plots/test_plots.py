@@ -51,7 +51,7 @@ from birdnb.plots.sound import (
     visualize_spectrogram,
     waveform,
 )
-from birdnb.plots.style import CMAP, COLOURS, GREY, png_bytes, save, style, wrap
+from birdnb.plots.style import CMAP, COLOURS, GREY, png_bytes, save, shown, style, wrap
 
 AUDIO = AudioSettings()
 
@@ -518,6 +518,21 @@ def test_png_is_small_true_and_the_same_each_time(tmp_path):
         for b in (first, full.getvalue())
     )
     assert np.abs(small - large).max() <= 8
+
+
+def test_a_saved_figure_is_shown_as_it_was_saved_at_its_own_size(tmp_path):
+    def draw():
+        return spectrogram_grid([spectrogram(i) for i in range(2)], names(2), AUDIO)
+
+    figure = draw()
+    path = save(figure, tmp_path / "figure.png")
+    png, size = shown(figure)
+    assert png == path.read_bytes()
+    fresh = shown(draw())  # not saved: drawn as large as it is shown
+    assert isinstance(fresh, bytes)
+    drawn = Image.open(io.BytesIO(fresh)).size
+    assert (size["width"], size["height"]) == pytest.approx(drawn, abs=2)
+    assert Image.open(path).size[0] > 1.4 * size["width"], "finer than it is shown"
 
 
 def test_colours_can_be_told_apart_without_colour_vision():

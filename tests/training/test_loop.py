@@ -20,6 +20,7 @@ from birdnb.features.lms import normalise
 from birdnb.files import BirdnbError
 from birdnb.models import weights
 from birdnb.training import checkpoint
+from birdnb.training.devices import autocast
 from birdnb.training.fit import best_epoch, fit
 
 LABELS = ["a", "b", "c"]
@@ -218,6 +219,18 @@ def test_bf16_on_request(tmp_path):
     kinds.clear()
     run_fit(Watched(), plain_run(precision="auto", epochs=1), tmp_path / "b")
     assert kinds == {torch.float32} or torch.cuda.is_available()
+
+
+def test_bf16_where_the_processor_has_it():
+    cpu, known = torch.device("cpu"), Path("/proc/cpuinfo")
+    if not known.is_file():
+        pytest.skip("the system does not list what the processor can do")
+    flags = set(known.read_text().split())
+    has_it = bool(flags & {"avx512_bf16", "amx_bf16", "bf16", "svebf16"})
+    with autocast(cpu, "hardware"):
+        assert torch.is_autocast_enabled("cpu") == has_it
+    with autocast(cpu, "auto"):
+        assert not torch.is_autocast_enabled("cpu")
 
 
 def test_recordings_can_be_taken_out_in_any_order():
