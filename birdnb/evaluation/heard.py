@@ -13,7 +13,7 @@ import pandas as pd
 
 from birdnb.cards import Card
 from birdnb.corpora.table import COLUMNS
-from birdnb.evaluation.metrics import summarise
+from birdnb.evaluation.metrics import accuracy_alone
 from birdnb.evaluation.predictions import Predictions
 from birdnb.split.dates import read_days
 from birdnb.split.sources import archive_numbers
@@ -61,11 +61,7 @@ def _heard(card: Card, numbers: dict[str, set[int]], day: str) -> str:
 
 
 def scores_apart(
-    predictions: Predictions,
-    heard: pd.Series,
-    labels: Sequence[str],
-    sessions: Sequence[str],
-    seed: int = 0,
+    predictions: Predictions, heard: pd.Series, sessions: Sequence[str], seed: int = 0
 ) -> dict[str, dict[str, Any]]:
     """Score the recordings of each kind apart, the kinds that there are.
 
@@ -83,7 +79,5 @@ def scores_apart(
             predictions.probabilities[rows],
             predictions.targets[rows],
         )
-        found = summarise(part, labels, [sessions[row] for row in rows], seed)
-        keys = ("recordings", "sessions", "accuracy", "accuracy_ci95")
-        scores[kind] = {key: found[key] for key in keys}
+        scores[kind] = accuracy_alone(part, [sessions[row] for row in rows], seed)
     return scores

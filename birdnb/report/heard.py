@@ -48,7 +48,7 @@ def heard_of(report: ReportInput, run: str) -> dict[str, Any] | None:
         return None
     test = report.test(run)
     kinds = heard_before(report.tables[0], cards)
-    apart = scores_apart(test, kinds, report.labels, report.sessions(test), report.seed)
+    apart = scores_apart(test, kinds, report.sessions(test), report.seed)
     return {"weights": [card.title for card in cards], "test": apart}
 
 

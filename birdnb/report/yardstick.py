@@ -48,7 +48,7 @@ def yardsticks(
         row |= paired_bootstrap(test, report.test(name), sessions, report.seed)
         if "heard" in runs[name]:
             kinds = heard_before(report.tables[0], cards)
-            row["final_apart"] = scores_apart(test, kinds, report.labels, sessions, report.seed)
+            row["final_apart"] = scores_apart(test, kinds, sessions, report.seed)
         found.append(row)
     return found
 

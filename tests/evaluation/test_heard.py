@@ -100,7 +100,7 @@ def test_each_kind_is_scored_apart(kinds, data):
     ids, targets = [f"r{i}" for i in range(n)], rng.integers(3, size=n)
     sessions = [f"s{i // 2}" for i in range(n)]
     order = pd.Series(kinds, ids).sample(frac=1, random_state=1)  # its order does not matter
-    found = scores_apart(Predictions(ids, p, targets), order, ["a", "b", "c"], sessions, seed=3)
+    found = scores_apart(Predictions(ids, p, targets), order, sessions, seed=3)
     assert set(found) == set(kinds)
     for kind, scores in found.items():
         mask = np.array(kinds) == kind
