@@ -16,11 +16,11 @@ from birdnb.comparison.compare import PRESETS, choose, compare, parse_settings, 
 from birdnb.comparison.curve_page import write_curves
 from birdnb.comparison.growth import Curve, learning_curves
 from birdnb.comparison.page import Comparison, Pooled, about_page, write_comparison
-from birdnb.config import load_profile
+from birdnb.config import Profile, load_profile
 from birdnb.corpora import corpus_name
 from birdnb.corpora.corrections import use_corrections
 from birdnb.files import BirdnbError, report_folder, safe_name
-from birdnb.registry import CURVES
+from birdnb.registry import CURVES, check_encoders
 from birdnb.training.options import parse_seed
 
 EXAMPLES = (
@@ -57,10 +57,15 @@ def _comparison(args: argparse.Namespace) -> Path:
     if args.target is not None:
         raise BirdnbError("--target is an accuracy for --learning-curve: give that, too")
     args.seeds = list(dict.fromkeys(args.seeds or [SEED]))
-    comparison, profile = _chosen(args), load_profile(args.profile, demo=args.corpus == "demo")
+    comparison, profile = _chosen(args), _profile(args)
     pooled = compare(comparison, args.corpus, profile, args.folds, args.seeds)
     about = _about(args, pooled[0])
     return write_comparison(comparison, pooled, about)
+
+
+def _profile(args: argparse.Namespace) -> Profile:
+    profile = load_profile(args.profile, demo=args.corpus == "demo")
+    return replace(profile, encoders=check_encoders(args.encoders)) if args.encoders else profile
 
 
 def _learning_curve(args: argparse.Namespace) -> Path:
@@ -71,7 +76,7 @@ def _learning_curve(args: argparse.Namespace) -> Path:
     if args.seeds and len(args.seeds) == 1:
         args.seeds = [SEED + number for number in range(args.seeds[0])]
     args.seeds = list(dict.fromkeys(args.seeds or [SEED]))
-    profile = load_profile(args.profile, demo=args.corpus == "demo")
+    profile = _profile(args)
     curves = []
     for curve in learning_curves(args.corpus, profile, args.runs, args.folds, args.seeds):
         curves.append(curve)
@@ -154,6 +159,12 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="RUN",
         help="runs of the profile to vary (default: those of the comparison; of a learning curve "
         "the cheap ones)",
+    )
+    parser.add_argument(
+        "--encoders",
+        nargs="+",
+        metavar="NAME",
+        help="frozen encoders to stand beside them: birdnet, onnx:PATH (default: the profile's)",
     )
     parser.add_argument(
         "--side",

@@ -21,10 +21,10 @@ from birdnb.data import StudyData, open_study
 from birdnb.evaluation.metrics import accuracy
 from birdnb.evaluation.predictions import concatenate
 from birdnb.files import BirdnbError, safe_name
-from birdnb.registry import CLASSICAL
+from birdnb.registry import CLASSICAL, FROZEN, encoder_id
 from birdnb.settings import literal
-from birdnb.training.runs import ClassicalSettings, RunResult
-from birdnb.training.train import train_run
+from birdnb.training.runs import RunResult
+from birdnb.training.train import settings_of_run, train_run
 
 PRESETS = Path(__file__).with_name("variants.yaml")
 
@@ -144,11 +144,13 @@ def compare(
 ) -> list[Pooled]:
     """Train every variant of every run on every fold and seed, and pool what they say.
 
-    Logistic regression comes first. Finished trainings are loaded. Raises BirdnbError when settings
-    do not exist, folds cannot be made or a training diverges.
+    Logistic regression comes first, then the profile's frozen encoders. Finished trainings are
+    loaded. Raises BirdnbError when settings do not exist, folds cannot be made or a training
+    diverges.
     """
-    classical = {(CLASSICAL, CLASSICAL): (profile.audio, ClassicalSettings())}
-    jobs = classical | settings_of(comparison, profile)
+    plain = [CLASSICAL, *(FROZEN + encoder_id(name) for name in profile.encoders)]
+    yardsticks = {(run, run): (profile.audio, settings_of_run(profile, run)) for run in plain}
+    jobs = yardsticks | settings_of(comparison, profile)
     turns = [(seed, (fold, folds)) for seed in seeds for fold in range(1, folds + 1)]
     results: dict[tuple[str, str], list[tuple[RunResult, StudyData]]] = {job: [] for job in jobs}
     began, total = time.perf_counter(), len(turns) * len(jobs)
@@ -179,9 +181,7 @@ def run_name(run: str, variant: str, seed: int) -> str:
     The seed is in it unless it is 7.
     """
     name = (
-        run
-        if run == CLASSICAL
-        else f"{run.removeprefix('phase3_').removesuffix('_full')}_{variant}"
+        run if run == variant else f"{run.removeprefix('phase3_').removesuffix('_full')}_{variant}"
     )
     return safe_name(f"compare_{name}" + (f"_seed{seed}" if seed != 7 else "")).lower()
 

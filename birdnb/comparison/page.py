@@ -16,7 +16,6 @@ from birdnb.evaluation.predictions import Predictions
 from birdnb.files import atomic_path, reports_dir, safe_name, write_text
 from birdnb.plots.results import paired_differences
 from birdnb.pretraining.card import machine
-from birdnb.registry import CLASSICAL
 from birdnb.report.tables import pipe_table
 from birdnb.report.words import NONE, duration, percent, plain, points, score, title
 from birdnb.training.devices import make_accelerator
@@ -28,7 +27,7 @@ READING = (
     "sessions are drawn for both. An interval that holds zero, or a p above 0.05, means that these "
     "recordings cannot tell. Folds share their recordings: what is chosen on the validation side "
     "of some has no untouched test side left among the others. Logistic regression on MFCC "
-    "statistics is there for comparison."
+    "statistics is there for comparison, and frozen encoders where they were asked for."
 )
 KINSHIP = (
     "**Synthesised songs: the figures say nothing about real birds.** Weights pretrained on "
@@ -54,7 +53,7 @@ class Pooled:
     """A variant of a run over all folds and seeds; recording ids carry fold and seed."""
 
     run: str
-    variant: str
+    variant: str  # of logistic regression and of frozen encoders, which have none, the run
     predictions: Predictions
     sessions: list[str]
     folds: list[float]  # accuracy of each
@@ -87,17 +86,17 @@ def about_page(
 def comparison_rows(
     comparison: Comparison, pooled: Sequence[Pooled], run: str
 ) -> list[dict[str, Any]]:
-    """Score each variant of a run, and logistic regression, and compare them with the reference.
+    """Score each variant of a run and the yardsticks, and compare them with the reference.
 
     Keys: name, minutes, folds, scores (as ``summarise``) and, but for the reference, paired (as
     ``paired_bootstrap``).
     """
-    chosen = [p for p in pooled if p.run in (run, CLASSICAL)]
+    chosen = [p for p in pooled if p.run == run or p.run == p.variant]
     reference = next(p for p in chosen if p.variant == comparison.reference)
     rows = []
     for one in chosen:
         row = {
-            "name": title(CLASSICAL) if one.run == CLASSICAL else one.variant,
+            "name": title(one.run) if one.run == one.variant else one.variant,
             "minutes": one.minutes,
             "folds": one.folds,
             "paired": None,

@@ -80,6 +80,12 @@ class ReportInput:
     def _session_of(self) -> pd.Series:
         return self.tables[0].set_index("recording_id")["session"]
 
+    @property
+    def encoders(self) -> list[str]:
+        """Return the frozen encoders among the runs, as they were asked for."""
+        configs = [config for run, config in self.configs.items() if is_yardstick(run)]
+        return list(dict.fromkeys(c["settings"]["model"]["encoder"] for c in configs))
+
     def sessions(self, predictions: Predictions) -> list[str]:
         """Return the session of each recording of a prediction."""
         return self._session_of.loc[predictions.recording_ids].tolist()

@@ -206,15 +206,9 @@ def _corpus(report: ReportInput) -> dict[str, Any]:
     )
     shown = reasons.assign(reason=reasons["reason"].map(words.plain))
     if len(shown) > 15:
-        rest = pd.DataFrame(
-            [
-                (
-                    f"{len(shown) - 14} other reasons (all in metrics.json)",
-                    shown["recordings"][14:].sum(),
-                )
-            ]
-        )
-        shown = pd.concat([shown[:14], rest.set_axis(shown.columns, axis=1)])
+        text = f"{len(shown) - 14} other reasons (all in metrics.json)"
+        rest = pd.DataFrame([(text, shown["recordings"][14:].sum())], columns=shown.columns)
+        shown = pd.concat([shown[:14], rest])
     rare = report.species_left_out[["species", "recordings", "groups", "decision", "reason"]].map(
         words.plain
     )
@@ -248,6 +242,7 @@ def _settings(report: ReportInput) -> dict[str, Any]:
     command = ["./run_all.sh", "--corpus", corpus, "--profile", profile, "--seed", str(report.seed)]
     command += ["--folds", str(report.folds)] if report.folds else []
     command += ["--corrections", "path/to/corrections.csv"] if report.before else []
+    command += ["--encoders", *map(_without_path, report.encoders)] if report.encoders else []
     if report.changed:
         command += [
             "--",
@@ -265,6 +260,11 @@ def _settings(report: ReportInput) -> dict[str, Any]:
             for key, value in tables.shared_settings(configs).items()
         },
     }
+
+
+def _without_path(encoder: str) -> str:
+    kind, _, given = encoder.partition(":")
+    return f"{kind}:path/to/{Path(given).name}" if given else encoder
 
 
 def _write_tables(report: ReportInput, metrics: dict[str, Any], folder: Path) -> None:

@@ -23,7 +23,7 @@ from torch import nn
 from tqdm import tqdm
 
 from birdnb import __version__
-from birdnb.cards import Card, card_of_weights
+from birdnb.cards import Card
 from birdnb.config import ModelSettings, RunSettings, key_of
 from birdnb.data import StudyData
 from birdnb.evaluation.predictions import Predictions
@@ -159,14 +159,11 @@ def run_config(
     bytes of local or shipped weights that the network starts from.
     """
     plain, split = dataclasses.asdict(settings), data.fingerprint()
-    card = plain.pop("card", None)
-    if isinstance(settings, RunSettings):
-        known = card_of_weights(settings.model.name, settings.model.pretrained)
-        card = known and dataclasses.asdict(known)
+    of_encoder = {"card": plain.pop("card")} if "card" in plain else {}
     weights = _weights_key(settings.model) if isinstance(settings, RunSettings) else None
-    heard = {"card": card} if card else {}  # what it had heard before
-    return heard | {
+    return {
         "run": run,
+        **of_encoder,
         "key": key_of(plain, data.seed, data.labels, split, weights),
         "settings": plain,
         "seed": data.seed,
@@ -259,19 +256,13 @@ def _set_aside(folder: Path) -> None:
 
 
 def _weights_key(model: ModelSettings) -> str | None:
-    """Return a key of the bytes of the local or shipped weights that a model starts from.
-
-    None when there are none.
-    """
+    """Return a key of the bytes of local or shipped weights; None when there are none."""
     if model.pretrained == "synthetic":
         files = [SHIPPED / FILES[model.name]] if model.name in FILES else []
     elif isinstance(model.pretrained, str) and is_local(model.pretrained):
         path = user_path(model.pretrained)
-        files = (
-            [path]
-            if path.is_file()
-            else sorted(p for p in path.glob("*") if p.suffix in (".safetensors", ".bin", ".json"))
-        )
+        inside = (p for p in path.glob("*") if p.suffix in (".safetensors", ".bin", ".json"))
+        files = [path] if path.is_file() else sorted(inside)
     else:
         return None
     return key_of([sha256_of(path) for path in files if path.is_file()])
@@ -302,7 +293,5 @@ def _flat(settings: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def _damaged(path: Path, error: Exception) -> BirdnbError:
-    return BirdnbError(
-        f"{path} is missing or damaged ({error}): train the run again with --again, or delete its "
-        f"folder"
-    )
+    remedy = "train the run again with --again, or delete its folder"
+    return BirdnbError(f"{path} is missing or damaged ({error}): {remedy}")
