@@ -51,7 +51,8 @@ def with_encoders(folds=0, share=1.0, synthetic=False, with_ensemble=True):
 def _like(run, name, share, rng, datasets):
     run = copy.deepcopy(run)
     card = asdict(card_named("birdnet"))
-    run.name, run.config = name, {"run": name, "key": name, "settings": {"model": {}}, "card": card}
+    settings = {"model": {"name": name, "encoder": "birdnet"}}
+    run.name, run.config = name, {"run": name, "key": name, "settings": settings, "card": card}
     session = datasets[0].table.set_index("recording_id")["session"]
     for side in ("val", "test"):
         part = getattr(run, side)
@@ -165,6 +166,7 @@ def test_the_licence_stands_in_report_and_attribution(better):
     credit = pd.read_csv(folder / "attribution.csv")
     assert credit.iloc[-1]["license"] == "CC BY-NC-SA 4.0"
     assert credit.iloc[-1]["recordist"].startswith("BirdNET 2.4")
+    assert " --encoders birdnet" in text  # of the command that repeats the study
 
 
 def test_an_encoder_that_is_no_better_is_not_called_so(tmp_path):
