@@ -64,7 +64,11 @@ def _of_recording(
 
 
 def evaluate(
-    segments: Segments, labels: Sequence[str], promises: Promises, seed: int = 0
+    segments: Segments,
+    labels: Sequence[str],
+    promises: Promises,
+    after_refusing: np.ndarray | None = None,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Measure each species that was annotated or called; the last row, "all", is the whole.
 
@@ -72,9 +76,10 @@ def evaluate(
     the threshold, average_precision and auroc, with _low and _high (95 %, over recordings), and
     verdict. As in the promise, precision counts each recording alike. On the whole, precision and
     recall are of all species with a threshold together, the others means over the annotated ones.
+    ``after_refusing`` are the scores (S, C) that calls are made from, where some are refused.
     """
     thresholds = np.array([promises.of(label).threshold or np.inf for label in labels])
-    called = segments.scores >= thresholds
+    called = (segments.scores if after_refusing is None else after_refusing) >= thresholds
     rows = []
     for c, label in enumerate(labels):
         if segments.truth[:, c].any() or called[:, c].any():

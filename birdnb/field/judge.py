@@ -12,6 +12,7 @@ from birdnb.evaluation.predictions import Predictions, concatenate
 from birdnb.field.detect import calibrated
 from birdnb.field.evaluate import SEGMENT_SECONDS, cut_segments, evaluate, focal_drop
 from birdnb.field.outing import Outing
+from birdnb.field.scores import Heard
 from birdnb.field.thresholds import fold_folders
 from birdnb.field.truth import read_truth
 from birdnb.files import write_text
@@ -37,18 +38,26 @@ def judge(outing: Outing, annotations: Path | str, out: Path) -> Judgement:
     truth, annotated = read_truth(annotations, [one.recording for one in read])
     known = {label_key(label): label for label in labels}
     truth["species"] = [known.get(label_key(name), name) for name in truth["species"]]
-    windows = [
-        replace(one, probabilities=calibrated(one.probabilities, promises.temperature)[0])
-        for one in outing.windows()
-        if one.recording in annotated
-    ]
-    segments = cut_segments(windows, labels, outing.listener.audio.clip_seconds, truth)
-    table = evaluate(segments, labels, promises)
+    seconds = outing.listener.audio.clip_seconds
+    segments, refused = (
+        cut_segments(_calibrated(outing, annotated, refusing), labels, seconds, truth)
+        for refusing in (False, True)
+    )
+    table = evaluate(segments, labels, promises, refused.scores)
     drop = focal_drop(table, _test_side(outing.listener.folder), labels, promises)
     notes = _notes(outing, truth, annotated, len(segments.start))
     for name, rows in (("truth", table), ("truth_drop", drop)):
         write_text(out / f"{name}.csv", rows.round(4).to_csv(index=False, lineterminator="\n"))
     return Judgement(truth, table, drop, notes)
+
+
+def _calibrated(outing: Outing, annotated: list[str], refusing: bool) -> list[Heard]:
+    """Return the annotated recordings with their windows, after calibration."""
+    return [
+        replace(one, probabilities=calibrated(one.probabilities, outing.promises.temperature)[0])
+        for one in outing.windows(refusing)
+        if one.recording in annotated
+    ]
 
 
 def _test_side(folder: Path) -> Predictions:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from birdnb.evaluation.refusal import Opinions
 from birdnb.features.activity import SHORTEST_SECONDS
 from birdnb.features.audio import MAX_BROKEN, Recording, check_sound
 from birdnb.features.decoders import AudioError, StopsEarlyError
@@ -100,7 +101,7 @@ def _hear(
     stops: list[StopsEarlyError] = []
     blocks = _until_it_stops(sound.blocks(), stops)
     starts: list[np.ndarray] = []
-    scores: list[np.ndarray] = []
+    scores: list[Opinions] = []
     silent = 0.0
     size = BATCH if listener.device.type == "cpu" else BATCH_ON_GPU
     windows = batches(blocks, sound.sample_rate, listener.audio, step, size, listener.waves)
@@ -116,23 +117,27 @@ def _hear(
         note = f"broken samples: {sound.broken / sound.frames:.1%} were read as zero"
     elif not stops:
         check_sound(sound, SHORTEST_SECONDS)
+    said = scores or [Opinions(heard.probabilities, heard.energy)]
     whole = replace(
         heard, seconds=sound.seconds, sample_rate=sound.sample_rate,
         channel="mean" if sound.channel is None else str(sound.channel + 1), note=note,
         silent=min(silent, sound.seconds),
         starts=np.concatenate(starts) if starts else heard.starts,
-        probabilities=np.concatenate(scores) if scores else heard.probabilities,
+        probabilities=np.concatenate([one.probabilities for one in said]),
+        energy=np.concatenate([one.energy for one in said]),
     )  # fmt: skip
     return whole, stops[0] if stops else None
 
 
-def _scores(batch: Batch, listener: Listener) -> np.ndarray:
-    """Return probabilities (N, C), zeros where nothing was recorded."""
+def _scores(batch: Batch, listener: Listener) -> Opinions:
+    """Return probabilities (N, C) and energy (N,), zeros where nothing was recorded."""
     recorded = batch.recorded
     scores = np.zeros((len(batch.starts), len(listener.labels)), np.float32)
+    energy = np.zeros(len(batch.starts), np.float32)
     if recorded.any():
-        scores[recorded] = listener.score(batch.only(recorded))
-    return scores
+        said = listener.hear(batch.only(recorded))
+        scores[recorded], energy[recorded] = said.probabilities, said.energy
+    return Opinions(scores, energy)
 
 
 def _until_it_stops(
@@ -146,13 +151,13 @@ def _until_it_stops(
 
 def _scored(
     windows: Iterator[Batch], listener: Listener, threads: int
-) -> Iterator[tuple[Batch, np.ndarray]]:
+) -> Iterator[tuple[Batch, Opinions]]:
     """Yield batches with their scores, in order; threads score while this one makes the next."""
     if not threads:
         yield from ((batch, _scores(batch, listener)) for batch in windows)
         return
     with ThreadPoolExecutor(threads) as pool:
-        coming: deque[tuple[Batch, Future[np.ndarray]]] = deque()
+        coming: deque[tuple[Batch, Future[Opinions]]] = deque()
         for batch in windows:
             coming.append((batch, pool.submit(_scores, batch, listener)))
             if len(coming) > threads:

@@ -15,6 +15,7 @@ from birdnb.config import AudioSettings
 from birdnb.evaluation.calibration import apply_temperature
 from birdnb.evaluation.ensemble import combine
 from birdnb.evaluation.predictions import Predictions
+from birdnb.evaluation.refusal import Opinions
 from birdnb.features.lms import normalise
 from birdnb.field.encoder import open_frozen
 from birdnb.field.windows import Batch, Wave
@@ -27,22 +28,26 @@ from birdnb.training.devices import autocast
 from birdnb.training.runs import CONFIG, LABELS, METRICS, load_model, read_json
 
 CLASSICAL_FILE = "classical.safetensors"
-Score = Callable[[Batch], np.ndarray]  # probabilities (N, C) of N windows
+Hear = Callable[[Batch], Opinions]  # of N windows
 
 
 @dataclass(frozen=True)
 class Listener:
-    """A run ready to listen: ``score(batch)`` gives probabilities (N, C) float32 of C labels."""
+    """A run ready to listen: ``hear(batch)`` gives what it says of windows, of C labels."""
 
     name: str
     folder: Path
     labels: list[str]
     audio: AudioSettings
     weights: str  # SHA-256 of its weights; of several files, of their hashes and their shares
-    score: Score
+    hear: Hear
     device: torch.device
     waves: tuple[Wave, ...] = ()  # what it wants to hear beside spectrograms
     synthetic: bool = False  # trained on invented songs
+
+    def score(self, batch: Batch) -> np.ndarray:
+        """Return the probabilities (N, C) float32 of windows."""
+        return self.hear(batch).probabilities
 
 
 def open_listener(run: str | Path, device: torch.device | str = "cpu") -> Listener:
@@ -100,34 +105,41 @@ def _open(folder: Path, device: torch.device) -> Listener:
         encoder, (wave, weights, score) = open_frozen(folder, config, labels, audio)
         if 3 <= encoder.window_seconds <= 5:  # as long as a clip may be
             audio = replace(audio, clip_seconds=encoder.window_seconds)
+        hear = _without_logits(score)
         return Listener(
-            config["run"], folder, labels, audio, weights, score, device, (wave,), synthetic
+            config["run"], folder, labels, audio, weights, hear, device, (wave,), synthetic
         )
     if (folder / CLASSICAL_FILE).exists():
         model = ClassicalModel.load(folder / CLASSICAL_FILE)
-        weights, score = sha256_of(folder / CLASSICAL_FILE), _by_statistics(model)
+        weights = sha256_of(folder / CLASSICAL_FILE)
+        hear = _without_logits(lambda batch: model.predict_proba(batch.lms).astype(np.float32))
     else:
         weights = read_json(folder / METRICS).get("weights_sha256", "")
-        score = _by_network(load_model(folder).to(device), config["settings"], device)
-    return Listener(config["run"], folder, labels, audio, weights, score, device, (), synthetic)
+        hear = _by_network(load_model(folder).to(device), config["settings"], device)
+    return Listener(config["run"], folder, labels, audio, weights, hear, device, (), synthetic)
 
 
-def _by_network(
-    model: torch.nn.Module, settings: dict[str, Any], device: torch.device
-) -> Callable[[Batch], np.ndarray]:
+def _by_network(model: torch.nn.Module, settings: dict[str, Any], device: torch.device) -> Hear:
     normalisation, precision = settings["model"]["normalisation"], settings["train"]["precision"]
 
-    def score(batch: Batch) -> np.ndarray:
+    def hear(batch: Batch) -> Opinions:
         lms = torch.from_numpy(batch.lms).to(device)  # (N, 128, T)
         with torch.inference_mode(), autocast(device, precision):
-            logits = model(normalise(lms, normalisation))
-        return logits.float().softmax(dim=-1).cpu().numpy()
+            logits = model(normalise(lms, normalisation)).float()
+        energy = logits.logsumexp(dim=-1)
+        return Opinions(logits.softmax(dim=-1).cpu().numpy(), energy.cpu().numpy())
 
-    return score
+    return hear
 
 
-def _by_statistics(model: ClassicalModel) -> Callable[[Batch], np.ndarray]:
-    return lambda batch: model.predict_proba(batch.lms).astype(np.float32)
+def _without_logits(score: Callable[[Batch], np.ndarray]) -> Hear:
+    """Return what says probabilities only; the energy is not known."""
+
+    def hear(batch: Batch) -> Opinions:
+        p = score(batch)
+        return Opinions(p, np.full(len(p), np.nan, np.float32))
+
+    return hear
 
 
 def _ensemble(
@@ -158,24 +170,31 @@ def member_folder(folder: Path, name: str) -> Path:
 def _joined(
     name: str, folder: Path, listeners: list[Listener], shares: np.ndarray, temperature: float
 ) -> Listener:
-    """Join runs: probabilities averaged by ``shares``, then scaled by the temperature."""
+    """Join runs: probabilities averaged by ``shares``, then scaled by the temperature.
+
+    Energies are averaged by ``shares``, too.
+    """
     # those that hear spectrograms say how long a clip is: encoders hear its middle
     first = next((one for one in listeners if not one.waves), listeners[0])
     if any(not one.waves and one.audio != first.audio for one in listeners):
         raise BirdnbError(f"{folder}: its parts were trained on different spectrograms")
     used = [(one, share) for one, share in zip(listeners, shares, strict=True) if share > 0]
 
-    def score(batch: Batch) -> np.ndarray:
-        parts = [_predictions(one.score(batch)) for one, _ in used]
-        mean = combine(parts, [share for _, share in used])
-        return mean.probabilities if temperature == 1 else _scaled(mean, temperature)
+    weigh = [share for _, share in used]
+
+    def hear(batch: Batch) -> Opinions:
+        said = [one.hear(batch) for one, _ in used]
+        mean = combine([_predictions(one.probabilities) for one in said], weigh)
+        energy = np.average([one.energy for one in said], axis=0, weights=weigh)
+        p = mean.probabilities if temperature == 1 else _scaled(mean, temperature)
+        return Opinions(p, energy.astype(np.float32))
 
     told = [listener.weights for listener in listeners] + [shares.tolist(), temperature]
     weights = first.weights if len(listeners) == 1 else hashlib.sha256(repr(told).encode())
     digest = weights if isinstance(weights, str) else weights.hexdigest()
     waves = tuple(dict.fromkeys(wave for one, _ in used for wave in one.waves))
     return Listener(
-        name, folder, first.labels, first.audio, digest, score, first.device, waves,
+        name, folder, first.labels, first.audio, digest, hear, first.device, waves,
         first.synthetic,
     )  # fmt: skip
 

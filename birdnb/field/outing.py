@@ -7,12 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from birdnb.data import StudyData
+from birdnb.evaluation.refusal import Opinions
 from birdnb.explore.listen import Source
 from birdnb.field.clock import check_clocks
-from birdnb.field.detect import RANKED, detections
+from birdnb.field.detect import RANKED, calibrated, detections
 from birdnb.field.listener import Listener, find_run, open_listener
 from birdnb.field.promise import Promises
 from birdnb.field.scores import Heard
@@ -46,9 +48,12 @@ class Outing:
             if not one.reason
         }
 
-    def windows(self) -> Iterator[Heard]:
-        """Yield the recordings that could be read with their windows, one by one."""
-        return _with_windows(self.heard, self.files)
+    def windows(self, refusing: bool = True) -> Iterator[Heard]:
+        """Yield the recordings that could be read with their windows, one by one.
+
+        Windows that are refused have probability 0 throughout.
+        """
+        return _with_windows(self.heard, self.files, self.promises if refusing else Promises())
 
 
 def go_out(
@@ -75,7 +80,7 @@ def go_out(
     promises = _promises(folder, precision, datasets)
     found = listen_all(given, listener, out, step, jobs, dask)
     heard, files = check_clocks([one for one, _ in found]), [path for _, path in found]
-    windows = _with_windows(heard, files)
+    windows = _with_windows(heard, files, promises)
     table = detections(windows, listener.labels, promises, listener.audio.clip_seconds, ranked)
     write_tables(heard, table, listener, out)
     return Outing(listener, promises, step, heard, files, table)
@@ -90,8 +95,20 @@ def _promises(folder: Path, precision: float, datasets: Sequence[StudyData] | No
         return Promises()
 
 
-def _with_windows(heard: Sequence[Heard], files: Sequence[Path]) -> Iterator[Heard]:
+def _with_windows(
+    heard: Sequence[Heard], files: Sequence[Path], promises: Promises
+) -> Iterator[Heard]:
+    """Yield recordings with their windows, without the probabilities of those refused."""
     for one, path in zip(heard, files, strict=True):
         whole = None if one.reason else Heard.load(path)
         if whole is not None:
-            yield replace(one, starts=whole.starts, probabilities=whole.probabilities)
+            kept = np.where(_known(whole, promises)[:, None], whole.probabilities, 0.0)
+            yield replace(one, starts=whole.starts, probabilities=kept.astype(np.float32))
+
+
+def _known(heard: Heard, promises: Promises) -> np.ndarray:
+    """Tell which windows hold one of the species, as far as the run can tell: (W,) bool."""
+    if promises.refusal is None or not len(heard.starts):
+        return np.ones(len(heard.starts), bool)
+    p = calibrated(heard.probabilities, promises.temperature)[0]
+    return promises.refusal.keeps(Opinions(p, heard.energy))

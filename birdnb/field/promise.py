@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
 from birdnb.evaluation.promises import Threshold
+from birdnb.evaluation.refusal import Refusal
 from birdnb.files import BirdnbError, write_json
 
 TABLE = ["species", "threshold", "precision", "low", "high", "recall", "clips", "sessions",
@@ -28,6 +30,9 @@ class Promises:
     weights: str = ""  # of the run, as its listener says: others need thresholds of their own
     clips: int = 0  # of the validation side
     sessions: int = 0
+    refusal: Refusal | None = None  # what refuses windows that hold none of the species
+    refusals: list[dict[str, Any]] = field(default_factory=list)  # how all scores did, as rows
+    alarms: list[dict[str, Any]] = field(default_factory=list)  # false alarms, as rows
 
     def of(self, species: str) -> Threshold:
         """Return the promise for a species; one without a threshold where none was made."""

@@ -28,6 +28,7 @@ class Heard:
     reason: str = ""  # why nothing was heard: "kind: details"
     starts: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (W,) [s], of the windows
     probabilities: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))  # (W,C)
+    energy: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))  # (W,), see refusal
 
     def without_windows(self) -> Heard:
         """Return the same without the windows, for those who keep what was heard of thousands."""
@@ -55,4 +56,4 @@ class Heard:
             return None
 
 
-ARRAYS = ("starts", "probabilities")
+ARRAYS = ("starts", "probabilities", "energy")

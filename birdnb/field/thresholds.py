@@ -13,9 +13,12 @@ from birdnb.data import Clips, StudyData, reopen_study
 from birdnb.evaluation.calibration import apply_temperature, fit_temperature
 from birdnb.evaluation.predictions import Predictions
 from birdnb.evaluation.promises import Threshold, find_threshold, measure
+from birdnb.evaluation.refusal import Opinions
 from birdnb.features.audio import Recording
+from birdnb.field.detect import calibrated
 from birdnb.field.listener import Listener, find_run, member_folder, open_listener
 from birdnb.field.promise import Promises, read_promises, write_promises
+from birdnb.field.strangers import Ask, find_refusal, listen_to_nothing
 from birdnb.field.windows import Batch, Wave
 from birdnb.files import BirdnbError
 from birdnb.training.runs import CONFIG, METRICS, read_json
@@ -60,6 +63,9 @@ def promises_of(
         return kept
     scores = clip_scores(folder, "validation", datasets)
     found = find_promises(scores, listener.labels, precision, listener.weights)
+    if not listener.waves:  # quiet stretches are kept as spectrograms, which encoders do not hear
+        asked = [(data, _ask(part, found)) for part, data in _parts(folder, datasets)]
+        found = find_refusal(found, listen_to_nothing(asked))
     write_promises(folder, found)
     return found
 
@@ -84,20 +90,41 @@ def clip_scores(
     run: str | Path, side: str, datasets: Sequence[StudyData] | None = None
 ) -> ClipScores:
     """Let a run score the clips of "validation" or "test"; with folds each fold its own side."""
-    folder = find_run(run)
+    parts = [
+        _scores_of(open_listener(part), data, side)
+        for part, data in _parts(find_run(run), datasets)
+    ]
+    return ClipScores(
+        *(np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0]))
+    )
+
+
+def _parts(folder: Path, datasets: Sequence[StudyData] | None) -> list[tuple[Path, StudyData]]:
+    """Pair the folders of a run's folds with their data, opened unless given."""
     folders = fold_folders(folder)
     datasets = datasets or [reopen_study(_trained_on(part)) for part in folders]
     if len(datasets) != len(folders):
         raise BirdnbError(
             f"{folder} has {len(folders)} parts, the study {len(datasets)}: give --folds as it was"
         )
-    parts = [
-        _scores_of(open_listener(part), data, side)
-        for part, data in zip(folders, datasets, strict=True)
-    ]
-    return ClipScores(
-        *(np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0]))
-    )
+    return list(zip(folders, datasets, strict=True))
+
+
+def _ask(folder: Path, promises: Promises) -> Ask:
+    """Return what asks a run about clips (N, 128, T) [dB], after calibration."""
+    listener = open_listener(folder)
+
+    def ask(lms: np.ndarray) -> Opinions:
+        parts = [Opinions(np.zeros((0, len(listener.labels)), np.float32), np.zeros(0))] + [
+            listener.hear(Batch(np.zeros(len(part)), part))
+            for part in np.split(lms.astype(np.float32), range(BATCH, len(lms), BATCH))
+            if len(part)
+        ]
+        said = np.concatenate([one.probabilities for one in parts])
+        p = calibrated(said, promises.temperature)[0]
+        return Opinions(p, np.concatenate([one.energy for one in parts]))
+
+    return ask
 
 
 def fold_folders(folder: Path) -> list[Path]:

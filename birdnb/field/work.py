@@ -20,7 +20,7 @@ from birdnb.field.listener import Listener
 from birdnb.field.scores import Heard
 from birdnb.files import safe_name, sweep, writing
 
-VERSION = 1  # of what is heard; a change listens to everything again
+VERSION = 2  # of what is heard; a change listens to everything again
 SLOWEST = 1e4  # [bytes/s] of a recording; a worker that is slower is taken for hanging
 DIED = "decoder died: it crashes, hangs or needs too much memory over this file"
 
