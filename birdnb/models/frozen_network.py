@@ -68,6 +68,8 @@ def _build(name: str, given: str, profile: Profile) -> Encoder:
     settings = own[0] if own else ModelSettings(name=name, pretrained="synthetic")
     if given:
         settings = replace(settings, pretrained={"true": True, "hub": True}.get(given, given))
+    if given == "synthetic":  # as the shipped weights learned, whatever the profile trains
+        settings = replace(settings, size="tiny", normalisation="noise_floor")
     if settings.pretrained is False:
         raise BirdnbError(
             f"the encoder {name} has no weights: profile {profile.name} trains it from scratch; "

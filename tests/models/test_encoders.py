@@ -240,6 +240,7 @@ def test_our_own_networks_give_what_embed_gives_of_a_clip(name):
     np.testing.assert_allclose(encoder.embed(x), expected.numpy(), rtol=1e-4, atol=1e-5)
     assert encoder.high_pass_hz == 500 and encoder.card.heard == "invented song"
     assert open_encoder(name, LAPTOP).key == encoder.key  # the new head does not count
+    assert open_encoder(f"{name}:synthetic", load_profile("gpu")).key == encoder.key
 
 
 def test_a_network_from_scratch_is_no_encoder(tmp_path):
