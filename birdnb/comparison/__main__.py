@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _comparison(args: argparse.Namespace) -> Path:
     """Compare variants, and return the page."""
     if args.target is not None:
-        raise BirdnbError("--target is an accuracy for --learning-curve: give that, too")
+        raise BirdnbError("--target is for a learning curve: give --learning-curve, too")
     args.seeds = list(dict.fromkeys(args.seeds or [SEED]))
     comparison, profile = _chosen(args), _profile(args)
     pooled = compare(comparison, args.corpus, profile, args.folds, args.seeds)

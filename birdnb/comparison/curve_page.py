@@ -23,7 +23,7 @@ from birdnb.plots.style import save, style
 from birdnb.registry import CURVES
 from birdnb.report.page import page
 from birdnb.report.tables import pipe_table
-from birdnb.report.words import duration, percent, plain, score, title
+from birdnb.report.words import duration, percent, plain, points, score, title
 
 TITLE = "How many recordings does it take?"
 READING = (
@@ -126,9 +126,15 @@ def _sizes_table(curve: Curve) -> str:
         "training sessions": "all" if eighths == EIGHTHS[-1] else str(Fraction(eighths, 8)),
         "a species": f"{row['sessions_a_species']:.1f}",
         "recordings": f"{row['recordings']:.0f}",
-        "accuracy": percent(row["accuracy"], (row["accuracy_low"], row["accuracy_high"])),
-        "F1 macro": score(row["f1_macro"], (row["f1_macro_low"], row["f1_macro_high"])),
+        "accuracy": percent(row["accuracy"], _ends(row, "accuracy")),
+        "F1 macro": score(row["f1_macro"], _ends(row, "f1_macro")),
     } for eighths, row in zip(EIGHTHS, curve.size_rows(), strict=True)]))  # fmt: skip
+
+
+def _ends(row: dict[str, Any], name: str) -> tuple[float, float] | None:
+    """Return the ends of an interval of a row, None where the draws never differ."""
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return None if math.isnan(low) else (low, high)
 
 
 def _law_text(curve: Curve) -> str:
@@ -150,13 +156,12 @@ def _species_text(curve: Curve) -> str:
     last = rows[rows["share"] == 1].sort_values("gain", ascending=False, kind="stable")
     helped = [plain(name) for name in last.loc[last["gain_low"] > 0, "species"]]
     table = pipe_table(pd.DataFrame([{
-        "species": plain(row.species),
-        "training sessions": f"{row.sessions:.1f}",
-        "recall": percent(row.recall, (row.recall_low, row.recall_high)),
-        "F1": score(row.f1, (row.f1_low, row.f1_high)),
-        "F1 gained from half the sessions to all":
-            f"{row.gain:+.2f} ({row.gain_low:+.2f} to {row.gain_high:+.2f})".replace("-", "−"),
-    } for row in last.itertuples()]))  # fmt: skip
+        "species": plain(row["species"]),
+        "training sessions": f"{row['sessions']:.1f}",
+        "recall": percent(row["recall"], _ends(row, "recall")),
+        "F1": score(row["f1"], _ends(row, "f1")),
+        "F1 gained from half the sessions to all": points(row["gain"], _ends(row, "gain")),
+    } for row in last.to_dict("records")]))  # fmt: skip
     return (
         f"More sessions still help, by the last doubling: {', '.join(helped) or 'none for sure'} "
         f"({len(helped)} of {len(last)} species; chance alone would name about "

@@ -24,7 +24,7 @@ from birdnb.data import open_study
 from birdnb.evaluation.metrics import weighted_scores
 from birdnb.evaluation.predictions import Predictions, concatenate
 from birdnb.files import report_folder
-from birdnb.registry import CLASSICAL, CURVES, MFCC
+from birdnb.registry import CLASSICAL, CURVES, FROZEN, MFCC, encoder_id, is_yardstick
 from birdnb.training.train import settings_of_run
 
 DRAWS = 500
@@ -158,13 +158,14 @@ def learning_curves(
 
 
 def cheap_runs(profile: Profile) -> list[str]:
-    """Return the runs that take seconds: logistic regression and the MFCC network."""
-    return [CLASSICAL, *(run for run in (MFCC,) if run in profile.runs)]
+    """Return the runs that take little: logistic regression, frozen encoders, the MFCC network."""
+    frozen = [FROZEN + encoder_id(name) for name in profile.encoders]
+    return [CLASSICAL, *frozen, *(run for run in (MFCC,) if run in profile.runs)]
 
 
 def _cost(run: str) -> int:
     """Return the place of a run in the order of cost; networks come last, as they are listed."""
-    return 0 if run == CLASSICAL else 1 if run == MFCC else 2
+    return 0 if run == CLASSICAL else 1 if is_yardstick(run) else 2 if run == MFCC else 3
 
 
 def pool(trainings: Sequence[Training]) -> Curve:
@@ -210,6 +211,11 @@ def _draws(sessions: Sequence[str], turns: np.ndarray, seed: int = 0) -> np.ndar
 
 
 def _with_ends(name: str, values: np.ndarray) -> dict[str, float]:
-    """Return a score as it is (row 0) and the ends of its interval over the draws."""
-    low, high = np.nanpercentile(values[1:], INTERVAL)
+    """Return a score as it is (row 0) and the ends of its interval over the draws.
+
+    Draws that never differ, as of recordings that are all right, are no reason to be sure: NaN.
+    """
+    drawn = values[1:]
+    same = np.nanmin(drawn) == np.nanmax(drawn)
+    low, high = (np.nan, np.nan) if same else np.nanpercentile(drawn, INTERVAL)
     return {name: float(values[0]), f"{name}_low": float(low), f"{name}_high": float(high)}

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,8 @@ from scipy.optimize import curve_fit
 
 from birdnb.comparison.__main__ import main
 from birdnb.comparison.curve import EIGHTHS, nested_sessions
-from birdnb.comparison.curve_page import need_in_words
-from birdnb.comparison.growth import Curve
+from birdnb.comparison.curve_page import need_in_words, write_curves
+from birdnb.comparison.growth import Curve, cheap_runs, learning_curves
 from birdnb.comparison.law import (
     HORIZON,
     NOT_SETTLED,
@@ -34,6 +35,8 @@ from birdnb.comparison.law import (
     fit_law,
     need,
 )
+from birdnb.config import load_profile, override
+from birdnb.data import open_study
 from birdnb.evaluation.predictions import Predictions
 from birdnb.synthetic.demo import make_demo
 
@@ -159,6 +162,11 @@ def test_a_planted_asymptote_below_the_target_is_told() -> None:
     assert curve.need().target == 0.6
 
 
+def test_draws_that_never_differ_are_no_reason_to_be_sure() -> None:
+    rows = planted(1.0, 0.0, 1.0, seed=5, sessions=40).size_rows()
+    assert rows[-1]["accuracy"] == 1 and math.isnan(rows[-1]["accuracy_low"])
+
+
 def test_one_size_has_no_law() -> None:
     curve = planted(0.9, 0.1, 1.0, seed=3, sessions=40)
     flat = Curve(**{**vars(curve), "counts": np.ones((4, 4))})
@@ -220,6 +228,31 @@ def test_a_killed_curve_goes_on_and_ends_like_an_undisturbed_one(
     check_what_was_written(whole, tables[1])
 
 
+def test_cheap_runs_come_first_and_every_kind_of_run_has_a_curve(
+    corpus, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setenv("BIRDNB_ARTIFACTS", str(tmp_path / "artifacts"))
+    monkeypatch.setenv("BIRDNB_REPORTS", str(tmp_path / "reports"))
+    profile = replace(load_profile("laptop"), encoders=("ast",))
+    quick = override(profile.runs["phase2_mfcc"], epochs=1)
+    profile = replace(profile, runs={"phase2_mfcc": quick})
+    assert cheap_runs(profile) == ["classical_mfcc", "frozen_ast", "phase2_mfcc"]
+    asked = ["phase2_mfcc", "frozen_ast", "classical_mfcc"]
+    curves = list(learning_curves(str(corpus), profile, asked, 2, progress=False))
+    assert [curve.run for curve in curves] == cheap_runs(profile)
+    usable = len(open_study(corpus, profile, 7, (1, 2), False).table)
+    for curve in curves:
+        ids = curve.sizes[0].recording_ids
+        assert len(ids) == usable  # each is tested once
+        assert all(size.recording_ids == ids for size in curve.sizes)
+        np.testing.assert_array_equal(curve.counts, curves[0].counts)
+        assert (np.diff(curve.counts, axis=0) >= 0).all()
+    rows = pd.read_csv(tmp_path / "reports" / "birds-laptop" / "how_many_recordings.csv")
+    assert rows.groupby("run", sort=False).size().to_dict() == dict.fromkeys(cheap_runs(profile), 8)
+    page = write_curves(curves, "About.", tmp_path / "page", target=0.8)
+    assert page.read_text().count("for 80 %") + page.read_text().count(": 80 %") >= 1
+
+
 def check_what_was_written(folder: Path, rows: pd.DataFrame) -> None:
     """A row a training, what the page says, and the figures."""
     assert len(rows) == 16 and not rows.duplicated(["run", "seed", "fold", "share"]).any()
@@ -243,7 +276,7 @@ def check_what_was_written(folder: Path, rows: pd.DataFrame) -> None:
     [
         (["--learning-curve", "--variants", "ablation"], "takes no --variants"),
         (["--learning-curve", "--runs", "phase9"], "has no run 'phase9'"),
-        (["--variants", "ablation", "--target", "80"], "give that, too"),
+        (["--variants", "ablation", "--target", "80"], "give --learning-curve, too"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_opened(options, message, capsys) -> None:
