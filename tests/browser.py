@@ -1,6 +1,4 @@
-"""A headless Chromium and a JupyterLab for the tests: started, spoken to over the DevTools
-protocol, and stopped.
-"""
+"""A headless Chromium and a JupyterLab for the tests, spoken to over the DevTools protocol."""
 
 from __future__ import annotations
 
@@ -88,8 +86,9 @@ class Page:
         return answer["result"].get("value")
 
     def wait(self, script: str, what: str, patience: float = PATIENCE) -> Any:
-        """Look until the expression is true; its value. A page that never gets there is shown in
-        the error's text.
+        """Look until the expression is true; its value.
+
+        A page that never gets there is shown in the error's text.
         """
         end = time.monotonic() + patience
         while time.monotonic() < end:

@@ -1,5 +1,6 @@
-"""A study of random spectrograms for the tests of training; run as a script it trains one run, to
-be killed or shared out.
+"""A study of random spectrograms for the tests of training.
+
+Run as a script it trains one run, to be killed or shared out.
 
 python tests/small_study.py EPOCHS        # with BIRDNB_ARTIFACTS set; prints "ready" when training
 starts
@@ -32,8 +33,9 @@ AUDIO = AudioSettings(clip_seconds=3.0)  # T = 130
 
 
 class SmallCache:
-    """Stands in for LmsCache: two clips a recording, a species' clips are louder in bands of their
-    own.
+    """Stands in for LmsCache: two clips a recording.
+
+    A species' clips are louder in bands of their own.
     """
 
     def __init__(self, table: pd.DataFrame, labels: list[str], seed: int) -> None:
@@ -69,8 +71,9 @@ class SmallCache:
 
 
 def settings(**train: object) -> RunSettings:
-    """A run of the MFCC network with every augmentation on, so that all sources of randomness are
-    at work.
+    """A run of the MFCC network with every augmentation on.
+
+    So all sources of randomness are at work.
     """
     values = {
         "epochs": 3,
@@ -84,8 +87,9 @@ def settings(**train: object) -> RunSettings:
 
 
 def small_study(seed: int = 7, per_species: int = 13) -> StudyData:
-    """39 recordings of 3 species: 21 training, 9 validation, 9 test (an odd number, so that two
-    processes share unevenly).
+    """39 recordings of 3 species: 21 training, 9 validation, 9 test.
+
+    An odd number, so that two processes share unevenly.
     """
     rows = [
         (f"r{s}{i:02}", f"r{s}{i:02}.wav", f"species {s}", f"session {s}{i}")
@@ -109,8 +113,9 @@ def small_study(seed: int = 7, per_species: int = 13) -> StudyData:
 
 
 def main() -> None:
-    """Train the run; with several processes also write the validation predictions that they made
-    together.
+    """Train the run.
+
+    Several processes also write the validation predictions that they made together.
     """
     from birdnb.training.devices import leave, make_accelerator, predict_shared
     from birdnb.training.runs import load_model

@@ -33,8 +33,9 @@ runs:
 
 
 def make_corpus(root: Path, species: int = 3, each: int = 6) -> Path:
-    """A folder with manifest.csv: tones of a species' own pitch between silence, one file that is
-    no sound.
+    """A folder with manifest.csv: tones of a species' own pitch between silence.
+
+    One file is no sound.
     """
     rng, rows = np.random.default_rng(0), []
     root.mkdir()

@@ -1,5 +1,6 @@
-"""What README and CONTRIBUTING show is true: the examples run on a small study, the
-troubleshooting quotes messages that exist, links lead somewhere, commands are understood.
+"""What README and CONTRIBUTING show is true: the examples run on a small study.
+
+The troubleshooting quotes messages that exist, links lead somewhere, commands are understood.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ EXAMPLE = re.compile(r"<!-- test: (\S+) -->\n```python\n(.*?)```", re.DOTALL)
 
 @pytest.fixture
 def example(tmp_path, monkeypatch):
-    """A function that runs an example of CONTRIBUTING in a folder of its own, on a small study;
-    gives the names it made.
+    """A function that runs an example of CONTRIBUTING on a small study.
+
+    In a folder of its own; it gives the names that the example made.
     """
     models, augmentations, layouts = (
         dict(registry.MODELS),

@@ -1,6 +1,4 @@
-"""The benchmark: what it compares gives the same results, and its table and JSON say what was
-measured.
-"""
+"""The benchmark compares what gives the same results; table and JSON say what was measured."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Corrected labels: applied when named, never written into the user's folder, and never a reason
-for a recording to change sides.
+"""Corrected labels: applied when named, without a recording changing sides.
+
+Nothing is written into the user's folder.
 """
 
 from __future__ import annotations

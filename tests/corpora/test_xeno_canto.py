@@ -1,5 +1,6 @@
-"""The Xeno-Canto downloader against a server of our own that answers as oddly as the real one may,
-and against kill -9.
+"""The Xeno-Canto downloader against an odd server of our own, and against kill -9.
+
+The server answers as oddly as the real one may.
 """
 
 from __future__ import annotations
@@ -54,8 +55,9 @@ def record(number: int, **changes) -> dict:
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Plays the API at /api/3/recordings and the files at /<number>/download; ``odd`` maps a path
-    to a list of odd answers.
+    """Plays the API at /api/3/recordings and the files at /<number>/download.
+
+    ``odd`` maps a path to a list of odd answers.
     """
 
     daemon_threads = True

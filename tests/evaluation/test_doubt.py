@@ -78,8 +78,9 @@ def test_planted_wrong_labels_are_found(demo):
 
 
 def test_what_is_held_out_is_of_no_session_learned_from(demo):
-    """Labels that say nothing but the session can only be learned from it: none is named rightly
-    more often than by chance.
+    """Labels that say nothing but the session are named rightly by chance only.
+
+    They can only be learned from the session.
     """
     codes = pd.factorize(demo.table["session"])[0]
     odd = replace(demo, table=demo.table.assign(species=[demo.labels[c % 4] for c in codes]))

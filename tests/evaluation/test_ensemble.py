@@ -1,5 +1,6 @@
-"""Weights and temperature come from validation alone; the combination against values worked by hand
-and by brute force.
+"""Weights and temperature come from validation alone.
+
+The combination is held against values worked by hand and by brute force.
 """
 
 import json

@@ -1,5 +1,6 @@
-"""Decisions at, just under and just over every threshold of the study; missing runs; intervals
-across a threshold.
+"""Decisions at, just under and just over every threshold of the study.
+
+Also missing runs, and intervals across a threshold.
 """
 
 import json

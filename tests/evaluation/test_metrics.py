@@ -1,5 +1,6 @@
-"""Metrics against scikit-learn and scipy, intervals against hand-worked cases, prediction against a
-plain loop.
+"""Metrics against scikit-learn and scipy, intervals against cases worked by hand.
+
+Prediction is held against a plain loop.
 """
 
 import warnings
@@ -221,8 +222,9 @@ def test_all_right_is_no_reason_to_be_sure_of_f1():
 
 @pytest.mark.parametrize(("apart", "least"), [(2, 0.5), (3, 0.25), (5, 0.0625), (8, 0.0078125)])
 def test_a_handful_of_sessions_settles_nothing(apart, least):
-    """Right against wrong in every session that tells the two apart: an exact sign test gives 2 /
-    2^s, both tails.
+    """Right against wrong in every session that tells the two apart: an exact sign test.
+
+    It gives 2 / 2^s, both tails.
     """
     targets = np.zeros(20, dtype=np.int64)
     names_ = [f"r{i}" for i in range(20)]

@@ -1,5 +1,6 @@
-"""A person at JupyterLab: opens a notebook, runs it, moves a slider and sees the picture change;
-opens a committed notebook.
+"""A person at JupyterLab runs a notebook, moves a slider and sees the picture change.
+
+Then opens a committed notebook.
 """
 
 from __future__ import annotations
@@ -50,8 +51,9 @@ RED = (
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """JupyterLab over a folder with a small corpus, a notebook that explores it, and the committed
-    notebooks.
+    """JupyterLab over a folder with a small corpus and a notebook that explores it.
+
+    The committed notebooks are there, too.
     """
     root, folder = tmp_path_factory.mktemp("files"), tmp_path_factory.mktemp("lab")
     t = np.arange(5 * RATE) / RATE

@@ -443,8 +443,9 @@ def finish(process: subprocess.Popen) -> str:
 
 
 def test_killed_at_random_it_ends_the_same(many, tmp_path):
-    """In this process or over workers, which live on for a moment. BIRDNB_TEST_KILLS (3) says how
-    often it is killed.
+    """In this process or over workers, which live on for a moment.
+
+    BIRDNB_TEST_KILLS (3) says how often it is killed.
     """
     finish(start(many, tmp_path / "undisturbed", jobs=2))
     undisturbed = next((tmp_path / "undisturbed/audio_lms_cache/many").iterdir())

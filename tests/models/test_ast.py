@@ -21,8 +21,9 @@ POSITIONS = "audio_spectrogram_transformer.embeddings.position_embeddings"
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    """A small AST as transformers saves it: 527 classes, 1,024 frames, 12 x 101 patches, no zero
-    anywhere.
+    """A small AST as transformers saves it: 527 classes, 1,024 frames, 12 x 101 patches.
+
+    No parameter is zero.
     """
     torch.manual_seed(1)
     config = ASTConfig(

@@ -14,8 +14,9 @@ from birdnb.models.weights import save_weights
 
 
 def clips(n_classes, each=12, seed=0):
-    """Segments in dB with a band of song at a height of its own for each species; (N, 128, 60)
-    float16 and (N,).
+    """Segments in dB with a band of song at a height of its own for each species.
+
+    (N, 128, 60) float16 and (N,).
     """
     rng = np.random.default_rng(seed)
     target = np.repeat(np.arange(n_classes), each)

@@ -1,5 +1,6 @@
-"""Figures have the panels, axes, names and values of their data; the numbers they compute agree
-with librosa or a formula.
+"""Figures have the panels, axes, names and values of their data.
+
+The numbers they compute agree with librosa or a formula.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Pretraining on invented song: clips that depend on their number only, a loop that survives kills,
-weights that load.
+"""Pretraining on invented song: a loop that survives kills, weights that load.
+
+Clips depend on their number only.
 """
 
 from __future__ import annotations

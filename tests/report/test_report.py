@@ -1,5 +1,6 @@
-"""The report from made-up runs: what its files hold, that names survive any spelling, and that no
-figure is lost.
+"""The report from made-up runs: what its files hold.
+
+Names survive any spelling, and no figure is lost.
 """
 
 import copy
@@ -51,8 +52,9 @@ def made_up_study(folds=0, synthetic=True, species=tuple(SPECIES), per_species=2
 
 @functools.cache
 def _made_up_study(folds, synthetic, species, per_species, sharp):
-    """StudyData and runs like those of a finished study: sessions of two recordings, one fold after
-    another.
+    """StudyData and runs like those of a finished study, one fold after another.
+
+    Sessions have two recordings.
     """
     rng = np.random.default_rng(0)
     n = len(species) * per_species

@@ -34,8 +34,9 @@ def write_book(path: Path, code: str) -> None:
 
 @pytest.fixture
 def place(request, tmp_path, monkeypatch):
-    """A folder of any name with two notebooks, 01 prints and 02 fails on purpose; and the places
-    of reports and artifacts.
+    """A folder of any name with two notebooks: 01 prints and 02 fails on purpose.
+
+    It holds reports and artifacts, too.
     """
     place = tmp_path / getattr(request, "param", "place")
     monkeypatch.setenv("BIRDNB_REPORTS", str(place / "reports"))

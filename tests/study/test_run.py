@@ -1,5 +1,6 @@
-"""The results lane: what a notebook leaves behind that ran, failed or was stopped, and when it is
-executed again.
+"""The results lane: what a notebook leaves behind that ran, failed or was stopped.
+
+And when it is executed again.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""The site that ``./run_all.sh --site`` makes: all is in it, every link leads somewhere, it reads
-nothing from elsewhere, and a browser finds words in it, on a laptop and on a phone.
+"""The site that ``./run_all.sh --site`` makes: all is in it, and every link leads somewhere.
+
+It reads nothing from elsewhere, and a browser finds words in it, on a laptop and on a phone.
 """
 
 from __future__ import annotations

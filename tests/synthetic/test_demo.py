@@ -1,6 +1,4 @@
-"""The demo corpus: real files in every format, the same again from the same seed, finished after a
-kill.
-"""
+"""The demo corpus: real files in every format, the same from the same seed, also after a kill."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Invented birds: the same again from the same seed, within bounds, and sounding as their numbers
-say.
-"""
+"""Invented birds: the same from the same seed, within bounds, sounding as their numbers say."""
 
 from __future__ import annotations
 

@@ -79,8 +79,9 @@ def run_fit(model, run, folder, train=None, val=None, seed=3):
 
 
 def test_fit_equals_a_plain_torch_loop(tmp_path):
-    """The batches it drew, replayed by a loop of plain torch with the schedule worked by hand, give
-    the same weights.
+    """The batches it drew, replayed by a loop of plain torch, give the same weights.
+
+    The schedule is worked by hand.
     """
     run, clips = (
         plain_run(accumulation=2, clip_norm=0.05, warmup=0.25, weight_decay=0.1),

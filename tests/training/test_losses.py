@@ -35,8 +35,9 @@ def test_a_smoothed_label_keeps_the_weight_of_its_class():
 
 
 def test_class_balance_does_not_move_what_a_certain_clip_is_taken_for():
-    """The best answer to a label of which 0.05 is spread over three classes is 0.95 + 0.05 / 3,
-    however common its class.
+    """The best answer to a label of which 0.05 is spread over three classes is 0.95 + 0.05 / 3.
+
+    However common its class is.
     """
     loss = build_loss(TrainSettings(class_balance=True, label_smoothing=0.05), [300, 3, 3])
     logits = torch.zeros(1, 3, requires_grad=True)
@@ -54,8 +55,9 @@ def test_class_balance_does_not_move_what_a_certain_clip_is_taken_for():
 
 
 def test_by_hand():
-    """p = 0.8 and 0.2 of two classes, gamma 2: 0.2^2 * -log 0.8 for the first, 3 * 0.8^2 * -log 0.2
-    for the second.
+    """p = 0.8 and 0.2 of two classes, gamma 2.
+
+    0.2^2 * -log 0.8 for the first, 3 * 0.8^2 * -log 0.2 for the second.
     """
     logits = torch.tensor([[math.log(4.0), 0.0]])
     first = 0.04 * -math.log(0.8)

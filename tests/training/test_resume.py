@@ -1,5 +1,6 @@
-"""Real training processes killed at random moments end with the weights and metrics of an
-undisturbed one, bit for bit.
+"""Training processes killed at random moments end like an undisturbed one, bit for bit.
+
+In weights and metrics; the processes are real.
 
 ``BIRDNB_TEST_KILLS=20 pytest tests/training/test_resume.py`` kills more often than the suite does.
 """

@@ -31,8 +31,9 @@ def _scratch(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A finished run of the small study, to be copied by those who change it: (data, artifacts
-    folder).
+    """A finished run of the small study, to be copied by those who change it.
+
+    Gives (data, artifacts folder).
     """
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("finished")

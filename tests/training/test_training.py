@@ -36,8 +36,9 @@ def _scratch(tmp_path, monkeypatch):
 
 
 def test_two_processes_train_and_predict_as_one(tmp_path):
-    """``accelerate launch`` with two CPU processes: one run folder, and every recording predicted
-    once, the same as by one.
+    """``accelerate launch`` with two CPU processes gives one run folder.
+
+    Every recording is predicted once, the same as by one process.
     """
     command = [
         sys.executable,
