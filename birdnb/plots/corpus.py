@@ -58,3 +58,41 @@ def split_overview(table: pd.DataFrame) -> Figure:
         ax.spines["left"].set_visible(False)
         ax.margins(y=0.15)
     return figure
+
+
+def recording_map(table: pd.DataFrame) -> Figure:
+    """Draw where recordings were made; ``table`` has latitude and longitude [degrees] or NaN.
+
+    A dot a place, its area growing with the recordings there. A degree of longitude is as long as
+    it is in the middle of the map.
+    """
+    placed = table.dropna(subset=["latitude", "longitude"])
+    places = placed.groupby(["latitude", "longitude"]).size().reset_index(name="recordings")
+    figure, ax = plt.subplots(figsize=(9, 5))
+    ax.scatter(
+        places["longitude"], places["latitude"], s=12 + 10 * places["recordings"],
+        color=COLOURS[0], alpha=0.5, linewidths=0,
+    )  # fmt: skip
+    middle = (places["latitude"].min() + places["latitude"].max()) / 2
+    ax.set_aspect(1 / max(np.cos(np.radians(middle)), 0.1), adjustable="datalim")
+    ax.margins(0.1)
+    ax.grid()
+    ax.set(
+        xlabel="longitude [° east]", ylabel="latitude [° north]",
+        title=f"{len(placed):,} recordings at {len(places):,} places",
+    )  # fmt: skip
+    return figure
+
+
+def recording_times(table: pd.DataFrame) -> Figure:
+    """Draw in which months and at which hours recordings were made; columns month, hour or NaN."""
+    kinds = {"month": (range(1, 13), "month of the year"), "hour": (range(24), "hour of the day")}
+    kinds = {name: kind for name, kind in kinds.items() if table[name].notna().any()}
+    figure, axes = plt.subplots(1, len(kinds), figsize=(11, 3), squeeze=False)
+    for ax, (name, (values, label)) in zip(axes[0], kinds.items(), strict=True):
+        ax.bar(list(values), table[name].value_counts().reindex(values, fill_value=0))
+        stated = int(table[name].notna().sum())
+        ax.set(xlabel=label, ylabel="recordings", xticks=values[:: len(values) // 12])
+        ax.set_title(f"{stated:,} of {len(table):,} name the {name}")
+        ax.grid(axis="y")
+    return figure

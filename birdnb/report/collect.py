@@ -64,6 +64,7 @@ class ReportInput:
     changed: dict[str, Any] = field(default_factory=dict)  # settings other than the profile's
     corrections: pd.DataFrame | None = None  # applied: corrections.COLUMNS and side, of all folds
     before: str = ""  # what the corpus is called without them
+    sound: pd.DataFrame = field(default_factory=pd.DataFrame)  # index of the cache: seconds, rate
     doubts: pd.DataFrame | None = None  # every recording, the most doubtful label first
 
     @property
@@ -124,6 +125,7 @@ def collect(datasets: Sequence[StudyData], runs: Mapping[str, list[RunResult]]) 
         notes=first.corpus.notes,
         changed=_changed(first.profile.runs, runs),
         corrections=_corrections(datasets),
+        sound=first.cache.index,
         before=first.corpus.before.name if first.corpus.before else "",
     )
 

@@ -22,6 +22,7 @@ from birdnb.files import BirdnbError, atomic_path, report_folder, safe_name, wri
 from birdnb.registry import BASELINE, CURVES, ENSEMBLE, ENSEMBLE_WITH, FULL
 from birdnb.report import tables, words
 from birdnb.report.collect import ReportInput, more_recordings
+from birdnb.report.corpus_card import write_card
 from birdnb.report.heard import heard_words
 from birdnb.report.numbers import f1_of_rare_and_common, study_metrics
 from birdnb.report.page import page
@@ -75,6 +76,7 @@ def write_report(
     write_text(folder / f"{NAME}.md", text)
     write_text(folder / f"{NAME}.html", page(text, folder, report.synthetic))
     _write_tables(report, metrics, folder)
+    write_card(report, folder)
     return folder
 
 

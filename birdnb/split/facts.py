@@ -46,6 +46,20 @@ def _places(column: pd.Series) -> pd.Series:
     return _one_writing(_plain_texts(column, _plain_place))
 
 
+def coordinates(manifest: pd.DataFrame) -> pd.DataFrame:
+    """Return latitude and longitude [degrees] of each row, both NaN where they are not known.
+
+    Of their own columns, or of a locality that is two numbers. 0, 0 was never set.
+    """
+    found = manifest["locality"].str.strip().str.extract(rf"^{COORDINATES.pattern}$")
+    found.columns = pd.Index(["latitude", "longitude"])
+    for name in found:
+        own = pd.to_numeric(manifest[name], "coerce")
+        found[name] = own.fillna(pd.to_numeric(found[name], "coerce"))
+    there = (found["latitude"].abs() <= 90) & (found["longitude"].abs() <= 180)
+    return found.where(there & (found != 0).any(axis=1))
+
+
 def _plain_texts(column: pd.Series, plain: Callable[[str], str]) -> pd.Series:
     """Return texts without differences that mean nothing; "" for what states nothing."""
     texts = {text: plain(text).replace("|", "/") for text in column.unique() if is_stated(text)}

@@ -209,6 +209,8 @@ def test_files(written):
         "PHASE3_RESULTS.html",
         "figures/progression.png",
         "figures/elsewhere.png",
+        "figures/corpus_times.png",
+        "corpus_card.md",
     }
     assert len(pd.read_csv(written.folder / "attribution.csv")) == len(written.report.tables[0])
     matrix = pd.read_csv(

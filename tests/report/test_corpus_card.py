@@ -1,0 +1,120 @@
+"""The data card: what hubs read, what people read, and a map where there are coordinates."""
+
+from __future__ import annotations
+
+import math
+
+import mistune
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from test_report import made_up_study
+
+from birdnb.plots.corpus import recording_map, recording_times
+from birdnb.report.collect import collect
+from birdnb.report.corpus_card import card_table, hour_of, write_card
+from birdnb.report.write import write_report
+
+
+def card(tmp_path, change=None, synthetic=False):
+    """The text of a made-up study's card, and its front matter."""
+    datasets, runs = made_up_study(synthetic=synthetic)
+    data = datasets[0]
+    data.table["path"] = [f"a/{name}.WAV" for name in data.table["recording_id"]]
+    data.cache.index = data.cache.index.assign(  # one more than the table, of a rare species
+        path="a", sample_rate=44100, channels=1, seconds=np.arange(len(data.table) + 1) + 1.0
+    )
+    for name, values in (change or {}).items():
+        data.table[name] = values
+    text = write_card(collect(datasets, runs), tmp_path).read_text(encoding="utf-8")
+    assert text.startswith("---\n")
+    return text, yaml.safe_load(text.split("---")[1])
+
+
+def test_what_hubs_read(tmp_path):
+    text, head = card(tmp_path)
+    assert head == {
+        "pretty_name": "my_birds", "license": ["cc-by-nc-nd-4.0", "cc-by-nc-sa-4.0"],
+        "task_categories": ["audio-classification"], "size_categories": ["n<1K"],
+        "tags": ["bioacoustics", "birds"],
+    }  # fmt: skip
+    one, head = card(tmp_path, {"license": "CC0 (synthesised)"}, synthetic=True)
+    assert head["license"] == "cc0-1.0" and "synthetic-data" in head["tags"]
+    assert "Invented birds" in one and "Invented birds" not in text
+    assert card(tmp_path, {"license": "mine"})[1]["license"] == "other"
+    assert card(tmp_path, {"license": ""})[1]["license"] == "unknown"
+
+
+def test_what_people_read(tmp_path):
+    text, _ = card(tmp_path, {
+        "time": ["08:15"] * 30 + ["?"] * 90, "equipment": ["Zoom H5"] * 50 + [""] * 70,
+    })  # fmt: skip
+    assert "120 recordings of 5 species, 2 h 01 min of sound in all" in text  # 1 + 2 + ... + 120 s
+    assert "| Turdus \\<merula\\> |  | 24 | 12 |" in text
+    assert "| CC BY-NC-SA 4.0 | 96 |" in text and "| CC BY-NC-ND 4.0 | 24 |" in text
+    assert "7 recordists." in text and "1 named place, no coordinates" in text
+    assert "From 2024-05-01 to 2024-05-28; 120 recordings name a day, 30 an hour." in text
+    assert "| Zoom H5 | 50 |" in text and "| wav | 120 |" in text and "| 44100 | 120 |" in text
+    assert "lasts 1.0 s, the one in the middle 60.5 s, the longest 120.0 s" in text
+    assert "| shorter than 1 s | 2 |" in text and "| species too rare to split | 1 |" in text
+    assert (tmp_path / "figures/corpus_times.png").stat().st_size > 3000
+    assert "corpus_map" not in text and not (tmp_path / "figures/corpus_map.png").exists()
+    page = mistune.create_markdown(plugins=["table"])(text.split("---", 2)[2])
+    assert page.count("<table>") == 8
+
+
+def test_a_map_where_there_are_coordinates(tmp_path):
+    text, _ = card(tmp_path, {
+        "latitude": ["-1.5"] * 60 + ["91", "", "x"] * 20, "longitude": "36.8",
+        "locality": "-2, 37.5",
+    })  # fmt: skip
+    # 91 is no latitude; where the column says nothing the locality does
+    assert "100 recordings have coordinates (latitude −2.0 to −1.5° and longitude 36.8" in text
+    assert "![Where the recordings were made](figures/corpus_map.png)" in text
+    assert (tmp_path / "figures/corpus_map.png").stat().st_size > 3000
+
+
+def test_the_map_draws_a_dot_a_place_and_the_times_what_is_named():
+    table = pd.DataFrame({
+        "latitude": [1.0, 1.0, 60.0, np.nan], "longitude": [2.0, 2.0, 3.0, 4.0],
+        "month": [5, 5, 6, np.nan], "hour": np.nan,
+    })  # fmt: skip
+    ax = recording_map(table).axes[0]
+    dots = ax.collections[0]
+    assert dots.get_offsets().tolist() == [[2.0, 1.0], [3.0, 60.0]]
+    assert dots.get_sizes()[0] > dots.get_sizes()[1]
+    assert "3 recordings at 2 places" in ax.get_title(loc="left") + ax.get_title()
+    assert ax.get_aspect() == pytest.approx(1 / math.cos(math.radians(30.5)))
+    axes = recording_times(table).axes
+    assert len(axes) == 1  # no hour is named
+    assert [bar.get_height() for bar in axes[0].patches][4:6] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("time", "hour"),
+    [
+        ("08:00", 8), ("8.30", 8), ("5:15 pm", 17), ("12:05 AM", 0), ("12:00 pm", 12), ("7 am", 7),
+        ("23:59:10", 23), ("", None), ("?", None), ("25:00", None), ("morning", None),
+    ],
+)  # fmt: skip
+def test_hours(time, hour):
+    found = hour_of(time)
+    assert math.isnan(found) if hour is None else found == hour
+
+
+def test_it_comes_with_every_report_also_over_folds(tmp_path):
+    for folds in (0, 4):
+        datasets, runs = made_up_study(folds=folds, synthetic=False)
+        folder = write_report(collect(datasets, runs), {}, tmp_path / str(folds))
+        text = (folder / "corpus_card.md").read_text(encoding="utf-8")
+        assert ("In 4 folds" in text) == bool(folds)
+        assert "`corpus_card.md`" in (folder / "PHASE3_RESULTS.md").read_text(encoding="utf-8")
+        assert str(tmp_path) not in text
+
+
+def test_every_recording_is_in_the_table_once():
+    datasets, runs = made_up_study(synthetic=False)
+    table = card_table(collect(datasets, runs))
+    assert table["recording_id"].tolist() == datasets[0].table["recording_id"].tolist()
+    assert table["month"].eq(5).all()
