@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from small_encoder import RATE, SAMPLES, write_encoder
 from sound_files import recording, write
 
 from birdnb.cards import card_named
@@ -21,7 +22,6 @@ from birdnb.models.embeddings import embed_recording
 from birdnb.models.encoders import Encoded, Encoder, Label, find_labels, open_encoder
 from birdnb.registry import check_encoders, encoder_id, encoder_runs
 
-RATE, SAMPLES = 1000, 2000  # of the small model: windows of 2 s
 LAPTOP = load_profile("laptop")
 
 
@@ -108,42 +108,10 @@ def test_a_list_of_encoders_is_checked(names, said):
 
 @pytest.fixture
 def model(tmp_path):
-    """A function that writes an ONNX model: the mean of each quarter of a window, and its logits.
-
-    Those are the quarters times 1 to 4.
-    """
-    onnx = pytest.importorskip("onnx")
+    """A function that writes an ONNX model into a folder, as ``write_encoder`` does."""
+    pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
-    from onnx import TensorProto, helper, numpy_helper
-
-    def write(name="small.onnx", shape=("batch", SAMPLES), yaml="sample_rate: 1000\n", about=None):
-        numbers = [
-            numpy_helper.from_array(np.array([-1, 4, SAMPLES // 4]), "quarters"),
-            numpy_helper.from_array(np.array([2]), "last"),
-            numpy_helper.from_array(np.arange(1, 5, dtype=np.float32), "factors"),
-        ]
-        nodes = [
-            helper.make_node("Reshape", ["sound", "quarters"], ["parted"]),
-            helper.make_node("ReduceMean", ["parted", "last"], ["embedding"], keepdims=0),
-            helper.make_node("Mul", ["embedding", "factors"], ["logits"]),
-        ]
-        ends = (
-            [helper.make_tensor_value_info("sound", TensorProto.FLOAT, shape)],
-            [
-                helper.make_tensor_value_info(out, TensorProto.FLOAT, ("batch", 4))
-                for out in ("logits", "embedding")
-            ],
-        )
-        graph = helper.make_graph(nodes, "small", *ends, initializer=numbers)
-        made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-        helper.set_model_props(made, about or {})
-        path = tmp_path / name
-        onnx.save(made, path)
-        if yaml:
-            path.with_suffix(".yaml").write_text(yaml)
-        return path
-
-    return write
+    return lambda name="small.onnx", **how: write_encoder(tmp_path / name, **how)
 
 
 def test_an_onnx_file_gives_what_the_model_computes(model):
