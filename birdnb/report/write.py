@@ -236,11 +236,8 @@ def _settings(report: ReportInput) -> dict[str, Any]:
     trained = next((config for config in configs.values() if "versions" in config), {})
     corpus = report.before or report.corpus
     corpus = corpus if report.synthetic else f"path/to/{corpus}"
-    profile = (
-        report.profile
-        if (PROFILES / f"{report.profile}.yaml").is_file()
-        else f"path/to/{report.profile}.yaml"
-    )
+    shipped = (PROFILES / f"{report.profile}.yaml").is_file()
+    profile = report.profile if shipped else f"path/to/{report.profile}.yaml"
     command = ["./run_all.sh", "--corpus", corpus, "--profile", profile, "--seed", str(report.seed)]
     command += ["--folds", str(report.folds)] if report.folds else []
     command += ["--corrections", "path/to/corrections.csv"] if report.before else []
@@ -250,12 +247,11 @@ def _settings(report: ReportInput) -> dict[str, Any]:
             "--",
             *(word for key, value in report.changed.items() for word in ("-p", key, str(value))),
         ]
-    about = {
-        key: trained[key] for key in ("device", "git_commit", "birdnb") if trained.get(key)
-    } | trained.get("versions", {})
+    own = {key: trained[key] for key in ("device", "git_commit", "birdnb") if trained.get(key)}
+    about = own | trained.get("versions", {})
     return {
         "command": shlex.join(command),
-        "about": {{"git_commit": "commit"}.get(key, key): value for key, value in about.items()},
+        "about": {{"git_commit": "commit"}.get(k, k): value for k, value in about.items()},
         "settings": tables.settings_table(configs),
         "shared": {
             key: words.NONE if value == "" else value
@@ -278,9 +274,8 @@ def _write_tables(report: ReportInput, metrics: dict[str, Any], folder: Path) ->
         frames[Path(DOUBTS).stem] = report.doubts
     if metrics["final_run"]:
         matrix = confusion(report.test(metrics["final_run"]), len(report.labels))
-        frames["confusion"] = (
-            pd.DataFrame(matrix, report.labels, report.labels).rename_axis("species").reset_index()
-        )
+        table = pd.DataFrame(matrix, report.labels, report.labels).rename_axis("species")
+        frames["confusion"] = table.reset_index()
         per_class = pd.DataFrame(metrics["runs"][metrics["final_run"]]["test"]["per_class"]).T
         frames["per_species"] = per_class.rename_axis("species").reset_index()
     for name, frame in frames.items():
