@@ -17,19 +17,18 @@ from birdnb.benchmark.rows import Row
 from birdnb.command import called, command
 from birdnb.files import write_json, write_text
 
-PARTS = ("extract", "train", "load")
+PARTS = ("extract", "train", "load", "field")
 STUDY = "study"  # no part of "all": it takes as long as a study does
 
 
 def measure(part: str, corpus: str) -> list[Row]:
-    """Measure one part and return its rows: "extract" (of a corpus), "train" or "load"."""
+    """Measure one part and return its rows: "extract" (of a corpus), "train", "load", "field"."""
     if part == "extract":
         from birdnb.benchmark import extraction
 
         return extraction.rows(corpus)
-    module = importlib.import_module(
-        f"birdnb.benchmark.{'training' if part == 'train' else 'start'}"
-    )
+    names = {"train": "training", "load": "start", "field": "field"}
+    module = importlib.import_module(f"birdnb.benchmark.{names[part]}")
     return module.rows()
 
 
@@ -129,7 +128,8 @@ def make_parser() -> argparse.ArgumentParser:
         description="Measure on this machine, in alternation with the plain way: extraction, also "
         "beside decoding alone; a training step of AST beside one padded to 1,024 frames (on a GPU "
         "the whole training loop, too); the start from finished caches of 1,000 to 100,000 "
-        "recordings. The part study runs a whole study on a synthesised corpus of the real size, "
+        "recordings; hours of sound that a trained run hears a minute, beside BirdNET. The part "
+        "study runs a whole study on a synthesised corpus of the real size, "
         "stage by stage.",
     )
     parser.add_argument(

@@ -16,6 +16,7 @@ from typing import IO, Literal
 
 PASSED_OVER = 0.1  # [s] bytes left over that would hold less than this are not looked at
 READ_AHEAD = 8192  # bytes that libFLAC has read already and not decoded yet
+NEVER_FILLED = 0x7FFF0000  # bytes of sound that a recorder writes who does not know them yet
 UNSURE = 0.5  # [s] of FLAC that may hide in its read-ahead before its packets are counted
 MOST_TEXT = 2**20  # bytes at the end of a file in which chunks behind the sound are looked for
 CHUNKED = {"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF"}
@@ -176,6 +177,20 @@ def wav_texts(path: Path) -> dict[str, bytes]:
             }
     except (OSError, ValueError):  # ValueError: an empty file
         return {}
+
+
+def seconds_cut_off(path: Path) -> float:
+    """Return the sound [s] that a WAV file's header tells beyond its end; 0 where it tells none."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
+            return 0.0
+        rate = 0
+        for name, start, end in _walk(data, 12, len(data), "WAV", "little"):
+            if name == b"fmt ":
+                rate = int.from_bytes(data[start + 8 : start + 12], "little")  # bytes a second
+            elif name == b"data" and rate and end - start < NEVER_FILLED:
+                return max(0, end - len(data)) / rate
+    return 0.0
 
 
 def beginnings(path: Path) -> list[int]:

@@ -17,9 +17,9 @@ from birdnb.features.audio import Recording
 from birdnb.features.decoders import AudioError
 from birdnb.features.lms import log_mel
 from birdnb.field.scores import Heard
-from birdnb.plots.sound import lms_limits
 from birdnb.plots.style import CMAP
 
+LEAST_RANGE = 20.0  # [dB] from black to white: mere noise stays dark
 MOST = 240  # clips on a page: of many species fewer each, at least the surest one
 
 
@@ -78,10 +78,11 @@ def _clips_of(heard: Heard, rows: pd.DataFrame, audio: AudioSettings) -> dict[in
 
 
 def _picture(samples: np.ndarray, audio: AudioSettings) -> str:
-    """Return the LMS of a clip as a PNG, a pixel a frame and band."""
+    """Return the LMS of a clip above each band's median as a PNG, a pixel a frame and band."""
     lms, png = log_mel(samples, audio), io.BytesIO()
-    low, high = lms_limits(lms)
-    plt.imsave(png, lms, cmap=CMAP, vmin=low, vmax=high, origin="lower", format="png")
+    lms -= np.median(lms, axis=1, keepdims=True)  # steady wind would outshine a song
+    high = max(LEAST_RANGE, float(np.percentile(lms, 99.9)))
+    plt.imsave(png, lms, cmap=CMAP, vmin=0.0, vmax=high, origin="lower", format="png")
     return _data_url("image/png", png.getvalue())
 
 

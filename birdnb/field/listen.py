@@ -10,12 +10,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import soundfile
 import torch
 
 from birdnb.evaluation.refusal import Opinions
 from birdnb.features.activity import SHORTEST_SECONDS
 from birdnb.features.audio import MAX_BROKEN, Recording, check_sound
 from birdnb.features.decoders import AudioError, StopsEarlyError
+from birdnb.features.ffmpeg import LOST
+from birdnb.features.lengths import seconds_cut_off
 from birdnb.field.clock import read_clock
 from birdnb.field.listener import Listener, open_listener
 from birdnb.field.scores import Heard
@@ -79,11 +82,11 @@ def listen(heard: Heard, listener: Listener, step: float, how: How) -> Heard:
         with Recording(path) as sound:
             found, stopped = _hear(heard, sound, listener, step, how)
         if stopped is None:
-            return found
+            return _whole(found, path)
         try:
             with Recording(path, stopped) as sound:
                 found, again = _hear(heard, sound, listener, step, how)
-            return found if again is None else replace(found, note=str(again))
+            return _whole(found, path) if again is None else replace(found, note=str(again))
         except AudioError as error:
             if not len(found.starts):
                 raise
@@ -92,6 +95,19 @@ def listen(heard: Heard, listener: Listener, step: float, how: How) -> Heard:
         return replace(heard, reason=str(error))
     except OSError as error:
         return replace(heard, reason=f"cannot be opened: {error.strerror or error}")
+
+
+def _whole(found: Heard, path: Path) -> Heard:
+    """Say in ``note`` how much is missing of a file that was cut short, by its header."""
+    try:
+        told = soundfile.info(path).duration + seconds_cut_off(path)
+    except (soundfile.LibsndfileError, OSError):
+        return found
+    if found.note or told < found.seconds + LOST:
+        return found
+    return replace(
+        found, note=f"breaks off: its header tells {told:.1f} s, {found.seconds:.1f} s are there"
+    )
 
 
 def _hear(

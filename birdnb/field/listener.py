@@ -63,7 +63,7 @@ def open_listener(run: str | Path, device: torch.device | str = "cpu") -> Listen
     listeners = [_open(fold, torch.device(device)) for fold in folds]
     if any(other.labels != listeners[0].labels for other in listeners):
         raise BirdnbError(f"{folder}: its folds know different species: train them again")
-    return _joined(folder.name, folder, listeners, np.ones(len(folds)), temperature=1.0)
+    return joined(folder.name, folder, listeners, np.ones(len(folds)), temperature=1.0)
 
 
 def find_run(run: str | Path) -> Path:
@@ -115,11 +115,12 @@ def _open(folder: Path, device: torch.device) -> Listener:
         hear = _without_logits(lambda batch: model.predict_proba(batch.lms).astype(np.float32))
     else:
         weights = read_json(folder / METRICS).get("weights_sha256", "")
-        hear = _by_network(load_model(folder).to(device), config["settings"], device)
+        hear = by_network(load_model(folder).to(device), config["settings"], device)
     return Listener(config["run"], folder, labels, audio, weights, hear, device, (), synthetic)
 
 
-def _by_network(model: torch.nn.Module, settings: dict[str, Any], device: torch.device) -> Hear:
+def by_network(model: torch.nn.Module, settings: dict[str, Any], device: torch.device) -> Hear:
+    """Return what a network says of windows, by the settings of its run, as in training."""
     normalisation, precision = settings["model"]["normalisation"], settings["train"]["precision"]
 
     def hear(batch: Batch) -> Opinions:
@@ -157,7 +158,7 @@ def _ensemble(
     if any(listener.labels != labels for listener in listeners):
         raise BirdnbError(f"{folder}: its members know other species: build the ensemble again")
     shares = np.array([metrics["weights"][name] for name in config["members"]])
-    return _joined(config["run"], folder, listeners, shares, metrics["temperature"])
+    return joined(config["run"], folder, listeners, shares, metrics["temperature"])
 
 
 def member_folder(folder: Path, name: str) -> Path:
@@ -167,7 +168,7 @@ def member_folder(folder: Path, name: str) -> Path:
     return folder.parent / name
 
 
-def _joined(
+def joined(
     name: str, folder: Path, listeners: list[Listener], shares: np.ndarray, temperature: float
 ) -> Listener:
     """Join runs: probabilities averaged by ``shares``, then scaled by the temperature.

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
 import pandas as pd
 
 from birdnb import __version__
@@ -49,6 +48,7 @@ def write_page(
         quiet=[one.recording for one in read if one.recording not in set(detections["recording"])],
         hours=by_hour(detections, read), files=by_file(detections, read), most=ROWS,
         gallery=gallery(detections, heard, listener.audio, each),
+        promised=sum(promises.of(label).threshold is not None for label in listener.labels),
         faults=[one for one in heard if one.reason or one.note or "clock" in one.clock],
     )  # fmt: skip
     return write_text(path, text)
@@ -73,10 +73,11 @@ def species_rows(
 
 
 def by_hour(detections: pd.DataFrame, read: list[Heard]) -> dict[str, Any]:
-    """Return detections a recorded hour, by species and hour of the day on the recorders' clocks.
+    """Return detections by species and hour of the day, on the recorders' clocks.
 
+    ``cells`` are pairs: how many, and how many a recorded hour; None where nothing was recorded.
     Without any clock time, hours count from the beginning of each recording. ``effort`` is the
-    time [h] that was recorded in each hour; where there was none, there is no rate.
+    time [h] that was recorded in each.
     """
     clock = any(one.begins for one in read)
     used = [one for one in read if one.begins] if clock else read
@@ -91,12 +92,17 @@ def by_hour(detections: pd.DataFrame, read: list[Heard]) -> dict[str, Any]:
     at = known["recording"].map(begins).astype(float) + known["start"]
     hour = (at // 3600).astype(int) % 24 if clock else (at // 3600).astype(int)
     counts = pd.crosstab(known["species"], hour).reindex(columns=hours, fill_value=0)
-    rates = counts / np.array([effort.get(hour, np.nan) for hour in hours])
+    cells = {
+        str(species): [
+            (count, count / effort[hour]) if hour in effort else None
+            for hour, count in zip(hours, row.tolist(), strict=True)
+        ]
+        for species, row in counts.iterrows()
+    }
     return {
         "clock": clock, "hours": hours, "effort": [effort.get(hour, 0.0) for hour in hours],
-        "rates": {species: row.tolist() for species, row in rates.iterrows()},
-        "largest": {species: float(np.nanmax(row)) for species, row in rates.iterrows()},
-        "left_out": len(read) - len(used),
+        "cells": cells, "left_out": len(read) - len(used),
+        "largest": {name: max(cell[1] for cell in row if cell) for name, row in cells.items()},
     }  # fmt: skip
 
 

@@ -62,7 +62,7 @@ def batches(
     """
     spectra, *others = _fan_out(blocks, 1 + len(waves))
     prepared = _prepared(spectra, sample_rate, audio.sample_rate, audio.high_pass_hz)
-    cuts = [_Cutter(other, sample_rate, wave) for other, wave in zip(others, waves, strict=True)]
+    cuts = [Cutter(other, sample_rate, wave) for other, wave in zip(others, waves, strict=True)]
     windows = _windows(prepared, audio, step)
     while together := list(itertools.islice(windows, size)):
         starts = np.array([start for start, _ in together])
@@ -152,7 +152,7 @@ def _and_then(blocks: Iterable[np.ndarray], last: np.ndarray) -> Iterator[np.nda
     yield last
 
 
-class _Cutter:
+class Cutter:
     """Cuts pieces out of a stream, in the order of time; zeros before and after it."""
 
     def __init__(self, blocks: Iterable[np.ndarray], sample_rate: int, wave: Wave) -> None:

@@ -81,6 +81,8 @@ def _listen(
     form = (
         "{desc}: {percentage:3.0f}% of {total:.0f} min |{bar}| {elapsed}, {remaining} left{postfix}"
     )
+    if not tasks:
+        return
     with tqdm(total=sum(minutes.values()), desc="listening", bar_format=form, **quiet) as bar:
         done = 0.0
         if dask is None and _alone(tasks, jobs, listener.device):
@@ -96,7 +98,7 @@ def _listen(
 
 def _alone(tasks: list[Task], jobs: int | None, device: torch.device) -> bool:
     """Tell whether this process does the work: for one recording, and where a GPU does it."""
-    return not tasks or jobs == 1 or (jobs is None and (len(tasks) == 1 or device.type != "cpu"))
+    return jobs == 1 or (jobs is None and (len(tasks) == 1 or device.type != "cpu"))
 
 
 def _in_this_process(tasks: list[Task], listener: Listener, bar: tqdm) -> Iterator[Heard]:

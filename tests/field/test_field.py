@@ -127,6 +127,7 @@ def test_broken_files_are_named_and_cost_no_others(sounds, tmp_path, capsys):
     write(sounds / "silent.wav", noise(9.0, level=0.0))
     (sounds / "cut.wav").write_bytes(whole[: len(whole) // 2])
     flac = write(tmp_path / "r.flac", noise(40.0)).read_bytes()
+    (sounds / "half.flac").write_bytes(flac[: len(flac) // 2])
     damaged = bytearray(flac)
     damaged[len(flac) // 2 : len(flac) // 2 + 60000] = bytes(60000)
     (sounds / "damaged.flac").write_bytes(damaged)
@@ -138,10 +139,12 @@ def test_broken_files_are_named_and_cost_no_others(sounds, tmp_path, capsys):
     assert table.loc["silent.wav", "reason"].startswith("silent")
     # half of it is there and was heard
     assert table.loc["cut.wav", "seconds"] == pytest.approx(10, abs=0.1)
+    assert table.loc["cut.wav", "note"].startswith("breaks off: its header tells 20.0 s, 10.0 s")
+    assert table.loc["half.flac", "note"].startswith("breaks off: its header tells 40.0 s")
     assert table.loc["damaged.flac", "seconds"] > 10
     assert table.loc["damaged.flac", "note"] + table.loc["damaged.flac", "reason"]
     good = table.drop(["text.wav", "empty.wav", "silent.wav", "damaged.flac"])
-    assert (good["reason"] == "").all() and len(good) == 4
+    assert (good["reason"] == "").all() and len(good) == 5
     said = capsys.readouterr().err
     assert "text.wav: " in said and "silent.wav: silent" in said
     page = (tmp_path / "out/FIELD.html").read_text()

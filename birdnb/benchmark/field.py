@@ -1,0 +1,123 @@
+"""The field: hours of sound a minute, everything included, beside BirdNET on the same cores."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import soundfile
+import torch
+
+from birdnb.benchmark.rows import ROUNDS, Row, best_seconds
+from birdnb.config import AudioSettings, ModelSettings, Profile, RunSettings, SplitSettings
+from birdnb.features.audio import Recording
+from birdnb.field.detect import detections
+from birdnb.field.listener import Listener, by_network, joined
+from birdnb.field.promise import Promises
+from birdnb.field.scores import Heard
+from birdnb.field.tables import write_tables
+from birdnb.field.windows import Cutter, Wave
+from birdnb.field.work import listen_all
+from birdnb.files import BirdnbError
+from birdnb.models import build_model
+from birdnb.models.encoders import Encoder, open_encoder
+from birdnb.synthetic.dawn import make_dawn
+
+AUDIO = AudioSettings()
+SPECIES = 90
+NETWORKS = {"AST tiny": "ast", "EfficientNet-B2": "efficientnet_b2"}
+BIRDNET = "BirdNET 2.4, 3 s windows"
+TOGETHER = 20  # BirdNET's windows at a time
+
+
+def rows(minutes: float = 10.0, rounds: int = ROUNDS) -> list[Row]:
+    """Return the hours of sound heard a minute: each network of the study, and their ensemble.
+
+    From the file to the tables, windows side by side. BirdNET, where its extra is installed, has
+    one interpreter a core and writes nothing.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    listeners = {name: _listener(name, device) for name in NETWORKS}
+    parts = list(listeners.values())
+    listeners["their ensemble"] = joined("ensemble", Path(), parts, np.ones(len(parts)), 1.2)
+    encoders = _birdnets()
+    with tempfile.TemporaryDirectory(prefix="birdnb-") as folder:
+        sound = _dawn(Path(folder), minutes)
+        ways: dict[str, Callable[[], Any]] = {
+            name: partial(_go, listener, sound, Path(folder))
+            for name, listener in listeners.items()
+        }
+        if encoders:
+            ways[BIRDNET] = partial(_birdnet, encoders, sound)
+        took = best_seconds(ways, rounds)
+    unit, speed = "hours a minute", {name: minutes / took[name] for name in took}
+    targets = {"AST tiny": "at least 3", "their ensemble": "at least 1"}
+    if not encoders:
+        return [Row(f"field, {name}", unit, speed[name]) for name in listeners]
+    return [
+        Row(f"field, {name}", unit, speed[name], speed[BIRDNET], BIRDNET,
+            speed[name] / speed[BIRDNET], targets.get(name, ""))
+        for name in listeners
+    ]  # fmt: skip
+
+
+def _listener(name: str, device: torch.device) -> Listener:
+    """Return a network with new weights as a listener: these take as long as learned ones."""
+    settings = RunSettings(ModelSettings(name=NETWORKS[name]))
+    model = build_model(NETWORKS[name], SPECIES, AUDIO.n_frames).eval().to(device)
+    hear = by_network(model, {part: vars(of) for part, of in vars(settings).items()}, device)
+    labels = [f"species {number}" for number in range(SPECIES)]
+    return Listener(name, Path(), labels, AUDIO, name, hear, device)
+
+
+def _dawn(folder: Path, minutes: float) -> Heard:
+    path, _ = make_dawn(folder / "dawn", minutes=minutes)
+    return Heard(path.name, str(path))
+
+
+def _go(listener: Listener, sound: Heard, folder: Path) -> None:
+    """Listen anew, and write the tables."""
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        out = Path(name)
+        found = listen_all([sound], listener, out, AUDIO.clip_seconds, progress=False)
+        heard = [whole for _, path in found if (whole := Heard.load(path))]
+        table = detections(heard, listener.labels, Promises(), AUDIO.clip_seconds)
+        write_tables([one for one, _ in found], table, listener, out)
+
+
+def _birdnets() -> list[Encoder]:
+    """Open BirdNET once for each core; none where its extra is not installed."""
+    profile = Profile("field", AUDIO, SplitSettings(), {})
+    try:
+        return [open_encoder("birdnet", profile) for _ in range(joblib.cpu_count())]
+    except BirdnbError:
+        return []
+
+
+def _birdnet(encoders: list[Encoder], sound: Heard) -> None:
+    """Let BirdNET hear a recording in windows side by side, each core some of them."""
+    first = encoders[0]
+    wave = Wave(first.sample_rate, first.window_samples)
+    length = first.window_seconds
+    free: deque[Encoder] = deque(encoders)
+
+    def encode(windows: np.ndarray) -> None:
+        encoder = free.pop()
+        encoder.encode(windows)
+        free.append(encoder)
+
+    seconds = soundfile.info(sound.source).duration
+    middles = np.arange(length / 2, seconds, length)
+    with Recording(sound.source) as recording, ThreadPoolExecutor(len(encoders)) as pool:
+        cutter = Cutter(recording.blocks(), recording.sample_rate, wave)
+        pieces = np.array_split(middles, max(1, len(middles) // TOGETHER))
+        jobs = [pool.submit(encode, cutter.cut(piece)) for piece in pieces]
+        for job in jobs:
+            job.result()
