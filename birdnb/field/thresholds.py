@@ -21,6 +21,7 @@ from birdnb.field.promise import Promises, read_promises, write_promises
 from birdnb.field.strangers import Ask, find_refusal, listen_to_nothing
 from birdnb.field.windows import Batch, Wave
 from birdnb.files import BirdnbError
+from birdnb.training.devices import make_accelerator
 from birdnb.training.runs import CONFIG, METRICS, read_json
 
 BATCH = 64  # clips scored at a time
@@ -91,7 +92,7 @@ def clip_scores(
 ) -> ClipScores:
     """Let a run score the clips of "validation" or "test"; with folds each fold its own side."""
     parts = [
-        _scores_of(open_listener(part), data, side)
+        _scores_of(open_listener(part, make_accelerator().device), data, side)
         for part, data in _parts(find_run(run), datasets)
     ]
     return ClipScores(
@@ -112,7 +113,7 @@ def _parts(folder: Path, datasets: Sequence[StudyData] | None) -> list[tuple[Pat
 
 def _ask(folder: Path, promises: Promises) -> Ask:
     """Return what asks a run about clips (N, 128, T) [dB], after calibration."""
-    listener = open_listener(folder)
+    listener = open_listener(folder, make_accelerator().device)
 
     def ask(lms: np.ndarray) -> Opinions:
         parts = [Opinions(np.zeros((0, len(listener.labels)), np.float32), np.zeros(0))] + [
