@@ -7,7 +7,7 @@ import datetime
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score
 
@@ -92,6 +92,7 @@ def test_a_card_of_ones_own():
             make_card({"title": "x"} | wrong, "mine")
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.lists(st.sampled_from(["may", "cannot", "unknown"]), min_size=2, max_size=40), st.data())
 def test_each_kind_is_scored_apart(kinds, data):
     n = len(kinds)

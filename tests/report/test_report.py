@@ -269,12 +269,12 @@ def test_steps_are_paired_on_the_same_recordings(written):
 
 @pytest.mark.parametrize("like_theirs", [True, False])
 def test_a_benchmark_shows_what_others_report_for_it_and_for_no_other(like_theirs, tmp_path):
-    species = tuple(f"bird {i}" for i in range(264))
-    datasets, runs = made_up_study(synthetic=False, species=species, per_species=6)
+    birds = tuple(f"bird {i}" for i in range(264 if like_theirs else 5))
+    datasets, runs = made_up_study(synthetic=False, species=birds, per_species=6)
     plain = (write_report(collect(datasets, runs), {}, tmp_path) / "PHASE3_RESULTS.md").read_text()
     assert "Perch 2.0" not in plain and "35.7 %" not in plain
     datasets[0].corpus = replace(datasets[0].corpus, layout="BEANS CBI")
-    datasets[0].profile.name = "cbi" if like_theirs else "gpu"
+    datasets[0].profile.name = "cbi"
     text = (write_report(collect(datasets, runs), {}, tmp_path) / "PHASE3_RESULTS.md").read_text()
     for line in ("AST, fine-tuned | 35.7 %", "BEATs | 67.1 %", "BirdSet | 78.4 %", "2.0 | 80.3 %"):
         assert line in text
