@@ -87,6 +87,13 @@ def test_a_demo_changes_the_runs_it_names(tmp_path) -> None:
     assert runs["x"].train == TrainSettings(epochs=2) and runs["y"] == RunSettings()
 
 
+def test_a_profile_may_name_frozen_encoders(tmp_path) -> None:
+    text = "base: laptop\nencoders: [birdnet, 'onnx:models/perch_v2.onnx', ast]"
+    profile = load_profile(written(tmp_path, text))
+    assert profile.encoders == ("birdnet", "onnx:models/perch_v2.onnx", "ast")
+    assert profile.runs == load_profile("laptop").runs and load_profile("laptop").encoders == ()
+
+
 def test_every_profile_that_comes_along_can_be_read() -> None:
     names = {path.stem for path in PROFILES.glob("*.yaml")}
     assert {"laptop", "gpu", "gpu_hop220"} <= names
@@ -169,6 +176,9 @@ def test_a_profile_holds_any_settings(run) -> None:
         ("runs: [a, b]", "runs is .*: write settings there"),
         ("runs: {x: {train: 5}}", "runs.x.train is 5: write settings there"),
         ("just words", "the profile is 'just words'"),
+        ("encoders: birdnet", "encoders is 'birdnet': write a list of names"),
+        ("encoders: [birdnest]", "no encoder is called 'birdnest'"),
+        ("encoders: [ast, ast]", "two encoders would both be called ast"),
     ],
 )
 def test_what_a_profile_cannot_mean_is_an_error_that_names_it(text, message, tmp_path) -> None:

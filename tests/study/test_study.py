@@ -73,3 +73,29 @@ def test_all_notebooks_are_listed(place, capsys):
     write_book(place / "notebooks" / "A1_asks.ipynb", "print(1)")
     assert study.main(["--list"]) == 0
     assert [line[:2] for line in capsys.readouterr().out.splitlines()] == ["01", "02", "A1"]
+
+
+@pytest.mark.parametrize(
+    ("encoders", "message"),
+    [
+        (["birdnest"], "error: no encoder is called 'birdnest': choose one of birdnet, onnx"),
+        (["onnx"], "error: the encoder 'onnx' names no file"),
+        (["ast:gone.safetensors"], "no weights at"),
+        (["efficientnet_b2", "efficientnet_b2"], "would both be called efficientnet_b2"),
+    ],
+)
+def test_an_encoder_that_cannot_be_had_stops_the_study_before_any_notebook(
+    encoders, message, place, capsys
+):
+    assert study.main(["--only", "01", "--encoders", *encoders]) == 2
+    said = capsys.readouterr()
+    assert message in said.err and "01_works" not in said.out
+    assert not list(place.rglob("reports/**/*.ipynb"))
+
+
+def test_notebooks_are_told_of_encoders_by_their_absolute_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "perch.onnx").touch()
+    for text in ("perch.onnx", "onnx:perch.onnx"):
+        assert study.encoder_argument(text) == f"onnx:{tmp_path / 'perch.onnx'}"
+    assert study.encoder_argument("birdnet") == "birdnet"
