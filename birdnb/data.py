@@ -94,7 +94,7 @@ class StudyData:
 
         A recording without any keeps its whole label.
         """
-        rows = self.table.set_index("recording_id").loc[list(recording_ids)]
+        rows = self.recordings.loc[list(recording_ids)]
         behind = torch.from_numpy(background_matrix(rows, self.labels)).float()  # (R, C)
         own = torch.eye(len(self.labels))[torch.tensor(self.targets(recording_ids))]  # (R, C)
         count = behind.sum(dim=1, keepdim=True)  # (R, 1)

@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Compare from the shell; 0 when it is done, 2 after an error, 130 when interrupted."""
     args = make_parser().parse_args(argv)
     args.words = shlex.join(
-        Path(word).name if word in (args.corpus, args.corrections) else word
+        Path(word).name if word in (args.corpus, args.corrections, args.profile) else word
         for word in (sys.argv[1:] if argv is None else argv)
     )
     use_corrections(args.corrections)
@@ -114,7 +114,12 @@ def _share(text: str) -> float:
 def _about(args: argparse.Namespace, judged: Pooled | Curve) -> str:
     how = f"{called('python -m birdnb.comparison')} {args.words}"
     return about_page(
-        args.corpus, (judged.sessions, judged.labels), args.profile, args.folds, args.seeds, how
+        args.corpus,
+        (judged.sessions, judged.labels),
+        Path(args.profile).stem,
+        args.folds,
+        args.seeds,
+        how,
     )
 
 

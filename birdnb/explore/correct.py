@@ -82,7 +82,7 @@ def _decisions(
     data: StudyData, rows: pd.DataFrame, recording: widgets.Dropdown, path: Path
 ) -> widgets.VBox:
     """Make the controls that write a decision on the recording shown, and go on to the next."""
-    before = data.table.set_index("recording_id").get("label_before")
+    before = data.recordings.get("label_before")
     species = widgets.Dropdown(options=data.labels, description="species", layout=WIDE)
     by = widgets.Text(value=_user(), description="by")
     said = widgets.HTML()

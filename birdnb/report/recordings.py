@@ -65,7 +65,7 @@ def doubts_of(datasets: Sequence[StudyData], runs: Mapping[str, list[RunResult]]
         alone = [results for run, results in runs.items() if run != ENSEMBLE]
         parts += [concatenate([result.test for result in results]) for results in alone]
         parts += [] if len(datasets) > 1 else [results[0].val for results in alone]
-    side = first.table.set_index("recording_id")["side"]
+    side = first.recordings["side"]
     table = doubtful_labels(parts, first.labels)
     return table.assign(side=table["recording_id"].map(side))
 

@@ -128,7 +128,7 @@ class Chapter(Outdoors):
         ensembles = []
         for data in self.datasets:
             runs = {member: load_run(run_folder(data, member)) for member in members}
-            sessions = data.table.set_index("recording_id")["session"]
+            sessions = data.recordings["session"]
             folder = run_folder(data, name)
             ensembles.append(build_ensemble(runs, sessions, folder, seed=self.seed, name=name))
         return ensembles

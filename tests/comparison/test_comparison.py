@@ -14,7 +14,6 @@ from birdnb.comparison import compare as comparison
 from birdnb.comparison.page import Comparison, comparison_rows
 from birdnb.config import Profile, load_profile
 from birdnb.files import BirdnbError
-from birdnb.training import train
 from birdnb.training.runs import load_run
 
 FOLDS = 3
@@ -52,7 +51,7 @@ def compared(plan: Comparison = PLAN, seeds=(7,)):
     return comparison.compare(plan, "small", tiny_profile(), FOLDS, seeds, False)
 
 
-def test_folds_and_seeds_are_pooled_and_compared_in_pairs(tmp_path, monkeypatch) -> None:
+def test_folds_and_seeds_are_pooled_and_compared_in_pairs(tmp_path) -> None:
     pooled = compared(seeds=(7, 8))
     assert [(p.run, p.variant) for p in pooled] == [
         ("classical_mfcc",) * 2,
@@ -90,8 +89,9 @@ def test_folds_and_seeds_are_pooled_and_compared_in_pairs(tmp_path, monkeypatch)
     assert (
         of_study / "compare_classical_mfcc_seed8" / f"fold-1-of-{FOLDS}" / "metrics.json"
     ).exists()
-    monkeypatch.setattr(train, "fit", None)  # finished trainings are loaded
+    finished = {path: path.stat().st_mtime_ns for path in of_study.rglob("metrics.json")}
     again = compared()
+    assert all(path.stat().st_mtime_ns == when for path, when in finished.items())
     np.testing.assert_array_equal(
         again[1].predictions.probabilities, pooled[1].predictions.probabilities[:39]
     )
@@ -129,14 +129,16 @@ def test_the_demo_corpus_is_compared_with_the_settings_of_its_study(monkeypatch)
     assert asked == [True, False]
 
 
-def test_the_command_writes_a_report(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(
-        command,
-        "load_profile",
-        lambda name, demo: replace(small_study().profile, runs={"run": settings(epochs=1)}),
+def test_the_command_writes_a_report(tmp_path) -> None:
+    profile = tmp_path / "tiny.yaml"
+    profile.write_text(
+        "audio: {clip_seconds: 3.0}\nruns: {run: {model: {name: mfcc}, train: {epochs: 1}, "
+        "augment: {mixup: true}}}\n"
     )
     options = [
         "some/where/birds",
+        "--profile",
+        str(profile),
         "--folds",
         "3",
         "--runs",
@@ -154,7 +156,8 @@ def test_the_command_writes_a_report(tmp_path, monkeypatch) -> None:
         and "| MFCC statistics + logistic regression |" in text
         and "validation recordings" in text
     )
-    assert "some/where" not in text and "Corpus birds" in text
+    assert "some/where" not in text and str(tmp_path) not in text
+    assert "Corpus birds" in text and "Profile tiny" in text
     assert (tmp_path / "reports" / "figures" / "ablation_birds_run.png").stat().st_size > 5000
     assert command.main([*options, "--everywhere", "label_smoothing=0.1", "--name", "../mine"]) == 0
     assert (tmp_path / "reports" / "mine.md").exists()
@@ -202,11 +205,8 @@ def test_variants_are_read_from_words() -> None:
         ),
     ],
 )
-def test_mistakes_are_told_before_anything_is_trained(
-    options, message, monkeypatch, capsys
-) -> None:
-    monkeypatch.setattr(comparison, "open_study", None)
-    assert command.main(["demo", *options]) == 2
+def test_mistakes_are_told_before_anything_is_trained(options, message, capsys) -> None:
+    assert command.main(["no/such/corpus", *options]) == 2
     assert message in capsys.readouterr().err
 
 
