@@ -213,7 +213,7 @@ def more_recordings(folder: Path) -> dict[str, str]:
         return {}
     try:
         curves = json.loads(path.read_text(encoding="utf-8"))
-        return {TITLES.get(run, run): found["sentence"] for run, found in curves.items()}
+        return {run: found["sentence"] for run, found in curves.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BirdnbError(
             f"{path} is damaged ({error}): delete it, or draw the learning curves again"

@@ -468,11 +468,13 @@ def test_the_report_links_learning_curves_when_they_are_there(tmp_path):
     write_report(study, {}, tmp_path)
     assert "how_many_recordings" not in (tmp_path / "PHASE3_RESULTS.md").read_text()
     said = {"classical_mfcc": {"sentence": "about 12 more sessions a species for 80 % (8 to 30)"}}
+    said["frozen_birdnet"] = {"sentence": "80 % is reached with the sessions there are"}
     curves = tmp_path / "how_many_recordings.json"
     curves.write_text(json.dumps(said))
     write_report(study, {}, tmp_path)
     text = (tmp_path / "PHASE3_RESULTS.md").read_text()
-    assert f"logistic regression: {said['classical_mfcc']['sentence']} ([learning curves]" in text
+    assert f"logistic regression: {said['classical_mfcc']['sentence']}; Frozen BirdNET" in text
+    assert f"{said['frozen_birdnet']['sentence']} ([learning curves]" in text
     html = (tmp_path / "PHASE3_RESULTS.html").read_text()
     assert '<a href="how_many_recordings.html">learning curves</a>' in html
     for damaged in ("{", "[]", '{"classical_mfcc": {}}'):
