@@ -375,7 +375,8 @@ from birdnb.features.cache import build_cache
 manifest = pd.read_csv({str(tmp_path / "manifest.csv")!r}, dtype=str, keep_default_na=False)
 left_out = pd.DataFrame(columns=["recording_id", "path", "species", "reason"])
 corpus = SimpleNamespace(
-    name="small", root=Path({str(corpus.root)!r}), manifest=manifest, left_out=left_out
+    name="small", root=Path({str(corpus.root)!r}), manifest=manifest, left_out=left_out,
+    before=None,
 )
 cache = build_cache(corpus, AudioSettings())
 cache.load_many(["long", "a0"]); cache.noise_bank(["long"]); cache.load("long")
@@ -398,7 +399,9 @@ from birdnb.features.cache import build_cache
 root = Path(sys.argv[1])
 manifest = pd.read_csv(root / "manifest.csv", dtype=str, keep_default_na=False)
 left_out = pd.DataFrame(columns=["recording_id", "path", "species", "reason"])
-corpus = SimpleNamespace(name="many", root=root, manifest=manifest, left_out=left_out)
+corpus = SimpleNamespace(
+    name="many", root=root, manifest=manifest, left_out=left_out, before=None
+)
 cache = build_cache(corpus, AudioSettings(), jobs=int(sys.argv[2]))
 Path(sys.argv[3]).write_text(str(len(cache.index)))
 """
