@@ -16,7 +16,14 @@ import soundfile
 import torch
 
 from birdnb.benchmark.rows import ROUNDS, Row, best_seconds
-from birdnb.config import AudioSettings, ModelSettings, Profile, RunSettings, SplitSettings
+from birdnb.config import (
+    AudioSettings,
+    ModelSettings,
+    Profile,
+    RunSettings,
+    SplitSettings,
+    TrainSettings,
+)
 from birdnb.features.audio import Recording
 from birdnb.field.detect import detections
 from birdnb.field.listener import Listener, by_network, joined
@@ -70,7 +77,8 @@ def rows(minutes: float = 10.0, rounds: int = ROUNDS) -> list[Row]:
 
 def _listener(name: str, device: torch.device) -> Listener:
     """Return a network with new weights as a listener: these take as long as learned ones."""
-    settings = RunSettings(ModelSettings(name=NETWORKS[name]))
+    precision: Any = "hardware" if NETWORKS[name] == "ast" else "auto"  # as the demo's runs
+    settings = RunSettings(ModelSettings(name=NETWORKS[name]), TrainSettings(precision=precision))
     model = build_model(NETWORKS[name], SPECIES, AUDIO.n_frames).eval().to(device)
     hear = by_network(model, {part: vars(of) for part, of in vars(settings).items()}, device)
     labels = [f"species {number}" for number in range(SPECIES)]

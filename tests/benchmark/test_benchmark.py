@@ -12,7 +12,7 @@ import torch
 from sound_files import recording, write
 
 from birdnb.benchmark import __main__ as benchmark
-from birdnb.benchmark import extraction, stages_page, start, study, training
+from birdnb.benchmark import extraction, field, stages_page, start, study, training
 from birdnb.benchmark.plain import FRAMES, PlainDataset, plain_lms, plain_loader
 from birdnb.benchmark.rows import Row, best_seconds
 from birdnb.config import AudioSettings
@@ -233,3 +233,18 @@ def test_sizes_that_make_no_study_are_refused(words, capsys):
     with pytest.raises(SystemExit):
         benchmark.main(["study", *words])
     assert words[0] in capsys.readouterr().err
+
+
+def test_the_field_is_measured_with_and_without_birdnet():
+    """Seconds of sound and one round: that both sides hear all of it, not how fast they are."""
+    rows = field.rows(minutes=0.4, rounds=1)
+    assert [row.what for row in rows] == [
+        "field, AST tiny",
+        "field, EfficientNet-B2",
+        "field, their ensemble",
+    ]
+    assert all(row.birdnb > 0 and row.unit == "hours a minute" for row in rows)
+    beside = [row.other for row in rows]
+    assert beside[0] == beside[1] == beside[2] and all(
+        (row.ratio is None) == (row.other is None) for row in rows
+    )
