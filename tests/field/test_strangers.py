@@ -14,6 +14,7 @@ from birdnb.config import load_profile
 from birdnb.data import open_study
 from birdnb.evaluation.promises import Threshold
 from birdnb.evaluation.refusal import LARGEST, Opinions, Refusal, alarms_per_hour
+from birdnb.field.__main__ import main
 from birdnb.field.outing import go_out
 from birdnb.field.promise import Promises, read_promises
 from birdnb.field.strangers import Wolves, alarm_table, listen_to_nothing, stranger_sides
@@ -113,3 +114,16 @@ def test_windows_that_are_refused_are_no_detections(study, tmp_path):
     np.testing.assert_array_equal(np.concatenate(kept)[~refused], np.concatenate(raw)[~refused])
     strict = replace(outing.promises, refusal=Refusal(LARGEST, 2.0))
     assert all((one.probabilities == 0).all() for one in replace(outing, promises=strict).windows())
+
+
+def test_the_page_says_what_refuses_and_how_often_the_run_cried_wolf(study, tmp_path):
+    sound = study.corpus.root / study.recordings.loc[study.side("test")[0], "path"]
+    folder = run_folder(study, "net")
+    words = [str(folder), str(sound), "--out", str(tmp_path), "--precision", "0.5", "--jobs", "1"]
+    assert main(words) == 0
+    page = " ".join((tmp_path / "FIELD.html").read_text(encoding="utf-8").split())
+    promises = read_promises(folder)
+    assert f"as far as the {promises.refusal.score} tells, are refused" in page
+    rows = [row for row in promises.alarms if row["refusing"]]
+    for row in rows:
+        assert f"{row['per_hour']:.0f} false alarms an hour of {row['others']} on the" in page
