@@ -17,19 +17,21 @@ from birdnb.benchmark.rows import Row
 from birdnb.command import called, command
 from birdnb.files import write_json, write_text
 
-PARTS = ("extract", "train", "load", "field")
+PARTS = ("extract", "train", "load", "field", "growth", "predict")
+MODULES = {
+    "train": "training", "load": "start", "field": "field", "growth": "growth",
+    "predict": "prediction",
+}  # fmt: skip
 STUDY = "study"  # no part of "all": it takes as long as a study does
 
 
 def measure(part: str, corpus: str) -> list[Row]:
-    """Measure one part and return its rows: "extract" (of a corpus), "train", "load", "field"."""
+    """Measure one part and return its rows; "extract" is that of a corpus."""
     if part == "extract":
         from birdnb.benchmark import extraction
 
         return extraction.rows(corpus)
-    names = {"train": "training", "load": "start", "field": "field"}
-    module = importlib.import_module(f"birdnb.benchmark.{names[part]}")
-    return module.rows()
+    return importlib.import_module(f"birdnb.benchmark.{MODULES[part]}").rows()
 
 
 def table(found: dict[str, list[Row]], about: dict[str, Any]) -> str:
@@ -128,7 +130,8 @@ def make_parser() -> argparse.ArgumentParser:
         description="Measure on this machine, in alternation with the plain way: extraction, also "
         "beside decoding alone; a training step of AST beside one padded to 1,024 frames (on a GPU "
         "the whole training loop, too); the start from finished caches of 1,000 to 100,000 "
-        "recordings; hours of sound that a trained run hears a minute, beside BirdNET. The part "
+        "recordings; hours of sound that a trained run hears a minute, beside BirdNET; how "
+        "opening, splitting, auditing, evaluating and reporting grow; prediction. The part "
         "study runs a whole study on a synthesised corpus of the real size, "
         "stage by stage.",
     )

@@ -49,7 +49,7 @@ def rows(sizes: tuple[int, ...] = SIZES, rounds: int = ROUNDS) -> list[Row]:
         Row(
             "import birdnb",
             "s",
-            min(float(_python(IMPORT)) for _ in range(rounds)),
+            min(float(python(IMPORT)) for _ in range(rounds)),
             target="at most 0.2",
         )
     ]
@@ -57,7 +57,7 @@ def rows(sizes: tuple[int, ...] = SIZES, rounds: int = ROUNDS) -> list[Row]:
         with tempfile.TemporaryDirectory(prefix="birdnb-") as folder:
             corpus = repeated_corpus(Path(folder), n)
             first, *others = [
-                json.loads(_python(START, str(corpus), BIRDNB_ARTIFACTS=folder))
+                json.loads(python(START, str(corpus), BIRDNB_ARTIFACTS=folder))
                 for _ in range(1 + rounds)
             ]
         best = min(others, key=lambda start: start["start"])
@@ -123,7 +123,7 @@ def _records(root: Path, cache: Path, names: list[str]) -> Iterator[Record]:
         yield stamped(cache, AUDIO, record)
 
 
-def _python(code: str, *arguments: str, **environment: str) -> str:
+def python(code: str, *arguments: str, **environment: str) -> str:
     """Run a program in a process of its own and return what it prints."""
     command = [sys.executable, "-c", code, *arguments]
     return subprocess.run(

@@ -14,9 +14,8 @@ import torch
 from birdnb.config import AudioSettings
 from birdnb.evaluation.calibration import apply_temperature
 from birdnb.evaluation.ensemble import combine
-from birdnb.evaluation.predictions import Predictions
+from birdnb.evaluation.predictions import Predictions, clip_logits
 from birdnb.evaluation.refusal import Opinions
-from birdnb.features.lms import normalise
 from birdnb.field.encoder import open_frozen
 from birdnb.field.windows import Batch, Wave
 from birdnb.files import BirdnbError, artifacts_dir, user_path
@@ -124,11 +123,10 @@ def by_network(model: torch.nn.Module, settings: dict[str, Any], device: torch.d
     normalisation, precision = settings["model"]["normalisation"], settings["train"]["precision"]
 
     def hear(batch: Batch) -> Opinions:
-        lms = torch.from_numpy(batch.lms).to(device)  # (N, 128, T)
-        with torch.inference_mode(), autocast(device, precision):
-            logits = model(normalise(lms, normalisation)).float()
-        energy = logits.logsumexp(dim=-1)
-        return Opinions(logits.softmax(dim=-1).cpu().numpy(), energy.cpu().numpy())
+        lms = torch.from_numpy(batch.lms)  # (N, 128, T)
+        with autocast(device, precision):
+            logits = clip_logits(model, lms, normalisation, len(lms), device)
+        return Opinions(logits.softmax(dim=-1).numpy(), logits.logsumexp(dim=-1).numpy())
 
     return hear
 

@@ -12,7 +12,16 @@ import torch
 from sound_files import recording, write
 
 from birdnb.benchmark import __main__ as benchmark
-from birdnb.benchmark import extraction, field, stages_page, start, study, training
+from birdnb.benchmark import (
+    extraction,
+    field,
+    growth,
+    prediction,
+    stages_page,
+    start,
+    study,
+    training,
+)
 from birdnb.benchmark.plain import FRAMES, PlainDataset, plain_lms, plain_loader
 from birdnb.benchmark.rows import Row, best_seconds
 from birdnb.config import AudioSettings
@@ -20,6 +29,7 @@ from birdnb.corpora import open_corpus
 from birdnb.features.cache import build_cache
 from birdnb.features.extract import extract
 from birdnb.features.lms import normalise
+from birdnb.models import build_model
 
 AUDIO = AudioSettings()
 
@@ -248,3 +258,29 @@ def test_the_field_is_measured_with_and_without_birdnet():
     assert beside[0] == beside[1] == beside[2] and all(
         (row.ratio is None) == (row.other is None) for row in rows
     )
+
+
+def test_growth_is_measured_with_its_exponents(monkeypatch):
+    """A figure that grows with the square of the size has the exponent 2, and misses the target."""
+    assert growth.exponent(2.0, 200.0, 10) == pytest.approx(2.0)
+    monkeypatch.setattr(start, "SHARED", 500)
+    rows = growth.rows((300, 600))
+    assert rows[0].what.split(",")[0] == "corpus and finished cache opened"
+    assert len(rows) == len(growth.WHAT)
+    for row in rows:
+        assert row.birdnb > 0 and row.other > 0 and row.target == "at most 1.1"
+        assert row.ratio == pytest.approx(growth.exponent(row.other, row.birdnb, 2))
+
+
+def test_prediction_is_measured_and_the_ways_agree():
+    rows = prediction.rows(rounds=1, clips=20)
+    ours = [row for row in rows if row.what.startswith("prediction, ")]
+    assert len(ours) == 2 and all(
+        row.ratio == pytest.approx(row.birdnb / row.other) for row in ours
+    )
+    model = build_model("ast", 5, AUDIO.n_frames, "synthetic").eval()
+    ways = prediction.ways_of(model, training.random_clips(20).lms, torch.device("cpu"))
+    expected = ways.pop("plain")()
+    ways.pop("bf16")
+    for way in ways.values():
+        torch.testing.assert_close(way(), expected, atol=1e-3, rtol=1e-3)
