@@ -187,3 +187,16 @@ def test_a_channel_that_cancels_the_other_is_left_out(tmp_path):
     field("one", tmp_path / "sounds", "--out", tmp_path / "out", "--jobs", 1)
     trained = extract(tmp_path / "sounds/r.wav", AudioSettings()).channel
     assert pd.read_csv(tmp_path / "out/recordings.csv")["channel"].tolist() == [trained + 1]
+
+
+def test_a_dask_cluster_hears_the_same(sounds, tmp_path):
+    distributed = pytest.importorskip("distributed", reason="dask is not installed")
+    (sounds / "text.wav").write_text("this is no recording " * 50)
+    field("one", sounds, "--out", tmp_path / "here", "--jobs", 1)
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, dashboard_address=None, silence_logs=60
+    ) as cluster:
+        address = cluster.scheduler_address
+        assert field("one", sounds, "--out", tmp_path / "there", "--dask", address) == 1
+    here, there = (pd.read_csv(tmp_path / name / "detections.csv") for name in ("here", "there"))
+    pd.testing.assert_frame_equal(here, there, rtol=1e-4)
