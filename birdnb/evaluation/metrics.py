@@ -213,22 +213,24 @@ def similarity_order(matrix: np.ndarray) -> np.ndarray:
     )
 
 
-def _mean_average_precision(
-    predictions: Predictions, weights: np.ndarray, chunk: int = 1024
-) -> np.ndarray:
-    # weights (B, R) -> (B,). The precision is needed only at each recording's own score for its own
-    # species: two products
-    p, t = predictions.probabilities, predictions.targets
-    true = np.eye(p.shape[1])[t]  # (R, C)
-    total = np.zeros((len(weights), p.shape[1]))
-    for start in range(0, len(t), chunk):
-        part = np.arange(start, min(start + chunk, len(t)))
-        # (R, chunk): scores at least as high
-        above = (p[:, t[part]] >= p[part, t[part]]).astype(np.float64)
-        precision = (weights @ (above * (t[:, None] == t[part]))) / np.maximum(weights @ above, 1)
-        total += (weights[:, part] * precision) @ true[part]
-    support = weights @ true
-    return np.nanmean(np.where(support > 0, total / np.maximum(support, 1), np.nan), axis=1)
+def _mean_average_precision(predictions: Predictions, weights: np.ndarray) -> np.ndarray:
+    # weights (B, R) -> (B,). A species after the other, sums down its list of scores: the time
+    # grows with the recordings, not with their square
+    p, t, by_recording = predictions.probabilities, predictions.targets, weights.T.copy()  # (R, B)
+    found = np.full((p.shape[1], len(weights)), np.nan)
+    for c in np.unique(t):
+        order = np.argsort(-p[:, c], kind="stable")
+        own = order[t[order] == c]  # its recordings, the surest first
+        scores = -p[own, c]
+        # of equal scores each counts all of them: place of the last one
+        above = np.searchsorted(-p[order, c], scores, side="right") - 1
+        right = np.searchsorted(scores, scores, side="right") - 1
+        every = np.cumsum(by_recording[order], axis=0)[above]  # (r, B)
+        precision = np.cumsum(by_recording[own], axis=0)[right] / np.maximum(every, 1)
+        support = by_recording[own].sum(axis=0)
+        total = (by_recording[own] * precision).sum(axis=0)
+        found[c] = np.where(support > 0, total / np.maximum(support, 1), np.nan)
+    return np.nanmean(found, axis=0)
 
 
 def _auroc(predictions: Predictions) -> float | None:
