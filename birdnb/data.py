@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from birdnb.config import AudioSettings, Profile, SplitSettings, key_of, load_profile
 from birdnb.corpora import Corpus, open_corpus
 from birdnb.corpora.background import background_matrix
-from birdnb.corpora.corrections import DROPPED, apply_to, corrections_file, use_corrections
+from birdnb.corpora.corrections import DROPPED, apply_to, with_corrections
 from birdnb.features.cache import build_cache
 from birdnb.features.lms import normalise
 from birdnb.features.store import LmsCache
@@ -130,7 +130,7 @@ class StudyData:
             "layout": corpus.layout,
             "synthetic": corpus.synthetic,
             "folder": str((corpus.folder or corpus.root).resolve()),
-            "corrections": str(corrections_file()) if corpus.before else None,
+            "corrections": str(corpus.corrections_file) if corpus.before else None,
             "split": asdict(self.profile.split),
         }
 
@@ -209,12 +209,12 @@ def reopen_study(config: dict[str, Any], progress: bool = True) -> StudyData:
         )
     audio, split = AudioSettings(**config["audio"]), SplitSettings(**origin.get("split", {}))
     profile = Profile(config["profile"], audio, split, {})
-    use_corrections(origin.get("corrections"))
-    data = open_study(spec, profile, config["seed"], tuple(fold) if fold else None, progress)
+    with with_corrections(origin.get("corrections")):
+        data = open_study(spec, profile, config["seed"], tuple(fold) if fold else None, progress)
     if data.fingerprint() != config["split"]:
         raise BirdnbError(
-            f"the recordings or the split at {spec} are others than those that {config['run']} was "
-            f"trained on: train it again"
+            f"the recordings, their labels or the split at {spec} are others than those that "
+            f"{config['run']} was trained on: train it again"
         )
     return data
 

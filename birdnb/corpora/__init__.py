@@ -35,6 +35,7 @@ class Corpus:
     folder: Path | None = None  # that was opened; another than root where sound had to be unpacked
     before: Corpus | None = None  # as the folder says it, where corrections were applied
     corrections: pd.DataFrame | None = None  # those that were: corrections.COLUMNS
+    corrections_file: Path | None = None  # where they stand
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ def open_corpus(spec: str | Path, progress: bool = True) -> Corpus:
         corpus, name=corpus_name(spec), manifest=manifest, before=corpus,
         left_out=pd.concat([corpus.left_out, gone], ignore_index=True),
         notes=(*corpus.notes, *notes), corrections=applicable(corpus.manifest, corrections),
+        corrections_file=path,
     )  # fmt: skip
 
 

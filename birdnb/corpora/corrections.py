@@ -13,6 +13,8 @@ them in ``open_corpus``.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -36,6 +38,17 @@ def use_corrections(path: str | None) -> None:
         os.environ[VARIABLE] = str(whole_path(path))
 
 
+@contextmanager
+def with_corrections(path: str | None) -> Iterator[None]:
+    """Apply a table of corrections, or with None none, as long as the block runs."""
+    before = os.environ.pop(VARIABLE, "")
+    try:
+        use_corrections(path)
+        yield
+    finally:
+        os.environ[VARIABLE] = before
+
+
 def corrections_file() -> Path | None:
     """Return the table that a command was told to apply; None when there is none."""
     path = os.environ.get(VARIABLE)
@@ -43,9 +56,10 @@ def corrections_file() -> Path | None:
 
 
 def read_corrections(path: Path) -> pd.DataFrame:
-    """Read a table of corrections; of several rows for a recording the last counts.
+    """Read a table of corrections, one row a recording: of rows that say the same the last.
 
-    Raises BirdnbError for a decision that is none, and one for another species that names none.
+    A row that names the label itself as the other species accepts it. Raises BirdnbError for a
+    decision that is none, another species without a name, and rows that contradict each other.
     """
     table = read_table(path, COLUMNS[:4]).reindex(columns=COLUMNS, fill_value="")
     for number, row in enumerate(table.itertuples(), 1):
@@ -56,6 +70,15 @@ def read_corrections(path: Path) -> pd.DataFrame:
             )
         if row.decision == RELABEL and not row.species:
             raise BirdnbError(f"{path}, row {number}: relabel, but the species is empty")
+    right = (table["decision"] == RELABEL) & (table["species"] == table["label"])
+    table["decision"] = table["decision"].mask(right, ACCEPT)
+    table["species"] = table["species"].where(table["decision"] == RELABEL, "")
+    once = table.drop_duplicates(COLUMNS[:4])["recording_id"]
+    if twice := once[once.duplicated()].tolist():
+        raise BirdnbError(
+            f"{path}: rows on {twice[0]!r} contradict each other; keep one of them"
+            + (f" (so do those on {len(twice) - 1} more)" if len(twice) > 1 else "")
+        )
     return table.drop_duplicates("recording_id", keep="last", ignore_index=True)
 
 
@@ -120,10 +143,16 @@ def apply_to(
 
     ``label_before`` keeps the other one. Recordings that were dropped are gone, and those of a
     species that is none of the study's ``labels``. The corrections come back with the side on which
-    their recording is or was, "" where that is none.
+    their recording is or was, "" where that is none. Raises BirdnbError when nothing is left to
+    learn a species from.
     """
     side = corrections["recording_id"].map(table.set_index("recording_id")["side"]).fillna("")
     species = table["recording_id"].map(manifest.set_index("recording_id")["species"])
     before = table["species"].where(species != table["species"], "")
     table = table.assign(species=species, label_before=before)
-    return table[species.isin(labels)].reset_index(drop=True), corrections.assign(side=side)
+    table = table[species.isin(labels)].reset_index(drop=True)
+    if bare := sorted(set(labels) - set(table.loc[table["side"] == "train", "species"])):
+        raise BirdnbError(
+            f"the corrections leave no training recording of {bare[0]!r}: take some of them back"
+        )
+    return table, corrections.assign(side=side)

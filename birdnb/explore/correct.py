@@ -14,14 +14,7 @@ import pandas as pd
 from IPython.display import Audio
 from matplotlib.figure import Figure
 
-from birdnb.corpora.corrections import (
-    ACCEPT,
-    DROP,
-    RELABEL,
-    add_correction,
-    corrections_file,
-    read_corrections,
-)
+from birdnb.corpora.corrections import ACCEPT, DROP, RELABEL, add_correction, read_corrections
 from birdnb.corpora.table import credit
 from birdnb.data import StudyData
 from birdnb.explore.listen import clip_waveform, player
@@ -65,7 +58,7 @@ def correct_labels(
     Give the folder of the study's results: that of the recordings is never written to. In a study
     with corrections the table in use is added to.
     """
-    path = corrections_file() or Path(folder) / CORRECTIONS
+    path = data.corpus.corrections_file or Path(folder) / CORRECTIONS
     rows = doubts.head(limit).set_index("recording_id")
     recording = widgets.Dropdown(options=_marked(rows, path), description="recording", layout=WIDE)
     shown = explorer(

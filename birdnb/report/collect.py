@@ -153,14 +153,15 @@ def _check_run(
 
 
 def _dropped(data: StudyData) -> pd.DataFrame:
-    """List usable recordings whose species is too rare to be split."""
+    """List usable recordings on no side: of species too rare to be split, now or in the folder."""
     report, manifest = data.species_report, data.corpus.manifest
     reasons = report[report["decision"] == "drop"].set_index("species")["reason"]
     usable = manifest["recording_id"].isin(set(data.cache.index["recording_id"]))
-    rows = manifest.loc[usable & manifest["species"].isin(reasons.index)]
+    rows = manifest.loc[usable & ~manifest["recording_id"].isin(data.table["recording_id"])]
     rows = rows[["recording_id", "path", "species"]]
+    reason = "species too rare to split: " + rows["species"].map(reasons).astype("string")
     return rows.assign(
-        reason="species too rare to split: " + rows["species"].map(reasons).astype(str)
+        reason=reason.fillna("corrected, but its species before is too rare to split")
     )
 
 

@@ -6,6 +6,8 @@ Nothing is written into the user's folder.
 from __future__ import annotations
 
 import hashlib
+import os
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +27,10 @@ from birdnb.corpora.corrections import (
     read_corrections,
     use_corrections,
 )
-from birdnb.data import open_study
+from birdnb.data import open_study, reopen_study
 from birdnb.features.cache import build_cache
 from birdnb.files import BirdnbError
+from birdnb.report.collect import collect
 from birdnb.study.__main__ import main as study
 
 SPECIES = {"Parus major": 3000, "Turdus merula": 5500}  # [Hz]
@@ -139,6 +142,8 @@ def test_rows_that_do_not_apply_are_told(birds, three):
         ("P0,Parus major,relabel,", "the species is empty"),
         ("P0,Parus major,relabel,Pica pica", "which the corpus does not have"),
         ("P0,Pica pica,drop,", "none of the 1 corrections is of this corpus"),
+        ("P0,Parus major,drop,\nP0,Parus major,accept,", "rows on 'P0' contradict each other"),
+        ("P0,Parus major,drop,\nP0,Pica pica,drop,", "rows on 'P0' contradict each other"),
     ],
 )
 def test_what_is_wrong_is_said(birds, tmp_path, rows, said):
@@ -152,6 +157,64 @@ def test_what_is_wrong_is_said(birds, tmp_path, rows, said):
 def test_the_command_names_what_is_wrong(birds, tmp_path, capsys):
     assert study(["--corpus", str(birds), "--corrections", str(tmp_path / "no.csv")]) == 2
     assert "no.csv is missing" in capsys.readouterr().err
+
+
+def test_rows_that_say_the_same_are_one_and_the_own_label_accepts(tmp_path):
+    path = tmp_path / "c.csv"
+    rows = "P0,Parus major,drop,,Ann\nP1,Parus major,relabel,Parus major,Ann\n"
+    path.write_text(f"recording_id,label,decision,species,by\n{rows}P0,Parus major,drop,,Bob\n")
+    table = read_corrections(path)
+    assert table[["recording_id", "decision", "species", "by"]].values.tolist() == [
+        ["P1", "accept", "", "Ann"], ["P0", "drop", "", "Bob"],
+    ]  # fmt: skip
+
+
+def test_a_species_that_loses_all_training_recordings_is_refused(birds, tmp_path):
+    table = open_study(birds, progress=False).table
+    path = tmp_path / "c.csv"
+    for row in table[(table["side"] == "train") & (table["species"] == "Parus major")].itertuples():
+        decide(path, row.recording_id, "Parus major", "drop")
+    use_corrections(str(path))
+    with pytest.raises(BirdnbError, match="no training recording of 'Parus major'"):
+        open_study(birds, progress=False)
+
+
+def test_studies_are_opened_again_with_the_corrections_they_had(birds, three):
+    """Whatever this process applies, and nothing of it stays."""
+
+    def config(data):
+        audio = asdict(data.profile.audio)
+        return {"run": "r", "profile": "laptop", "audio": audio, "seed": 7, "fold": None,
+                "corpus": data.origin(), "split": data.fingerprint()}  # fmt: skip
+
+    plain = open_study(birds, progress=False)
+    use_corrections(str(three))
+    data = open_study(birds, progress=False)
+    again = reopen_study(config(plain), progress=False)
+    assert again.corpus.name == "birds" and again.corrections is None
+    assert corpus_name(birds) == "birds-corrected"
+    os.environ[VARIABLE] = ""
+    again = reopen_study(config(data), progress=False)
+    pd.testing.assert_frame_equal(again.table, data.table)
+    assert again.origin() == data.origin() and corpus_name(birds) == "birds"
+    decide(three, "P3", "Parus major", "drop")
+    with pytest.raises(BirdnbError, match="their labels or the split"):
+        reopen_study(config(data), progress=False)
+
+
+def test_recordings_that_a_correction_leaves_on_no_side_are_told(birds, tmp_path):
+    """One of a species too rare to split, which is another: it has no side to be on."""
+    (birds / "Pica pica").mkdir()
+    (birds / "Parus major" / "P0.wav").rename(birds / "Pica pica" / "P0.wav")
+    path = tmp_path / "c.csv"
+    decide(path, "P0", "Pica pica", "relabel", "Parus major")
+    decide(path, "T0", "Turdus merula", "relabel", "Pica pica")
+    use_corrections(str(path))
+    data = open_study(birds, progress=False)
+    dropped = collect([data], {}).dropped.set_index("recording_id")["reason"]
+    assert dropped["P0"] == "corrected, but its species before is too rare to split"
+    assert dropped["T0"].startswith("species too rare to split")
+    assert len(data.table) + len(dropped) == len(data.corpus.manifest)
 
 
 def test_the_last_decision_counts_and_can_be_taken_back(tmp_path):
