@@ -19,6 +19,7 @@ from birdnb.field.outing import go_out
 from birdnb.field.page import write_page
 from birdnb.field.promise import Promises
 from birdnb.field.scores import Heard
+from birdnb.field.truth import annotation_files, read_annotations
 from birdnb.files import user_path
 
 PAGE = "FIELD.html"
@@ -29,6 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Listen from the shell; 0 when all was heard, 1 when some recordings could not be read."""
     args = make_parser().parse_args(argv)
     out, began = user_path(args.out), time.perf_counter()
+    if args.truth:  # what cannot be understood is told before the hours of listening
+        for file in annotation_files(args.truth):
+            read_annotations(file)
     outing = go_out(
         args.run, args.sound, out, args.precision, args.step,
         jobs=args.jobs, dask=args.dask, ranked=args.ranked,

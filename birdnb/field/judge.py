@@ -35,7 +35,7 @@ def judge(outing: Outing, annotations: Path | str, out: Path) -> Judgement:
     """
     labels, promises = outing.listener.labels, outing.promises
     read = [one for one in outing.heard if not one.reason]
-    truth, annotated = read_truth(annotations, [one.recording for one in read])
+    truth, annotated, lost = read_truth(annotations, [one.recording for one in read])
     known = {label_key(label): label for label in labels}
     truth["species"] = [known.get(label_key(name), name) for name in truth["species"]]
     seconds = outing.listener.audio.clip_seconds
@@ -45,7 +45,7 @@ def judge(outing: Outing, annotations: Path | str, out: Path) -> Judgement:
     )
     table = evaluate(segments, labels, promises, refused.scores)
     drop = focal_drop(table, _test_side(outing.listener.folder), labels, promises)
-    notes = _notes(outing, truth, annotated, len(segments.start))
+    notes = _notes(outing, truth, annotated, len(segments.start)) + _lost(lost)
     for name, rows in (("truth", table), ("truth_drop", drop)):
         write_text(out / f"{name}.csv", rows.round(4).to_csv(index=False, lineterminator="\n"))
     return Judgement(truth, table, drop, notes)
@@ -81,3 +81,12 @@ def _notes(outing: Outing, truth: pd.DataFrame, annotated: list[str], segments: 
     if left_out:
         notes.append(f"without annotations, left out: {len(left_out)} (such as {left_out[0]})")
     return notes
+
+
+def _lost(names: list[str]) -> list[str]:
+    """Say which annotations were left out, in one note or none."""
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    return [
+        f"annotations left out, of no recording that was heard, or of several of that name: "
+        f"{', '.join(names[:8])}{more}"
+    ] * bool(names)

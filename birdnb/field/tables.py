@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -59,8 +60,8 @@ def raven(found: pd.DataFrame, heard: Heard, listener: Listener) -> str:
             "End Time (s)": found["end"],
             "Low Freq (Hz)": listener.audio.high_pass_hz,
             "High Freq (Hz)": min(listener.audio.sample_rate, heard.sample_rate) / 2,
-            "Begin File": PurePosixPath(heard.recording).name,
-            "Begin Path": heard.source,
+            "Begin File": _one_line(PurePosixPath(heard.recording).name),
+            "Begin Path": _one_line(heard.source),
             "File Offset (s)": found["start"],
             "Species": found["species"].map(_one_line),
             "Score": found["probability"].round(4),
@@ -81,7 +82,7 @@ def audacity(found: pd.DataFrame) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return re.sub(r"[\t\r\n]+", " ", text)
 
 
 def _file_name(recording: str, taken: dict[str, int]) -> str:

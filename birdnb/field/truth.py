@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from birdnb.corpora.reading import read_table, read_text
-from birdnb.files import BirdnbError, user_path
+from birdnb.files import BirdnbError, safe_name, user_path
 
 # names of columns, as Raven, BirdNET, BirdSet, Perch, crowsetta and people write them; the first
 # that is there counts (see read_table: lower case, words joined by _)
@@ -25,14 +25,37 @@ COLUMNS = ["recording", "start", "end", "species", "file"]
 SUFFIXES = (".txt", ".csv", ".tsv")
 
 
-def read_truth(path: Path | str, recordings: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
+def read_truth(
+    path: Path | str, recordings: Sequence[str]
+) -> tuple[pd.DataFrame, list[str], list[str]]:
     """Read the annotations of recordings from a file, or from all files of a folder.
 
-    Returns the table (recording, start [s], end [s], species, file) and the recordings that were
-    annotated, those without any bird among them. A table names its recordings in a column, or is
-    called after one (``dawn.selections.txt`` for ``dawn.wav``). Raises BirdnbError naming the file
-    and the line for what cannot be understood, and when nothing belongs to these recordings.
+    Returns the table (recording, start [s], end [s], species, file), the recordings that were
+    annotated, those without any bird among them, and whose annotations belong to none of them or
+    to several. A table names its recordings in a column, or is called after one
+    (``dawn.selections.txt`` for ``dawn.wav``). Raises BirdnbError naming the file and the line for
+    what cannot be understood, and when nothing belongs to these recordings.
     """
+    tables, annotated, lost = [], set(), set()
+    for file in annotation_files(path):
+        table = read_annotations(file)
+        named = recording_named(file.name, recordings)
+        found = {name: recording_named(name, recordings) for name in table["recording"].unique()}
+        place = table["recording"].map(found).fillna(named or "")
+        lost |= set(table["recording"][place == ""].replace("", file.name))
+        tables.append(table.assign(recording=place, file=file.name)[place != ""])
+        annotated |= {name for name in (named, *found.values()) if name}
+    if not annotated:
+        raise BirdnbError(
+            f"{path}: no annotation belongs to the recordings at hand "
+            f"({', '.join([*recordings[:1], '...']) if recordings else 'none could be read'}): "
+            f"name the file in a column, or call the table after the recording"
+        )
+    return pd.concat(tables, ignore_index=True)[COLUMNS], sorted(annotated), sorted(lost)
+
+
+def annotation_files(path: Path | str) -> list[Path]:
+    """List a file of annotations, or all in a folder. Raises BirdnbError where there is none."""
     root = user_path(path)
     if not root.exists():
         raise BirdnbError(f"the annotations {root} are not there: give a file or a folder")
@@ -40,20 +63,7 @@ def read_truth(path: Path | str, recordings: Sequence[str]) -> tuple[pd.DataFram
     files = [file for file in files if file.suffix.lower() in SUFFIXES and file.is_file()]
     if not files:
         raise BirdnbError(f"{root} holds no annotations: give {', '.join(SUFFIXES)}")
-    tables, annotated = [], set()
-    for file in files:
-        table = read_annotations(file)
-        named = recording_named(file.name, recordings)
-        found = {name: recording_named(name, recordings) for name in table["recording"].unique()}
-        table["recording"] = table["recording"].map(found).fillna(named or "")
-        tables.append(table[table["recording"] != ""].assign(file=file.name))
-        annotated |= {name for name in (named, *found.values()) if name}
-    if not annotated:
-        raise BirdnbError(
-            f"{root}: no annotation belongs to the recordings at hand ({recordings[0]} ...): name "
-            f"the file in a column, or call the table after the recording"
-        )
-    return pd.concat(tables, ignore_index=True)[COLUMNS], sorted(annotated)
+    return files
 
 
 def read_annotations(path: Path) -> pd.DataFrame:
@@ -62,16 +72,25 @@ def read_annotations(path: Path) -> pd.DataFrame:
         return _read_audacity(path)
     table = read_table(path)
     start, end, species = (_column(path, table, names) for names in (BEGIN, END, SPECIES))
-    file = next((name for name in FILE if name in table), None)
     begin, until = (_seconds(path, table[name]) for name in (start, end))
     if OFFSET in table:
         offset = _seconds(path, table[OFFSET])
         begin, until = offset, offset + until - begin
     found = pd.DataFrame({
-        "recording": table[file] if file else "", "start": begin, "end": until,
+        "recording": _recordings(table), "start": begin, "end": until,
         "species": table[species].str.strip(),
     })  # fmt: skip
     return _checked(path, found)
+
+
+def _recordings(table: pd.DataFrame) -> pd.Series | str:
+    """Return what a table calls the recordings: by Raven's path, where it leads to its file."""
+    named = [table[name] for name in FILE if name in table]
+    if {"begin_file", "begin_path"} <= set(table):
+        path = table["begin_path"]
+        leads = [one.endswith(file) for one, file in zip(path, table["begin_file"], strict=True)]
+        return path.where(leads, table["begin_file"])
+    return named[0] if named else ""
 
 
 def _checked(path: Path, table: pd.DataFrame) -> pd.DataFrame:
@@ -130,19 +149,27 @@ def _read_audacity(path: Path) -> pd.DataFrame:
 def recording_named(name: str, recordings: Sequence[str]) -> str | None:
     """Find the recording that a name means; None if none or several are meant.
 
-    The same path, the same file name, the same name without its suffix, or the longest that the
-    name goes on from: ``dawn.Table.1.selections.txt`` is about ``dawn.wav``.
+    The same path or its end, the same file name, the same name without its suffix, or the longest
+    that the name goes on from: ``dawn.Table.1.selections.txt`` is about ``dawn.wav``; a path may
+    be written as our own tables are called, ``site_dawn.labels.txt`` for ``site/dawn.wav``.
     """
     if not name:
         return None
-    last = PurePosixPath(name.replace("\\", "/")).name
+    path = PurePosixPath(name.replace("\\", "/"))
+    last = path.name
     stems = {recording: PurePosixPath(recording).stem for recording in recordings}
     longest = max((len(s) for s in stems.values() if last.startswith(f"{s}.")), default=0)
     for fits in (
         [r for r in recordings if r == name],
+        [r for r in recordings if "/" in r and f"/{path}".endswith(f"/{r}")],
         [r for r in recordings if PurePosixPath(r).name == last],
         [r for r, stem in stems.items() if stem in (last, PurePosixPath(last).stem)],
         [r for r, stem in stems.items() if len(stem) == longest and last.startswith(f"{stem}.")],
+        [
+            r
+            for r in recordings
+            if last.startswith(f"{safe_name(str(PurePosixPath(r).with_suffix('')))}.")
+        ],
     ):
         if fits:
             return fits[0] if len(fits) == 1 else None

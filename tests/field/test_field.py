@@ -180,6 +180,33 @@ def test_recordings_with_one_name_have_tables_of_their_own(tmp_path):
     assert len(list((tmp_path / "out/scores").iterdir())) == 3
 
 
+def test_tables_of_odd_names_are_truth_again(tmp_path, capsys):
+    """Raven's tables of files called alike, or with a tab, lead back to their recordings."""
+    names = ["a/x.wav", "b/x.wav", "tab\tname.wav", 'quote"s,comma.wav', "ü ★ 鳥.wav"]
+    for number, name in enumerate(names):
+        write(tmp_path / "sounds" / name, noise(4.0, seed=number))
+    out = tmp_path / "out"
+    field("one", tmp_path / "sounds", "--out", out, "--jobs", 1)
+    for table in (out / "raven").iterdir():
+        lines = table.read_text(encoding="utf-8").splitlines()
+        assert {line.count("\t") for line in lines} == {13}
+    capsys.readouterr()
+    assert field("one", tmp_path / "sounds", "--out", out, "--truth", out / "raven") == 0
+    said = capsys.readouterr().out
+    assert f"of {len(names)} recordings" in said and "left out" not in said
+
+
+def test_truth_is_read_before_the_hours_of_listening(sounds, tmp_path, capsys):
+    (tmp_path / "t.csv").write_text("start,end,species\n3,2,A\n")
+    words = ["--out", tmp_path / "out", "--jobs", 1, "--truth", tmp_path / "t.csv"]
+    assert field("one", sounds, *words) == 2
+    assert "lasts from 3 to 2 s" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    (tmp_path / "t.csv").write_text("start,end,species\n2,3,A\n")
+    (tmp_path / "text.wav").write_text("this is no recording " * 50)
+    assert field("one", tmp_path / "text.wav", *words) == 2
+    assert "none could be read" in capsys.readouterr().err
+
+
 def test_a_channel_that_cancels_the_other_is_left_out(tmp_path):
     """As in training: the mean of a recording and its mirror image is silence."""
     sung = recording(20.0, 3.0, 9.0)

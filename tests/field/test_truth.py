@@ -49,7 +49,7 @@ def place(tmp_path):
     ],
 )
 def test_every_kind_tells_the_same(name, text, place):
-    table, annotated = read_truth(place(name, text), ["site/a.wav", "site/b.wav"])
+    table, annotated, _ = read_truth(place(name, text), ["site/a.wav", "site/b.wav"])
     assert table.drop(columns="file").values.tolist() == [
         ["site/a.wav", 1.5, 4.0, "EATO"],
         ["site/a.wav", 12.0, 13.0, "WOTH"],
@@ -75,7 +75,7 @@ def test_a_table_through_several_files_has_times_within_the_file(place):
         "Selection\tBegin Time (s)\tEnd Time (s)\tFile Offset (s)\tBegin File\tSpecies\n"
         "1\t10\t12\t10\ta.wav\tEATO\n2\t605\t606\t5\tb.wav\tEATO\n"
     )
-    table, _ = read_truth(place("both.txt", text), ["a.wav", "b.wav"])
+    table, *_ = read_truth(place("both.txt", text), ["a.wav", "b.wav"])
     assert table[["recording", "start", "end"]].values.tolist() == [
         ["a.wav", 10, 12],
         ["b.wav", 5, 6],
@@ -86,7 +86,8 @@ def test_a_recording_without_a_bird_counts_and_strangers_to_the_folder_do_not(pl
     place("a.selections.txt", RAVEN.splitlines()[0] + "\n")
     place("b.txt", "")
     place("c.csv", BIRDSET.replace("a.wav", "c.wav"))
-    table, annotated = read_truth(tmp_path, ["a.wav", "b.wav"])
+    table, annotated, lost = read_truth(tmp_path, ["a.wav", "b.wav"])
+    assert lost == ["c.wav"]
     assert table.empty and annotated == ["a.wav", "b.wav"]
     with pytest.raises(BirdnbError, match=r"no annotation belongs to the recordings .*d\.wav"):
         read_truth(tmp_path / "c.csv", ["d.wav"])
@@ -122,6 +123,8 @@ def test_nothing_there(tmp_path):
         ("b", "y/b.wav"),
         ("b.Table.1.selections.txt", "y/b.wav"),
         ("b.2.Table.1.selections.txt", "y/b.2.wav"),
+        ("C:\\sounds\\x\\a.wav", "x/a.wav"),
+        ("x_a.labels.txt", "x/a.wav"),  # as our own tables are called
         ("a.wav", None),  # in x/ and in y/
         ("other.txt", None),
         ("", None),
