@@ -8,11 +8,12 @@ An entry is a callable, or "module:name" of one, which is imported when it is fi
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from birdnb.files import BirdnbError, safe_name
+from birdnb.files import BirdnbError, name_fault, safe_name, user_path, whole_path
 
 Entry = str | Callable[..., Any]
 
@@ -87,6 +88,20 @@ def check_encoders(names: Any) -> tuple[str, ...]:
     for twice in {name for name, its in zip(names, ids, strict=True) if ids.count(its) > 1}:
         raise BirdnbError(f"two encoders would both be called {encoder_id(twice)}: leave one out")
     return tuple(names)
+
+
+def whole_encoder(name: str) -> str:
+    """Return the name of an encoder, a file in it by its absolute path.
+
+    Raises BirdnbError for a path that is no text.
+    """
+    kind, _, given = full_encoder(name).partition(":")
+    if not given or not os.path.exists(user_path(given)):
+        return name
+    path = str(whole_path(given))
+    if fault := name_fault(path):
+        raise BirdnbError(f"the encoder cannot be at {os.fsencode(path)!r}: {fault}")
+    return f"{kind}:{path}"
 
 
 def encoder_runs(encoders: Iterable[str]) -> list[str]:

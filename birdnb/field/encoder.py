@@ -13,12 +13,11 @@ from scipy.special import softmax
 
 from birdnb.config import AudioSettings, Profile, SplitSettings
 from birdnb.field.windows import Batch, Wave
-from birdnb.files import BirdnbError
+from birdnb.files import BirdnbError, sha256_of
 from birdnb.models.embeddings import Embedded
 from birdnb.models.encoders import Encoder, find_labels, open_encoder
 from birdnb.models.frozen import pool
 from birdnb.registry import FROZEN, OWN_ANSWER
-from birdnb.training.checkpoint import sha256_of
 from birdnb.training.runs import METRICS, read_json
 from birdnb.training.yardstick import WEIGHTS, load_frozen
 

@@ -18,11 +18,10 @@ from birdnb.evaluation.predictions import Predictions, clip_logits
 from birdnb.evaluation.refusal import Opinions
 from birdnb.field.encoder import open_frozen
 from birdnb.field.windows import Batch, Wave
-from birdnb.files import BirdnbError, artifacts_dir, user_path
+from birdnb.files import BirdnbError, artifacts_dir, sha256_of, user_path
 from birdnb.models.classical import ClassicalModel
 from birdnb.registry import is_yardstick
 from birdnb.settings import filled
-from birdnb.training.checkpoint import sha256_of
 from birdnb.training.devices import autocast
 from birdnb.training.runs import CONFIG, LABELS, METRICS, load_model, read_json
 

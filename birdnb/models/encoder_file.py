@@ -8,7 +8,7 @@ until when decides which test recordings it may have heard before.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,12 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from birdnb.cards import Card, card_named, make_card
-from birdnb.files import BirdnbError, user_path
+from birdnb.files import BirdnbError, sha256_of, user_path
 from birdnb.models.encoders import Label
 from birdnb.settings import Settings, check_shape, fields_of, filled, literal, read_yaml
 
 NOT_SAID = "not said"
+SHORTEST_SECONDS = 0.1  # of a window; less is a model of something else
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,11 @@ class Description(Settings):
                 f"{path} takes {samples} samples, {seconds:g} s at {self.sample_rate} Hz, and "
                 f"window_seconds is {self.window_seconds:g}: correct the one or the other"
             )
+        if seconds < SHORTEST_SECONDS:
+            raise BirdnbError(
+                f"{path} takes {seconds:g} s at {self.sample_rate} Hz, too short for a bird: is it "
+                f"a model of sound, and its sample_rate right?"
+            )
         return self.sample_rate, seconds
 
     def card(self, path: Path) -> Card:
@@ -65,6 +71,14 @@ class Description(Settings):
         unsaid = {"title": path.stem, "version": sha256_of(path)[:12]}
         unsaid |= dict.fromkeys(("licence", "source", "trained_on"), NOT_SAID)
         return make_card(unsaid | self.about, str(beside(path)))
+
+
+def model_file(given: str) -> Path:
+    """Return the path of a model that a person named. Raises BirdnbError when no file is there."""
+    path = user_path(given)
+    if not os.path.isfile(path):  # also false of what cannot be a path
+        raise BirdnbError(f"no model at {given!r}: give the path of an .onnx or .tflite file")
+    return path
 
 
 def describe(path: Path, inside: Mapping[str, str], usual: Mapping[str, Any]) -> Description:
@@ -117,17 +131,6 @@ def _from_csv(file: Path) -> list[Label]:
     common = next((names[n] for n in ("common_name", "com_name") if n in names), None)
     others = table[common] if common else [""] * len(table)
     return [Label(*pair) for pair in zip(table[scientific], others, strict=True)]
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file. Raises BirdnbError when it is not there."""
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise BirdnbError(
-            f"no model at {path} ({error.strerror}): give the path of a file"
-        ) from error
 
 
 def refuse(path: Path, what: str, error: Exception) -> BirdnbError:

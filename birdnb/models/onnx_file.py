@@ -14,8 +14,15 @@ from typing import Any
 import numpy as np
 
 from birdnb.config import Profile, key_of
-from birdnb.files import BirdnbError, user_path
-from birdnb.models.encoder_file import Description, beside, describe, read_labels, refuse, sha256_of
+from birdnb.files import BirdnbError, sha256_of
+from birdnb.models.encoder_file import (
+    Description,
+    beside,
+    describe,
+    model_file,
+    read_labels,
+    refuse,
+)
 from birdnb.models.encoders import Encoded, Encoder
 
 
@@ -87,7 +94,7 @@ def build(given: str, profile: Profile, usual: Mapping[str, Any] | None = None) 
     """
     if not given:
         raise BirdnbError("the encoder 'onnx' names no file: write onnx:PATH")
-    return OnnxEncoder(user_path(given), usual or {})
+    return OnnxEncoder(model_file(given), usual or {})
 
 
 def _choose(path: Path, what: str, name: str, known: Mapping[str, Any]) -> str:
@@ -108,8 +115,6 @@ def _session(path: Path) -> Any:
         )
     import onnxruntime
 
-    if not path.is_file():
-        raise BirdnbError(f"no model at {path}: give the path of an .onnx file")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1  # a process a core
     options.log_severity_level = 4

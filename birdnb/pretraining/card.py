@@ -13,7 +13,7 @@ import jinja2
 import torch
 
 from birdnb import __version__
-from birdnb.training.checkpoint import sha256_of
+from birdnb.files import sha256_of
 from birdnb.training.devices import device_name
 from birdnb.training.runs import git_commit
 

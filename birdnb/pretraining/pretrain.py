@@ -23,11 +23,10 @@ from birdnb.config import (
     TrainSettings,
     load_profile,
 )
-from birdnb.files import BirdnbError, user_path, write_text
+from birdnb.files import BirdnbError, sha256_of, user_path, write_text
 from birdnb.models.weights import FILES, SHIPPED, save_weights, weights_of
 from birdnb.pretraining.card import model_card
 from birdnb.pretraining.stream import Budget, Pretrainer, Pretraining
-from birdnb.training.checkpoint import sha256_of
 
 
 def settings_for(

@@ -71,9 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parameters = {"corpus": corpus_argument(options.corpus),
                   "profile": profile_argument(options.profile),
                   "seed": options.seed, "folds": options.folds}  # fmt: skip
-    if options.encoders:
-        parameters["encoders"] = [encoder_argument(name) for name in options.encoders]
-    return run(chosen, parameters, papermill_parameters(extra), options.again, options.dask)
+    own = papermill_parameters(extra) | ({"encoders": options.encoders} if options.encoders else {})
+    return run(chosen, parameters, own, options.again, options.dask)
 
 
 def lab() -> int:
@@ -118,7 +117,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--encoders",
         nargs="+",
         metavar="NAME",
-        help="hold the networks against frozen encoders: --encoders birdnet, "
+        help="hold the networks against frozen encoders, in notebook 04: --encoders birdnet, "
         "--encoders onnx:PATH (default: those of the profile)",
     )
     parser.add_argument(
@@ -181,7 +180,7 @@ def _refuse_what_is_ignored(
         parser.error(
             f"--{alone} takes no {'--' + changed[0] if changed else 'notebook parameters'}"
         )
-    fixed = sorted({"corpus", "profile", "seed", "folds"} & set(extra[1::3]))
+    fixed = sorted({"corpus", "profile", "seed", "folds", "encoders"} & set(extra[1::3]))
     if fixed:
         parser.error(f"-p {fixed[0]}: give --{fixed[0]} instead, before the --")
 
@@ -223,18 +222,6 @@ def profile_argument(text: str) -> str:
 
     load_profile(text)
     return str(whole_path(text)) if text.endswith((".yaml", ".yml")) else text
-
-
-def encoder_argument(text: str) -> str:
-    """Return the name of a frozen encoder, a file in it by its absolute path.
-
-    Raises BirdnbError for an unknown one.
-    """
-    from birdnb.registry import check_encoders, full_encoder
-
-    check_encoders([text])
-    kind, _, given = full_encoder(text).partition(":")
-    return f"{kind}:{_text(text, str(whole_path(given)))}" if os.path.exists(given) else text
 
 
 def papermill_parameters(words: list[str]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from birdnb.registry import (
     MFCC,
     check_encoders,
     encoder_runs,
+    whole_encoder,
 )
 from birdnb.study.books import check_parameters, known_parameters, title
 from birdnb.study.execution import execute, tidy
@@ -52,8 +53,9 @@ def run(
 
     known = {book: known_parameters(book) for book in books}
     check_parameters(extra, sorted(set().union(*known.values())))
-    extra = _with_whole_path(extra)
     profile = load_profile(parameters["profile"], demo=parameters["corpus"] == "demo")
+    encoders = check_encoders(extra.get("encoders", profile.encoders))
+    extra = _with_whole_paths(extra, encoders)
     report = report_folder(parameters["corpus"], parameters["profile"])
     print(f"corpus {parameters['corpus']}, profile {parameters['profile']}, results in "
           f"{_short(report)}", flush=True)  # fmt: skip
@@ -65,7 +67,6 @@ def run(
     weights = {extra.get("pretrained"), *(run.model.pretrained for run in profile.runs.values())}
     sources = [parameters["corpus"], *_beside(parameters["corpus"])]
     sources += sorted(name for name in weights if isinstance(name, str))
-    encoders = check_encoders(extra.get("encoders", parameters.get("encoders")) or profile.encoders)
     weights_of = [open_encoder(name, profile).key for name in encoders]  # errors before the work
     stamp = key(code_key(), repr(profile), *weights_of, *map(files_key, sources))
     trained = TRAINED | {"04": (*TRAINED["04"], *encoder_runs(encoders))}
@@ -106,12 +107,15 @@ def report_folder(corpus: str, profile: str) -> Path:
     return reports_dir() / f"{corpus_name(corpus)}-{safe_name(name)}"
 
 
-def _with_whole_path(extra: dict[str, Any]) -> dict[str, Any]:
-    """Make the path of weights absolute: notebooks run in their own folder."""
+def _with_whole_paths(extra: dict[str, Any], encoders: tuple[str, ...]) -> dict[str, Any]:
+    """Make the paths of weights and encoders absolute: notebooks run in their own folder."""
+    whole: dict[str, Any] = {}
     weights = extra.get("pretrained")
     if isinstance(weights, str) and user_path(weights).exists():
-        return extra | {"pretrained": str(whole_path(weights))}
-    return extra
+        whole["pretrained"] = str(whole_path(weights))
+    if encoders:
+        whole["encoders"] = [whole_encoder(name) for name in encoders]
+    return extra | whole
 
 
 def _execute(

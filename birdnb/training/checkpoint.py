@@ -72,9 +72,3 @@ def load_state(path: Path, key: str, labels: Sequence[str]) -> dict[str, Any]:
             f"{path} belongs to a training with other settings, seed or clips: {REMEDY}"
         )
     return state
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -27,11 +27,19 @@ from birdnb.cards import Card
 from birdnb.config import ModelSettings, RunSettings, key_of
 from birdnb.data import StudyData
 from birdnb.evaluation.predictions import Predictions
-from birdnb.files import ROOT, BirdnbError, artifacts_dir, safe_name, user_path, write_json
+from birdnb.files import (
+    ROOT,
+    BirdnbError,
+    artifacts_dir,
+    safe_name,
+    sha256_of,
+    user_path,
+    write_json,
+)
 from birdnb.models import build_model
 from birdnb.models.weights import FILES, SHIPPED, is_local, load_all_but, read_weights
 from birdnb.registry import CLASSICAL
-from birdnb.training.checkpoint import BEST, sha256_of
+from birdnb.training.checkpoint import BEST
 from birdnb.training.devices import device_name
 
 CONFIG, METRICS, LABELS, HISTORY = "config.json", "metrics.json", "labels.json", "history.csv"

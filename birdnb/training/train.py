@@ -16,10 +16,10 @@ from birdnb.data import StudyData
 from birdnb.evaluation.calibration import log_loss
 from birdnb.evaluation.metrics import accuracy, f1_macro, summarise
 from birdnb.evaluation.predictions import Predictions, by_recording
-from birdnb.files import BirdnbError, write_json, write_text
+from birdnb.files import BirdnbError, sha256_of, write_json, write_text
 from birdnb.models import build_model
 from birdnb.registry import CLASSICAL, OWN_ANSWER, is_yardstick
-from birdnb.training.checkpoint import BEST, LAST, sha256_of
+from birdnb.training.checkpoint import BEST, LAST
 from birdnb.training.devices import make_accelerator, predict_shared
 from birdnb.training.fit import best_epoch, fit
 from birdnb.training.runs import (

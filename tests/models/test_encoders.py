@@ -197,6 +197,24 @@ def test_damaged_and_missing_files_are_named(model, tmp_path):
         open_encoder("onnx", LAPTOP)
 
 
+@pytest.mark.parametrize("given", [".", "..", "/", "a" * 300 + ".onnx", "\0", "~nobody/x.tflite"])
+@pytest.mark.parametrize("kind", ["onnx", "birdnet"])
+def test_what_can_be_no_file_is_named(kind, given):
+    with pytest.raises(BirdnbError, match="no model at"):
+        open_encoder(f"{kind}:{given}", LAPTOP)
+    assert "/" not in encoder_id(f"{kind}:{given}") and encoder_id(f"{kind}:{given}")[0] != "."
+
+
+def test_a_recording_shorter_than_a_window_is_filled_with_zeros(model, tmp_path):
+    x = sound(int(0.3 * 22050))
+    write(tmp_path / "short.wav", x)
+    encoder = open_encoder(str(model(loudness=True)), LAPTOP)  # windows of 2 s, in quarters
+    found = hear(tmp_path / "short.wav", lambda sound: embed_recording(sound, encoder))
+    assert found.embeddings.shape == (1, 4) and found.active.tolist() == [True]
+    assert found.embeddings[0, 0] > 0.005 and not found.embeddings[0, 1:].any()
+    assert encoder.card.padding == "zeros"
+
+
 @pytest.mark.parametrize("name", ["ast", "efficientnet_b2"])
 def test_our_own_networks_give_what_embed_gives_of_a_clip(name):
     encoder, audio = open_encoder(name, LAPTOP), LAPTOP.audio

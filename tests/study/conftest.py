@@ -15,6 +15,7 @@ seed = 7
 folds = 0
 epochs = None
 pretrained = None
+encoders = None
 noise = True"""
 
 

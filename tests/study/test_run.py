@@ -165,7 +165,7 @@ def test_the_notebook_in_progress_is_called_running(place, report, monkeypatch, 
     [
         (
             "epohcs 3",
-            r"has a parameter 'epohcs' \(did you mean epochs\?\); known are corpus, epochs",
+            r"has a parameter 'epohcs' \(did you mean epochs\?\); known are corpus, encoders",
         ),
         ("epochs abc", "epochs is 'abc': give an integer"),
         ("noise 3", "noise is 3: give true or false"),

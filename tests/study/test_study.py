@@ -6,6 +6,7 @@ import os
 
 import pytest
 from conftest import write_book
+from small_encoder import write_encoder
 
 from birdnb.study import __main__ as study
 from birdnb.study import regression
@@ -17,6 +18,7 @@ from birdnb.study import regression
         (["--bless", "--corpus", "birds"], "--bless takes no --corpus"),
         (["--test", "--", "-p", "epochs", "3"], "--test takes no notebook parameters"),
         (["--", "-p", "folds", "2"], "-p folds: give --folds instead"),
+        (["--", "-p", "encoders", "birdnet"], "-p encoders: give --encoders instead"),
         (["--seed", "-1"], "-1 is no seed: give 0 or more"),
     ],
 )
@@ -93,9 +95,27 @@ def test_an_encoder_that_cannot_be_had_stops_the_study_before_any_notebook(
     assert not list(place.rglob("reports/**/*.ipynb"))
 
 
-def test_notebooks_are_told_of_encoders_by_their_absolute_path(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "perch.onnx").touch()
-    for text in ("perch.onnx", "onnx:perch.onnx"):
-        assert study.encoder_argument(text) == f"onnx:{tmp_path / 'perch.onnx'}"
-    assert study.encoder_argument("birdnet") == "birdnet"
+@pytest.mark.parametrize("asked", ["on the command line", "in the profile"])
+def test_notebooks_are_told_of_encoders_by_their_absolute_path(asked, place, monkeypatch, capfd):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    monkeypatch.chdir(place)
+    path = write_encoder(place / "small.onnx")
+    (place / "mine.yaml").write_text("base: laptop\nencoders: [small.onnx, 'ast:synthetic']\n")
+    words = (
+        ["--encoders", "small.onnx", "ast:synthetic"]
+        if asked == "on the command line"
+        else ["--profile", "mine.yaml"]
+    )
+    write_book(place / "notebooks" / "01_works.ipynb", "print(encoders)")
+    assert study.main(["--only", "01", *words]) == 0, capfd.readouterr()
+    (book,) = place.glob("reports/*/notebooks/01_works.ipynb")
+    assert f"['onnx:{path}', 'ast:synthetic']" in book.read_text()
+
+
+def test_encoders_for_notebooks_that_take_none_are_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("BIRDNB_REPORTS", str(tmp_path))
+    monkeypatch.setenv("BIRDNB_ARTIFACTS", str(tmp_path))
+    assert study.main(["--only", "05", "--encoders", "ast:synthetic"]) == 2
+    assert "no notebook that was asked for has a parameter 'encoders'" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

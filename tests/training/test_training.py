@@ -17,11 +17,11 @@ from small_study import settings, small_study
 
 from birdnb.config import RunSettings, load_profile
 from birdnb.evaluation.predictions import predict
-from birdnb.files import BirdnbError
+from birdnb.files import BirdnbError, sha256_of
 from birdnb.registry import MODELS
 from birdnb.training import __main__ as command
 from birdnb.training import options, runs
-from birdnb.training.checkpoint import BEST, sha256_of
+from birdnb.training.checkpoint import BEST
 from birdnb.training.train import train_run
 
 ROOT = Path(__file__).resolve().parents[2]
