@@ -117,9 +117,7 @@ class TrainSettings(Settings):
     accumulation: int = Field(default=1, ge=1, description="batches in a step of the optimiser")
     lr_backbone: float = Field(default=5e-5, ge=0, description="learning rate below the head")
     lr_head: float = Field(default=1e-3, ge=0, description="learning rate of the head")
-    layer_decay: float = Field(
-        default=1.0, gt=0, description="learning rate of a layer relative to the one above it"
-    )
+    layer_decay: float = Field(default=1.0, gt=0, description="rate relative to the layer above")
     weight_decay: float = Field(default=0.01, ge=0, description="weight decay of AdamW")
     warmup: float = Field(default=0.1, ge=0, le=1, description="share of steps in which rates rise")
     loss: Literal["cross_entropy", "focal"] = Field(
@@ -195,10 +193,7 @@ class Profile:
 
     def __post_init__(self) -> None:
         if self.audio.n_mels != N_MELS:
-            raise BirdnbError(
-                f"audio: n_mels is {self.audio.n_mels}: the networks of the study take {N_MELS} "
-                "mel bands"
-            )
+            raise BirdnbError(f"audio: n_mels is {self.audio.n_mels}: give {N_MELS} mel bands")
 
 
 def load_profile(name: str | Path, demo: bool = False) -> Profile:
@@ -291,13 +286,12 @@ def _read_profile(path: Path) -> dict[str, Any]:
     text = read_yaml(path) or {}
     check_shape(f"{path}: the profile", text, 1)
     base = text.pop("base", None)
+    known = ["base", *SECTIONS, ENCODER_LIST]
     for section in text:
-        if section == ENCODER_LIST:
-            continue
-        if section not in SECTIONS:
-            known = ", ".join(["base", *SECTIONS, ENCODER_LIST])
-            raise BirdnbError(f"{path}: unknown section {section!r}; known are {known}")
-        check_shape(f"{path}: {section}", text[section], SECTIONS[section])
+        if section not in known:
+            raise BirdnbError(f"{path}: unknown section {section!r}; known are {', '.join(known)}")
+        if section in SECTIONS:
+            check_shape(f"{path}: {section}", text[section], SECTIONS[section])
     if base is None:
         return text
     below = PROFILES / f"{base}.yaml"

@@ -14,7 +14,10 @@ import time
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ROOT = Path(__file__).resolve().parent.parent
 NO_SUCH_NAME = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP,
@@ -148,6 +151,11 @@ def write_text(path: Path | str, text: str) -> Path:
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return Path(path)
+
+
+def write_table(path: Path | str, table: pd.DataFrame, **how: Any) -> Path:
+    """Write a table as CSV without its index; ``how`` are further arguments of ``to_csv``."""
+    return write_text(path, table.to_csv(index=False, lineterminator="\n", **how))
 
 
 def write_json(path: Path | str, value: Any) -> Path:

@@ -141,7 +141,7 @@ def test_a_profile_holds_any_settings(run) -> None:
         ("split: {group_by: place}", "choose one of session, recordist, recording"),
         ("split: {test_share: 1}", "test_share is 1: give more than 0, less than 1"),
         ("audio: {clip_seconds: 9}", "clip_seconds is 9: give 3 or more, at most 5"),
-        ("audio: {n_mels: 64}", "n_mels is 64: the networks of the study take 128 mel bands"),
+        ("audio: {n_mels: 64}", "n_mels is 64: give 128 mel bands"),
         ("audio: {high_pass_hz: 20000}", "high_pass_hz is 20000: give less than half of sample"),
         ("audio: {hop_length: 0}", "mine.yaml: audio: hop_length is 0: give 1 or more"),
         ("runs: {x: {train: {patience: 0}}}", "patience is 0: give 1 or more"),

@@ -19,7 +19,7 @@ from birdnb.config import AudioSettings, key_of
 from birdnb.features.cache import VERSION
 from birdnb.features.ledger import Record, write_ledger
 from birdnb.features.store import paths_of, stamped, write_lms
-from birdnb.files import write_text
+from birdnb.files import write_table, write_text
 
 AUDIO = AudioSettings()
 SIZES = (1_000, 10_000, 100_000)  # recordings
@@ -97,7 +97,7 @@ def repeated_corpus(folder: Path, n: int) -> Path:
             "locality": [f"place {i}" for i in rng.integers(3, size=n)],
         }
     )
-    write_text(root / "manifest.csv", table.to_csv(index=False))
+    write_table(root / "manifest.csv", table)
     write_ledger(cache / "state.jsonl", _records(root, cache, names))
     return root
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from birdnb.data import StudyData
 from birdnb.evaluation.metrics import accuracy, f1_macro
-from birdnb.files import safe_name, write_text
+from birdnb.files import safe_name, write_table
 from birdnb.training.runs import AnySettings, RunResult
 from birdnb.training.train import train_run
 
@@ -120,5 +120,4 @@ def session_counts(data: StudyData) -> pd.Series:
 
 def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
     """Write a table as CSV, figures to six digits."""
-    table = pd.DataFrame(rows).to_csv(index=False, lineterminator="\n", float_format="%.6g")
-    return write_text(path, table)
+    return write_table(path, pd.DataFrame(rows), float_format="%.6g")

@@ -20,7 +20,7 @@ from pathlib import Path
 import pandas as pd
 
 from birdnb.corpora.reading import read_table
-from birdnb.files import BirdnbError, user_path, whole_path, write_text
+from birdnb.files import BirdnbError, user_path, whole_path, write_table
 
 VARIABLE = "BIRDNB_CORRECTIONS"
 COLUMNS = ["recording_id", "label", "decision", "species", "by", "when"]
@@ -91,7 +91,7 @@ def add_correction(path: Path, **row: str) -> pd.DataFrame:
     table = table[table["recording_id"] != row["recording_id"]]
     if row.get("decision"):
         table = pd.concat([table, pd.DataFrame([row])], ignore_index=True)[COLUMNS].fillna("")
-    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+    write_table(path, table)
     return table
 
 

@@ -27,7 +27,7 @@ from birdnb.explore.views import View
 from birdnb.explore.widgets import WIDE, headless
 from birdnb.features.audio import Recording
 from birdnb.features.lms import log_mel
-from birdnb.files import BirdnbError, atomic_path, safe_name, write_text
+from birdnb.files import BirdnbError, atomic_path, safe_name, write_table
 from birdnb.plots.sound import visualize_spectrogram
 from birdnb.plots.style import png_bytes
 
@@ -57,7 +57,7 @@ def write_answer(path: Path, detection: pd.Series, heard: str) -> None:
 
 def _write(path: Path, rows: Sequence[Mapping]) -> None:
     table = pd.DataFrame(rows, columns=COLUMNS).drop_duplicates(KEY, keep="last")
-    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+    write_table(path, table)
 
 
 def open_questions(detections: pd.DataFrame, review: pd.DataFrame, seed: int = 0) -> list[int]:
@@ -126,7 +126,7 @@ def write_labels(folder: Path, review: pd.DataFrame, sources: Mapping[str, Sourc
                 rows.append((identity, f"audio/{identity}.flac", clip["heard"], name))
     columns = ["recording_id", "path", "species", "locality"]
     table = pd.DataFrame(rows, columns=columns).drop_duplicates("recording_id")
-    return write_text(folder / "manifest.csv", table.to_csv(index=False, lineterminator="\n"))
+    return write_table(folder / "manifest.csv", table)
 
 
 def busiest(detections: pd.DataFrame, seconds: float) -> tuple[str, float]:

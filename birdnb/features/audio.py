@@ -28,9 +28,7 @@ BLOCK = 2**18
 # mono samples kept in memory (134 MB: 12 minutes at 44.1 kHz); of longer recordings the windows are
 # decoded again
 KEEP = 2**25
-# [s] decoded around a slice, so that the filters have settled: their response is below -100 dB by
-# then
-MARGIN = 0.05
+MARGIN = 0.05  # [s] decoded around a slice: the filters' response is below -100 dB by then
 RUN_UP = 0.5  # [s] decoded and thrown away after a jump: an MP3 frame builds on those before it
 LOUDEST = 1e6  # a sample beyond this (full scale is 1) is broken, like NaN
 # share of broken samples set to zero; more than that and the recording is refused

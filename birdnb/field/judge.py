@@ -15,7 +15,7 @@ from birdnb.field.outing import Outing
 from birdnb.field.scores import Heard
 from birdnb.field.thresholds import fold_folders
 from birdnb.field.truth import read_truth
-from birdnb.files import write_text
+from birdnb.files import write_table
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def judge(outing: Outing, annotations: Path | str, out: Path) -> Judgement:
     drop = focal_drop(table, _test_side(outing.listener.folder), labels, promises)
     notes = _notes(outing, truth, annotated, len(segments.start)) + _lost(lost)
     for name, rows in (("truth", table), ("truth_drop", drop)):
-        write_text(out / f"{name}.csv", rows.round(4).to_csv(index=False, lineterminator="\n"))
+        write_table(out / f"{name}.csv", rows.round(4))
     return Judgement(truth, table, drop, notes)
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from birdnb import __version__
 from birdnb.field.listener import Listener
 from birdnb.field.scores import Heard
-from birdnb.files import atomic_path, safe_name, write_text
+from birdnb.files import atomic_path, safe_name, write_table, write_text
 
 RECORDINGS = ["recording", "begins", "clock", "seconds", "sample_rate", "channel", "silent"]
 RECORDINGS += ["detections", "note", "reason"]
@@ -31,7 +31,7 @@ def write_tables(
         columns=RECORDINGS,
     )
     for name, table in (("detections", whole), ("recordings", recordings)):
-        write_text(out / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
+        write_table(out / f"{name}.csv", table)
         with atomic_path(out / f"{name}.parquet") as temporary:
             table.to_parquet(temporary, index=False)
     taken: dict[str, int] = {}

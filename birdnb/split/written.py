@@ -9,7 +9,7 @@ import pandas as pd
 from birdnb import __version__
 from birdnb.config import SplitSettings, key_of
 from birdnb.corpora import Corpus
-from birdnb.files import BirdnbError, artifacts_dir, write_text
+from birdnb.files import BirdnbError, artifacts_dir, write_table
 from birdnb.split.shuffling import shuffled_sides
 from birdnb.split.sides import SIDES, make_folds, make_split
 
@@ -43,7 +43,7 @@ def sides_of(
             rows = table[["recording_id", "species", "session"]].assign(
                 side=table["recording_id"].map(side)
             )
-            write_text(target, rows.to_csv(index=False, lineterminator="\n"))
+            write_table(target, rows)
     written = pd.read_csv(path, dtype=str, keep_default_na=False)
     whole = {"recording_id", "side"} <= set(written) and written["side"].isin(SIDES).all()
     if not whole or list(written["recording_id"]) != list(table["recording_id"]):

@@ -21,7 +21,7 @@ from torch import Generator, Tensor, nn
 from birdnb.config import RunSettings
 from birdnb.data import Clips
 from birdnb.evaluation.metrics import accuracy, f1_macro
-from birdnb.files import BirdnbError, write_text
+from birdnb.files import BirdnbError, write_table
 from birdnb.models.weights import save_weights, weights_of
 from birdnb.training.augment import to_device
 from birdnb.training.checkpoint import BEST, LAST, fit_key
@@ -193,8 +193,7 @@ class Epochs(Loop):
         if t.keep == "last" or best_epoch(self.history) == epoch:
             self.kept = weights_of(self.plain)
         if self.accelerator.is_main_process:
-            table = pd.DataFrame(self.history).to_csv(index=False, lineterminator="\n")
-            write_text(self.folder / HISTORY, table)
+            write_table(self.folder / HISTORY, pd.DataFrame(self.history))
 
     def where(self) -> str:
         """Name the epoch."""

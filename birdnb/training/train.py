@@ -16,7 +16,7 @@ from birdnb.data import StudyData
 from birdnb.evaluation.calibration import log_loss
 from birdnb.evaluation.metrics import accuracy, f1_macro, summarise
 from birdnb.evaluation.predictions import Predictions, by_recording
-from birdnb.files import BirdnbError, sha256_of, write_json, write_text
+from birdnb.files import BirdnbError, sha256_of, write_json, write_table
 from birdnb.models import build_model
 from birdnb.registry import CLASSICAL, OWN_ANSWER, is_yardstick
 from birdnb.training.checkpoint import BEST, LAST
@@ -162,7 +162,7 @@ def _train_classical(data: StudyData, folder: Path, accelerator: Accelerator) ->
         row |= {f"{name}_loss": log_loss(found[name]), f"{name}_accuracy": accuracy(found[name])}
     row |= {"val_f1_macro": f1_macro(found["val"]), "seconds": seconds}
     row["clips_per_second"] = len(clips["train"]) / seconds
-    write_text(folder / HISTORY, pd.DataFrame([row]).to_csv(index=False, lineterminator="\n"))
+    write_table(folder / HISTORY, pd.DataFrame([row]))
     about = {
         "epochs": 1, "best_epoch": 1, "seconds": seconds,
         "parameters": model.coefficients.size + model.intercept.size, "pretrained": False,
@@ -181,7 +181,7 @@ def _run_frozen(
         return
     run = own_answer if settings.model["name"].startswith(OWN_ANSWER) else train_frozen
     history, found, about = run(data, settings, folder, progress)
-    write_text(folder / HISTORY, history.to_csv(index=False, lineterminator="\n"))
+    write_table(folder / HISTORY, history)
     _finish(data, folder, found.pop("train"), found, about)
 
 

@@ -18,7 +18,7 @@ from birdnb.corpora.reading import read_table
 from birdnb.corpora.xeno_canto.api import Refused, Unavailable, XenoCantoApi
 from birdnb.corpora.xeno_canto.choice import audio_name, audio_url, skip_row
 from birdnb.corpora.xeno_canto.record import manifest_row, seconds_of, text_of
-from birdnb.files import BirdnbError, sweep, write_text
+from birdnb.files import BirdnbError, sweep, write_table, write_text
 
 KEEP_PAGES = 24 * 3600  # [s] a run repeated within a day does not ask again
 SAVE_EVERY = 25  # downloads between two writes of manifest.csv
@@ -151,7 +151,7 @@ def merge(path: Path, rows: list[dict[str, str]], without: Set[str] = frozenset(
         .sort_values(["_n", "recording_id"], ignore_index=True)
         .drop(columns="_n")
     )
-    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+    write_table(path, table)
     return table
 
 
