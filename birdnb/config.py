@@ -85,6 +85,12 @@ class SplitSettings(Settings):
     rare_species: Literal["drop", "train_only"] = Field(
         default="drop", description="what becomes of species that cannot be split"
     )
+    strangers: tuple[str, ...] | None = Field(
+        default=None,
+        strict=False,  # YAML and JSON have lists
+        description="species held out on purpose: nothing is trained on them, they tell how often "
+        "a run cries wolf",
+    )
 
 
 @dataclass(frozen=True)

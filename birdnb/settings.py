@@ -25,7 +25,13 @@ BOUNDS = {
     "le": "at most {:g}",
     "lt": "less than {:g}",
 }
-TYPES = {int: "an integer", float: "a number", bool: "true or false", str: "text"}  # for people
+TYPES = {  # for people
+    int: "an integer",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    tuple[str, ...]: "a list of names",
+}
 YAML = " (YAML reads 1e-4 as text: write 1.0e-4)"
 
 

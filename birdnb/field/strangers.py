@@ -1,8 +1,9 @@
 """None of these: how often a run cries wolf, in quiet and over birds it was never taught.
 
 Quiet are the stretches that the cache keeps of recordings (a second each, turned back and forth to
-a clip). Strangers are recordings of species too rare to train on; those of every second species
-have a say in which score refuses best, the others only report, as the test side does.
+a clip). Strangers are recordings of species too rare to train on, or held out on purpose
+(``split.strangers`` of the profile); those of every second species have a say in which score
+refuses best, the others only report, as the test side does.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Wolves:
 
 
 def stranger_sides(data: StudyData) -> dict[str, list[str]]:
-    """Return the recordings of species too rare to train on, those of each species on one side."""
+    """Return the recordings of species that are not studied, those of each species on one side."""
     held, studied = set(data.cache.index["recording_id"]), set(data.table["recording_id"])
     manifest = data.corpus.manifest
     rows = manifest[manifest["recording_id"].isin(held - studied)]

@@ -25,7 +25,7 @@ from birdnb.registry import (
     is_yardstick,
 )
 from birdnb.split.facts import unknown_sessions
-from birdnb.split.sides import session_caveat
+from birdnb.split.sides import HELD_OUT, session_caveat
 
 if TYPE_CHECKING:
     from birdnb.data import StudyData
@@ -156,10 +156,12 @@ def _dropped(data: StudyData) -> pd.DataFrame:
     """List usable recordings on no side: of species too rare to be split, now or in the folder."""
     report, manifest = data.species_report, data.corpus.manifest
     reasons = report[report["decision"] == "drop"].set_index("species")["reason"]
+    rare = "species too rare to split: " + reasons.astype("string")
+    reasons = rare.mask(reasons == HELD_OUT, f"species is {HELD_OUT}")
     usable = manifest["recording_id"].isin(set(data.cache.index["recording_id"]))
     rows = manifest.loc[usable & ~manifest["recording_id"].isin(data.table["recording_id"])]
     rows = rows[["recording_id", "path", "species"]]
-    reason = "species too rare to split: " + rows["species"].map(reasons).astype("string")
+    reason = rows["species"].map(reasons).astype("string")
     return rows.assign(
         reason=reason.fillna("corrected, but its species before is too rare to split")
     )

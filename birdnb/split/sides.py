@@ -21,6 +21,7 @@ from birdnb.split.sharing import share_out
 from birdnb.split.sources import source_links
 
 SIDES = ("train", "validation", "test")
+HELD_OUT = "a stranger, held out on purpose"
 
 
 def sessions(manifest: pd.DataFrame) -> pd.Series:
@@ -102,19 +103,27 @@ def check_species(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Name the species with too few recordings or groups (``settings.group_by``) for a split.
 
-    Returns the manifest without the dropped species, and a report: species, recordings, groups,
-    decision (keep, drop or train_only), reason. Raises BirdnbError when fewer than two species can
-    be split.
+    ``settings.strangers`` are dropped, too. Returns the manifest without the dropped species, and a
+    report: species, recordings, groups, decision (keep, drop or train_only), reason. Raises
+    BirdnbError when fewer than two species can be split, and for an unknown stranger.
     """
     group = groups(manifest, settings.group_by)
-    species = manifest["species"]
+    species, strangers = manifest["species"], settings.strangers or ()
+    if unknown := sorted(set(strangers) - set(species)):
+        raise BirdnbError(
+            f"split.strangers: the corpus has no species {unknown[0]!r}, only "
+            f"{', '.join(sorted(set(species)))[:200]}"
+        )
     report = pd.DataFrame(
         {"recordings": species.value_counts(), "groups": group.groupby(species).nunique()}
     )
     report = report.rename_axis("species").reset_index().sort_values("species", ignore_index=True)
-    reasons = _rare_reasons(manifest, group, settings)
+    own = ~species.isin(strangers)
+    few = _rare_reasons(manifest[own], group[own], settings)
+    reasons = few | dict.fromkeys(strangers, HELD_OUT)
     report["decision"] = [
-        "keep" if not reasons.get(name) else settings.rare_species for name in report["species"]
+        "drop" if name in strangers else settings.rare_species if name in few else "keep"
+        for name in report["species"]
     ]
     report["reason"] = [reasons.get(name, "") for name in report["species"]]
     if (report["decision"] == "keep").sum() < 2:

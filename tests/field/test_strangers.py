@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from small_study import settings
 
-from birdnb.config import load_profile
+from birdnb.config import SplitSettings, key_of, load_profile
 from birdnb.data import open_study
 from birdnb.evaluation.promises import Threshold
 from birdnb.evaluation.refusal import LARGEST, Opinions, Refusal, alarms_per_hour
@@ -19,6 +20,7 @@ from birdnb.field.outing import go_out
 from birdnb.field.promise import Promises, read_promises
 from birdnb.field.strangers import Wolves, alarm_table, listen_to_nothing, stranger_sides
 from birdnb.field.thresholds import promises_of
+from birdnb.files import BirdnbError
 from birdnb.synthetic.demo import make_demo
 from birdnb.training.runs import run_folder
 from birdnb.training.train import train_run
@@ -57,6 +59,32 @@ def test_strangers_are_species_too_rare_to_train_on_each_on_one_side(study):
     of = {side: set(species[names]) for side, names in sides.items()}
     assert of == {"validation": {"stranger 1", "stranger 3"}, "test": {"stranger 0", "stranger 2"}}
     assert not {*sides["validation"], *sides["test"]} & set(study.table["recording_id"])
+
+
+def test_species_can_be_held_out_on_purpose(study):
+    """Even where their recordings were enough to train on, and whatever becomes of rare ones."""
+    split = replace(study.profile.split, min_recordings=1, min_groups=1, rare_species="train_only")
+    strangers = ("stranger 0", "stranger 2")
+    profile = replace(study.profile, split=replace(split, strangers=strangers))
+    data = open_study(study.corpus.folder, profile, progress=False)
+    assert data.labels == sorted({*study.labels, "stranger 1", "stranger 3"})
+    report = data.species_report.set_index("species").loc[list(strangers)]
+    assert set(report["decision"]) == {"drop"} and (report["recordings"] == 2).all()
+    assert report["reason"].str.contains("held out on purpose").all()
+    species = data.corpus.manifest.set_index("recording_id")["species"]
+    of = {side: set(species[names]) for side, names in stranger_sides(data).items()}
+    assert of == {"validation": {"stranger 2"}, "test": {"stranger 0"}}
+    config = json.loads(json.dumps(data.origin()))["split"]
+    assert SplitSettings(**config) == profile.split  # as a run's config.json gives it back
+    unknown = replace(profile, split=replace(split, strangers=("Turdus merla",)))
+    with pytest.raises(BirdnbError, match=r"split\.strangers: .* no species 'Turdus merla', only"):
+        open_study(study.corpus.folder, unknown, progress=False)
+
+
+def test_a_split_without_strangers_has_the_key_it_had():
+    older = asdict(SplitSettings())
+    del older["strangers"], older["shuffle_seed"]
+    assert key_of(SplitSettings()) == key_of(older) == "c318c7e582e7"
 
 
 def test_what_a_run_says_of_quiet_and_strangers_is_asked_by_side(study):
