@@ -78,6 +78,12 @@ def test_a_wrong_import_would_be_found():
     ]
 
 
+def test_test_files_have_names_of_their_own():
+    """Of two with one name in two folders pytest reads neither."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert {name for name in names if names.count(name) > 1} == set()
+
+
 @pytest.mark.parametrize(("given", "seen"), [(None, "10000"), ("77", "77")])
 def test_threads_that_wait_give_the_core_up_unless_the_user_says_otherwise(given, seen):
     house = {key: value for key, value in os.environ.items() if key != "GOMP_SPINCOUNT"}

@@ -2,13 +2,15 @@
 
 ``artifacts/embeddings/<corpus>/<encoder>-<key>/<recording_id>.npz`` holds ``embeddings`` (W, D) of
 the windows of a recording, their ``activity`` (W,), the encoder's own ``answer`` (L,) where it has
-one, and the ``sha256`` of the sound. Each is written atomically and depends on the sound and the
-encoder alone: a killed build goes on, and two at once do no harm.
+one, the ``seconds`` that took and the ``sha256`` of the sound. Each is written atomically, and what
+it says depends on the sound and the encoder alone: a killed build goes on, and two at once do no
+harm.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import time
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -42,6 +44,7 @@ class Embedded:
     embeddings: np.ndarray  # (W, D) float32
     activity: np.ndarray  # (W,) float32, of birdnb.features.activity, summed over the window
     answer: np.ndarray  # (L,) float32, the highest logit of each label in any window; (0,): none
+    seconds: float = 0.0  # that encoding took, in one process; 0: not known
 
     @property
     def active(self) -> np.ndarray:
@@ -66,7 +69,8 @@ class Embeddings:
         path = self.folder / f"{recording_id}.npz"
         try:
             with np.load(path, allow_pickle=False) as file:
-                return Embedded(file["embeddings"], file["activity"], file["answer"])
+                took = float(file["seconds"]) if "seconds" in file else 0.0
+                return Embedded(file["embeddings"], file["activity"], file["answer"], took)
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise BirdnbError(
                 f"{path} is missing or damaged ({error}): delete it and run again, it is made again"
@@ -149,6 +153,7 @@ def _embed_one(task: _Task) -> None:
     from birdnb.features.decoders import AudioError
 
     encoder = _opened(task)
+    began = time.perf_counter()
     try:
         first = task.profile.audio.first_seconds
         found = hear(task.source, lambda sound: embed_recording(sound, encoder, first))
@@ -156,12 +161,13 @@ def _embed_one(task: _Task) -> None:
         raise BirdnbError(
             f"{task.source} can no longer be read ({error}): run again, and it is left out"
         ) from error
-    if not np.isfinite(found.embeddings).all():
+    if not (np.isfinite(found.embeddings).all() and np.isfinite(found.answer).all()):
         raise BirdnbError(
             f"{task.source}: the encoder {task.encoder} gives values that are not numbers"
         )
     with atomic_path(task.path) as temporary:
-        np.savez(temporary, **vars(found), sha256=np.array(task.sha256))
+        took = time.perf_counter() - began
+        np.savez(temporary, **vars(replace(found, seconds=took)), sha256=np.array(task.sha256))
 
 
 _OPEN: dict[Path, Encoder] = {}  # of this process, by the folder it fills

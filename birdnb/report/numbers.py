@@ -42,6 +42,7 @@ OVER_FOLDS: dict[str, Callable] = {
     "epochs": np.mean,
     "best_epoch": np.mean,
     "seconds": np.sum,
+    "listening_seconds": np.max,  # all folds share what a frozen encoder heard
     "temperature": np.mean,
 }
 COUNTED = {  # what is counted on each side, by the column that names it

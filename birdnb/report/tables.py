@@ -75,13 +75,22 @@ def cost_table(metrics: Mapping[str, Any], configs: Mapping[str, Mapping[str, An
         rows.append({
             "model": plain(title(name)),
             "epochs": epochs,
-            "training time": duration(run.get("seconds")),
+            "training time": _took(run),
             "parameters": amount(run.get("parameters")),
             "pretrained weights": plain({True: "yes", False: "no"}.get(weights, weights)),
             "validation accuracy": percent(val, run["val"].get("accuracy_ci95")),
             "train − validation": NONE if train is None else points(train - val),
         })  # fmt: skip
     return pipe_table(pd.DataFrame(rows))
+
+
+def _took(run: Mapping[str, Any]) -> str:
+    """Return the time of training; of a frozen encoder what its embeddings took as well."""
+    fitting, listening = run.get("seconds"), run.get("listening_seconds")
+    if not listening:
+        return duration(fitting)
+    heard = f"{duration(listening)} of listening"
+    return f"{duration(fitting)} after {heard}" if fitting else heard
 
 
 def reported_table(reported: Mapping[str, Any]) -> str:

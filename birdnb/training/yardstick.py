@@ -87,6 +87,7 @@ def train_frozen(
         "epochs": 1, "best_epoch": 1, "seconds": time.perf_counter() - start,
         "parameters": model.coefficients.size + model.intercept.size,
         "chosen": dataclasses.asdict(choice),
+        "listening_seconds": sum(one.seconds for those, _ in sides.values() for one in those),
     }  # fmt: skip
     return history, found, about | _about(embeddings.encoder)
 
@@ -106,14 +107,17 @@ def own_answer(
             f"{settings.model['encoder']} knows {(known >= 0).sum()} of the species: it has no "
             f"answer of its own for this corpus"
         )
-    found = {}
+    found, seconds = {}, 0.0
     for name, side in SIDES.items():
         ids = data.side(side)
-        logits = np.stack([embeddings.load(recording).answer for recording in ids])  # (R, L)
+        recordings = [embeddings.load(recording) for recording in ids]
+        seconds += sum(one.seconds for one in recordings)
+        logits = np.stack([one.answer for one in recordings])  # (R, L)
         among = np.where(known >= 0, logits[:, known], -np.inf)  # (R, C)
         found[name] = Predictions(ids, softmax(among, axis=1).astype(np.float32), data.targets(ids))
     unknown = [label for label, place in zip(data.labels, known, strict=True) if place < 0]
     about = {"epochs": 0, "seconds": 0.0, "parameters": 0, "species_unknown": unknown}
+    about["listening_seconds"] = seconds
     return pd.DataFrame(columns=["epoch"]), found, about | _about(embeddings.encoder)
 
 

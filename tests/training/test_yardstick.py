@@ -120,6 +120,8 @@ def test_a_frozen_run_is_scikit_learns_on_what_validation_chose(data, embeddings
         )
     assert run.config["card"]["title"] == "Small one" and run.metrics["pretrained"] == "Small one"
     assert {"accuracy", "accuracy_ci95", "f1_macro"} <= set(run.metrics["test"])
+    took = [np.load(embeddings.folder / f"{r}.npz")["seconds"] for r in data.table["recording_id"]]
+    assert min(took) > 0 and run.metrics["listening_seconds"] == pytest.approx(sum(took))
     model, choice = load_frozen(run.folder)
     assert vars(choice) == chosen and model.coefficients.shape[0] == len(data.labels)
 
@@ -146,6 +148,7 @@ def test_its_own_answer_is_among_the_species_it_knows(data, embeddings):
         expected = np.exp(logits) / np.exp(logits).sum()
         np.testing.assert_allclose(found, [expected[0], 0, expected[1]], rtol=1e-4)
     assert len(run.history) == 0 and run.metrics["parameters"] == 0
+    assert run.metrics["listening_seconds"] > 0
 
 
 def test_an_encoder_that_knows_no_species_has_no_answer(data, corpus):
