@@ -20,6 +20,7 @@ from birdnb.config import Profile, load_profile
 from birdnb.corpora import corpus_name
 from birdnb.corpora.corrections import use_corrections
 from birdnb.files import BirdnbError, report_folder, safe_name
+from birdnb.models.encoders import open_encoder
 from birdnb.registry import CURVES, check_encoders
 from birdnb.training.options import parse_seed
 
@@ -65,7 +66,11 @@ def _comparison(args: argparse.Namespace) -> Path:
 
 def _profile(args: argparse.Namespace) -> Profile:
     profile = load_profile(args.profile, demo=args.corpus == "demo")
-    return replace(profile, encoders=check_encoders(args.encoders)) if args.encoders else profile
+    if args.encoders:
+        profile = replace(profile, encoders=check_encoders(args.encoders))
+    for name in profile.encoders:
+        open_encoder(name, profile)  # errors before the work
+    return profile
 
 
 def _learning_curve(args: argparse.Namespace) -> Path:

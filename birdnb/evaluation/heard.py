@@ -26,8 +26,8 @@ def heard_before(recordings: pd.DataFrame, cards: Sequence[Card]) -> pd.Series:
 
     "cannot", "unknown" (nobody can tell) or "may", by recording_id. ``recordings`` has a manifest's
     columns. A number of Xeno-Canto or the Macaulay Library decides, as they are given in the order
-    of uploading; without one the day of the recording does. What was recorded after a card's last
-    day cannot have been heard.
+    of uploading, and a day may be mistyped; without one the day of the recording does. What was
+    recorded after a card's last day cannot have been heard.
     """
     table = recordings.reindex(columns=COLUMNS, fill_value="")
     days, numbers = read_days(table["date"])[0].tolist(), archive_numbers(table)
@@ -41,10 +41,11 @@ def heard_before(recordings: pd.DataFrame, cards: Sequence[Card]) -> pd.Series:
 def _heard(card: Card, numbers: dict[str, set[int]], day: str) -> str:
     """Judge one recording by its numbers in archives and its ISO day ("" where not known)."""
     newest = card.heard_until_date
-    if card.heard in ("invented song", "photographs") or (newest and day > newest):
+    late = newest is not None and day > newest
+    if card.heard in ("invented song", "photographs"):
         return CANNOT
     if card.heard != "recordings":
-        return UNKNOWN
+        return CANNOT if late else UNKNOWN
     last = {"xc": card.heard_until_xc, "ml": card.heard_until_ml}
     within = [
         number <= until
@@ -55,9 +56,11 @@ def _heard(card: Card, numbers: dict[str, set[int]], day: str) -> str:
     if within:
         return MAY if any(within) else CANNOT
     known = card.known_xc
-    if (newest and day) or (known and any(n <= known for n in numbers.get("xc", ()))):
+    if known and any(number <= known for number in numbers.get("xc", ())):
         return MAY
-    return UNKNOWN
+    if late:
+        return CANNOT
+    return MAY if newest and day else UNKNOWN
 
 
 def scores_apart(

@@ -198,6 +198,7 @@ def test_variants_are_read_from_words() -> None:
         (["--variant", "x: epochs=many"], "epochs is 'many': give an integer, 1 or more"),
         (["--variants", "pretraining", "--everywhere", "epochs"], "'epochs': write"),
         (["--variants", "pretraining", "--runs", "phase4"], "has no run 'phase4'"),
+        (["--variants", "pretraining", "--encoders", "gone.onnx"], "no model at 'gone.onnx'"),
         (["--variants", "ablation", "--only", "no nothing"], "no variant 'no nothing'"),
         (
             ["--variant", "тест: epochs=1", "--variant", "проба: epochs=2"],

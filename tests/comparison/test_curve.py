@@ -275,6 +275,7 @@ def check_what_was_written(folder: Path, rows: pd.DataFrame) -> None:
     ("options", "message"),
     [
         (["--learning-curve", "--variants", "ablation"], "takes no --variants"),
+        (["--learning-curve", "--encoders", "gone.tflite"], "no model at 'gone.tflite'"),
         (["--learning-curve", "--runs", "phase9"], "has no run 'phase9'"),
         (["--variants", "ablation", "--target", "80"], "give --learning-curve, too"),
     ],

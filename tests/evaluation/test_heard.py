@@ -34,6 +34,7 @@ def table(**columns: list[str]) -> pd.DataFrame:
         ({"path": "ML399952111.wav"}, "may", "unknown"),
         ({"path": "ML399952112.wav"}, "cannot", "unknown"),
         ({"recording_id": "XC600000", "path": "XC700000.mp3"}, "may", "may"),  # one of the two
+        ({"recording_id": "XC1234", "date": "2031-05-01"}, "may", "may"),  # it was there before
         ({"date": "2023-06-30"}, "may", "may"),
         ({"date": "2023-07-01"}, "cannot", "may"),
         ({"date": "2025-05-01"}, "cannot", "cannot"),
