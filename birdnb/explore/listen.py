@@ -31,9 +31,12 @@ class Source:
 def stretch(source: Source, audio: AudioSettings, start: float, seconds: float) -> np.ndarray:
     """Read a stretch of a recording (samples,) as a run hears it, without reading the rest."""
     first, last = round(start * audio.sample_rate), round((start + seconds) * audio.sample_rate)
-    with Recording(source.path) as sound:
+
+    def cut(sound: Recording) -> np.ndarray:
         sound.channel = source.channel
         return sound.slice(first, last, audio.sample_rate, audio.high_pass_hz)
+
+    return hear(source.path, cut)
 
 
 def clip_waveform(data: StudyData, recording_id: str, segment: int = 0) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from birdnb.evaluation.calibration import apply_temperature, fit_temperature
 from birdnb.evaluation.predictions import Predictions
 from birdnb.evaluation.promises import Threshold, find_threshold, measure
 from birdnb.evaluation.refusal import Opinions
-from birdnb.features.audio import Recording
+from birdnb.features.audio import Recording, hear
 from birdnb.field.detect import calibrated
 from birdnb.field.listener import Listener, find_run, member_folder, open_listener
 from birdnb.field.promise import Promises, read_promises, write_promises
@@ -195,14 +196,18 @@ def clip_waves(
             place = row - np.flatnonzero(owners == owners[row])[0]  # its clips stand together
             start = float(str(recording["starts"]).split(";")[place])
             middle = start + data.profile.audio.clip_seconds / 2
-            with Recording(data.corpus.root / recording["path"]) as sound:
-                taken = recording["channel"]
-                sound.channel = None if taken == "mean" else int(taken) - 1
-                first = round(middle * wave.sample_rate) - wave.samples // 2
-                last = first + wave.samples
-                pieces.append(sound.slice(first, last, wave.sample_rate, wave.high_pass_hz))
+            taken = recording["channel"]
+            channel = None if taken == "mean" else int(taken) - 1
+            cut = functools.partial(_cut, wave=wave, middle=middle, channel=channel)
+            pieces.append(hear(data.corpus.root / recording["path"], cut))
         waves[wave] = np.stack(pieces)
     return waves
+
+
+def _cut(sound: Recording, wave: Wave, middle: float, channel: int | None) -> np.ndarray:
+    sound.channel = channel
+    first = round(middle * wave.sample_rate) - wave.samples // 2
+    return sound.slice(first, first + wave.samples, wave.sample_rate, wave.high_pass_hz)
 
 
 def _trained_on(folder: Path) -> dict:

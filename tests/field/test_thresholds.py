@@ -8,13 +8,22 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from small_encoder import SAMPLES, write_encoder
 from small_study import settings
 
 from birdnb.config import load_profile
 from birdnb.data import open_study, reopen_study
 from birdnb.evaluation.ensemble import build_ensemble
+from birdnb.features.audio import read_audio
+from birdnb.field.listener import open_listener
 from birdnb.field.promise import read_promises
-from birdnb.field.thresholds import clip_scores, find_promises, kept_promises, promises_of
+from birdnb.field.thresholds import (
+    clip_scores,
+    clip_waves,
+    find_promises,
+    kept_promises,
+    promises_of,
+)
 from birdnb.files import BirdnbError
 from birdnb.registry import CLASSICAL
 from birdnb.synthetic.demo import make_demo
@@ -67,6 +76,35 @@ def test_clips_are_scored_as_the_run_scored_them(study):
     mean = np.stack([scores.probabilities[owner == i].mean(axis=0) for i in range(len(val))])
     np.testing.assert_allclose(mean, val.probabilities, atol=1e-5)
     assert set(scores.session) == set(study.sessions(val.recording_ids))
+
+
+def test_encoders_hear_the_middle_of_clips(study, tmp_path):
+    """The same as cut from the whole recording, resampled and high-passed; zeros around it."""
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    path = write_encoder(tmp_path / "small.onnx", yaml="sample_rate: 8000\n", loudness=True)
+    data = replace(study, profile=replace(study.profile, encoders=(f"onnx:{path}",)))
+    train_run(data, "frozen_small", progress=False)
+    listener, clips = open_listener("frozen_small"), study.clips("validation")
+    (wave,) = listener.waves
+    rows = np.arange(1, len(clips))  # a batch may begin within a recording
+    found = clip_waves(study, clips, rows, listener)[wave]
+    seen: dict[str, int] = {}
+    for row, owner in enumerate(clips.recording.tolist()):
+        name = clips.recording_ids[owner]
+        recording = study.recordings.loc[name]
+        start = float(recording["starts"].split(";")[seen.get(name, 0)])
+        seen[name] = seen.get(name, 0) + 1
+        whole = read_audio(study.corpus.root / recording["path"], 8000, wave.high_pass_hz)
+        first = round((start + study.profile.audio.clip_seconds / 2) * 8000) - SAMPLES // 2
+        expected = np.pad(whole, SAMPLES)[first + SAMPLES : first + 2 * SAMPLES]
+        if row:
+            np.testing.assert_allclose(found[row - 1], expected, atol=1e-4)
+    assert max(seen.values()) > 1 and np.abs(found).max() > 0.01
+    assert promises_of("frozen_small", 0.5, [study]).refusal is None  # as encoders hear no quiet
+    assert clip_scores("frozen_small", "test", [study]).probabilities.sum(axis=1) == pytest.approx(
+        1
+    )
 
 
 def test_the_test_side_has_no_say_in_thresholds(study, monkeypatch):
