@@ -201,7 +201,12 @@ def reopen_study(config: dict[str, Any], progress: bool = True) -> StudyData:
     Raises BirdnbError when the recordings are no longer where they were, or no longer the same.
     """
     origin, fold = config["corpus"], config["fold"]
-    spec = "demo" if origin["synthetic"] else origin.get("folder", "(unknown)")
+    spec = "demo" if origin["synthetic"] else origin.get("folder")
+    if spec is None:
+        raise BirdnbError(
+            f"{config['run']} was made before runs wrote down where their recordings are: train it "
+            f"again"
+        )
     if spec != "demo" and not Path(spec).is_dir():
         raise BirdnbError(
             f"the recordings that {config['run']} was trained on are not at {spec}: put them there "

@@ -169,7 +169,9 @@ def test_what_cannot_be_promised_or_opened(study, tmp_path):
         reopen_study(config | {"seed": config["seed"] + 1}, progress=False)
     older = json.loads(json.dumps(config))
     del older["corpus"]["folder"]  # runs made before it was written down
-    with pytest.raises(BirdnbError, match=r"\(unknown\)"):
+    with pytest.raises(
+        BirdnbError, match="net was made before runs wrote down where their recordings are"
+    ):
         reopen_study(older)
     folder = run_folder(study, "net")
     copy = tmp_path / "copy" / "net"
