@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from birdnb.features.decoders import AudioError
 from birdnb.features.lms import log_mel
 from birdnb.field.scores import Heard
 from birdnb.plots.style import CMAP
+from birdnb.report.page import data_url
 
 LEAST_RANGE = 20.0  # [dB] from black to white: mere noise stays dark
 MOST = 240  # clips on a page: of many species fewer each, at least the surest one
@@ -83,12 +83,8 @@ def _picture(samples: np.ndarray, audio: AudioSettings) -> str:
     lms -= np.median(lms, axis=1, keepdims=True)  # steady wind would outshine a song
     high = max(LEAST_RANGE, float(np.percentile(lms, 99.9)))
     plt.imsave(png, lms, cmap=CMAP, vmin=0.0, vmax=high, origin="lower", format="png")
-    return _data_url("image/png", png.getvalue())
+    return data_url("image/png", png.getvalue())
 
 
 def _sound(samples: np.ndarray, audio: AudioSettings) -> str:
-    return _data_url("audio/mpeg", mp3_bytes(samples, audio.sample_rate))
-
-
-def _data_url(kind: str, data: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+    return data_url("audio/mpeg", mp3_bytes(samples, audio.sample_rate))

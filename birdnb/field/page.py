@@ -15,7 +15,7 @@ from birdnb.field.listener import Listener
 from birdnb.field.promise import Promises
 from birdnb.field.scores import Heard
 from birdnb.files import write_text
-from birdnb.report import page as report_page
+from birdnb.report.page import style
 from birdnb.report.words import duration
 
 HERE = Path(__file__).parent
@@ -40,7 +40,7 @@ def write_page(
     read = [one for one in heard if not one.reason]
     counts = detections["species"].value_counts()
     text = environment.get_template("field.html.j2").render(
-        style=(Path(report_page.__file__).parent / "report.css").read_text(encoding="utf-8"),
+        style=style(),
         listener=listener, promises=promises, step=step, version=__version__, heard=heard,
         read=read, total=sum(one.seconds for one in read),
         species=species_rows(detections, listener, promises),

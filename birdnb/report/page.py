@@ -31,6 +31,16 @@ PAGE = """<!DOCTYPE html>
 """
 
 
+def style() -> str:
+    """Return the style sheet that all pages share."""
+    return (HERE / "report.css").read_text(encoding="utf-8")
+
+
+def data_url(kind: str, data: bytes) -> str:
+    """Return a picture or sound as an address that holds it itself; ``kind`` is its MIME type."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
 def page(text: str, folder: Path, synthetic: bool = False) -> str:
     """Render Markdown as an HTML page: style and figures (read from ``folder``) stand in it.
 
@@ -42,7 +52,7 @@ def page(text: str, folder: Path, synthetic: bool = False) -> str:
     return PAGE.format(
         name=striptags(renderer.title),
         title=renderer.title,
-        style=(HERE / "report.css").read_text(encoding="utf-8"),
+        style=style(),
         links=" ".join(links),
         body=body,
     )
@@ -83,8 +93,7 @@ class PageRenderer(mistune.HTMLRenderer):
 
     def image(self, text: str, url: str, title: str | None = None) -> str:
         """Put the picture itself into the page."""
-        data = base64.b64encode((self.folder / url).read_bytes()).decode()
-        return super().image(text, f"data:image/png;base64,{data}", title)
+        return super().image(text, data_url("image/png", (self.folder / url).read_bytes()), title)
 
     def table(self, text: str) -> str:
         """Let wide tables scroll."""

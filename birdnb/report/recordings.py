@@ -12,7 +12,7 @@ import pandas as pd
 from birdnb.corpora.background import background_matrix
 from birdnb.evaluation.background import background_scores
 from birdnb.evaluation.predictions import concatenate
-from birdnb.registry import ENSEMBLE
+from birdnb.registry import ENSEMBLE, ENSEMBLE_WITH
 from birdnb.report.collect import ReportInput
 from birdnb.report.corrected import corrections_of
 from birdnb.report.tables import pipe_table
@@ -54,7 +54,7 @@ def doubts_of(datasets: Sequence[StudyData], runs: Mapping[str, list[RunResult]]
     """Rank the recordings of a study by how much its models doubt their label, and add the side.
 
     The models: a cheap one that heard every recording but those of its session; and on recordings
-    they did not learn from (validation and test, with folds all) the runs but the ensemble, where
+    they did not learn from (validation and test, with folds all) the runs but the ensembles, where
     the split keeps sessions together.
     """
     from birdnb.evaluation.doubt import doubtful_labels, held_out  # scikit-learn: a second
@@ -62,7 +62,8 @@ def doubts_of(datasets: Sequence[StudyData], runs: Mapping[str, list[RunResult]]
     first = datasets[0]
     parts = [held_out(first)]
     if first.profile.split.group_by != "recording":
-        alone = [results for run, results in runs.items() if run != ENSEMBLE]
+        both = (ENSEMBLE, ENSEMBLE_WITH)  # made of the others
+        alone = [results for run, results in runs.items() if run not in both]
         parts += [concatenate([result.test for result in results]) for results in alone]
         parts += [] if len(datasets) > 1 else [results[0].val for results in alone]
     side = first.recordings["side"]
