@@ -6,10 +6,11 @@ import argparse
 import contextlib
 import functools
 import io
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import IO, ParamSpec
+from typing import IO, Any, ParamSpec
 
 from birdnb.files import BirdnbError
 
@@ -95,6 +96,23 @@ def print_anything() -> None:
 def _nowhere(mode: str) -> IO[str]:
     """Open the empty device for as long as the process lives."""
     return open(os.devnull, mode)
+
+
+def number(
+    kind: type[int] | type[float], least: float, most: float = math.inf, *, said: str
+) -> Callable[[str], Any]:
+    """Return what reads an option's number; its error is the text given, and ``said``."""
+
+    def read(text: str) -> int | float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan  # which is nowhere between
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} {said}")
+        return value
+
+    return read
 
 
 def add_corrections(parser: argparse._ActionsContainer) -> None:

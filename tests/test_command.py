@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from birdnb.command import command
+from birdnb.command import command, number
 from birdnb.files import BirdnbError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -106,3 +108,18 @@ def test_an_error_of_another_pipe_is_not_hidden(capfd):
 
     with pytest.raises(BrokenPipeError, match="a worker's"):
         breaks()
+
+
+@pytest.mark.parametrize(
+    ("kind", "least", "most", "good", "bad"),
+    [
+        (int, 1, float("inf"), ["1", "40"], ["0", "-3", "1.5", "many", ""]),
+        (float, 0.1, 3600, ["0.1", "1e3", "3600"], ["0", "3601", "nan", "inf", "x"]),
+    ],
+)
+def test_an_option_takes_the_numbers_in_its_range(kind, least, most, good, bad):
+    read = number(kind, least, most, said="is no step")
+    assert [read(text) for text in good] == [kind(text) for text in good]
+    for text in bad:
+        with pytest.raises(argparse.ArgumentTypeError, match=f"^'{re.escape(text)}' is no step$"):
+            read(text)

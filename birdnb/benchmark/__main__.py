@@ -14,7 +14,7 @@ import numpy as np
 
 from birdnb.benchmark.machine import described, machine
 from birdnb.benchmark.rows import Row
-from birdnb.command import called, command
+from birdnb.command import called, command, number
 from birdnb.files import write_json, write_text
 
 PARTS = ("extract", "train", "load", "field", "growth", "predict")
@@ -123,6 +123,10 @@ def _study(args: argparse.Namespace) -> int:
     return int(any(stage.note.startswith("failed") for stage in done))
 
 
+EACH = number(int, 3, said="is too few: give 3 or more, one for each side of a split")
+MINUTES = number(float, 0.01, 1e6, said="is no number of minutes: give more than 0")
+
+
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
@@ -155,32 +159,16 @@ def make_parser() -> argparse.ArgumentParser:
     study.add_argument(
         "--profile", default="laptop", help="laptop (the default) or another that comes with birdnb"
     )
-    study.add_argument("--species", type=_number_of, default=90, metavar="N", help="default: 90")
+    study.add_argument("--species", type=EACH, default=90, metavar="N", help="default: 90")
     study.add_argument(
-        "--recordings", type=_number_of, default=123, metavar="N",
+        "--recordings", type=EACH, default=123, metavar="N",
         help="of each species (default: 123, which makes 11,070 of 90)",
     )  # fmt: skip
     study.add_argument(
-        "--minutes", type=_minutes, metavar="M",
+        "--minutes", type=MINUTES, metavar="M",
         help="cut epochs short so that all takes about so long; the table says what all would take",
     )  # fmt: skip
     return parser
-
-
-def _number_of(text: str) -> int:
-    if not text.isdecimal() or int(text) < 3:
-        raise argparse.ArgumentTypeError(f"{text!r}: give 3 or more, one for each side of a split")
-    return int(text)
-
-
-def _minutes(text: str) -> float:
-    try:
-        minutes = float(text)
-    except ValueError:
-        minutes = 0.0
-    if not 0 < minutes < 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of minutes: give more than 0")
-    return minutes
 
 
 def _number(value: float) -> str:

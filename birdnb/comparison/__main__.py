@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from birdnb.command import add_corrections, called, command
+from birdnb.command import add_corrections, called, command, number
 from birdnb.comparison.compare import PRESETS, choose, compare, parse_settings, parse_variant
 from birdnb.comparison.curve_page import write_curves
 from birdnb.comparison.growth import Curve, learning_curves
@@ -89,12 +89,6 @@ def _learning_curve(args: argparse.Namespace) -> Path:
         folder = report_folder(corpus_name(args.corpus), profile.name)
         path = write_curves(curves, about, folder, args.target)
     return path
-
-
-def _folds(text: str) -> int:
-    if not text.isdecimal() or int(text) < 2:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of folds: give 2 or more")
-    return int(text)
 
 
 def _chosen(args: argparse.Namespace) -> Comparison:
@@ -185,7 +179,11 @@ def make_parser() -> argparse.ArgumentParser:
         "--name", help="of the report, reports/NAME.md (default: the comparison's and the corpus's)"
     )
     parser.add_argument(
-        "--folds", type=_folds, default=4, metavar="K", help="grouped folds (default 4)"
+        "--folds",
+        type=number(int, 2, said="is no number of folds: give 2 or more"),
+        default=4,
+        metavar="K",
+        help="grouped folds (default 4)",
     )
     parser.add_argument(
         "--profile", default="laptop", help="laptop (the default), gpu, or a YAML file"

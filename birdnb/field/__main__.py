@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from birdnb.command import called, command
+from birdnb.command import called, command, number
 from birdnb.field.detect import RANKED
 from birdnb.field.evaluate import MEASURES
 from birdnb.field.judge import Judgement, judge
@@ -84,30 +84,11 @@ def _fault(clock: str) -> str:
     return clock if "clock" in clock else ""
 
 
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0.1 <= seconds <= 3600:
-        raise argparse.ArgumentTypeError(f"{text!r} is no step: give 0.1 to 3600 seconds")
-    return seconds
-
-
-def _whole(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: give a whole number from 1 on")
-    return int(text)
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = math.nan
-    if not 0 < share < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: give a number between 0 and 1, such as 0.9")
-    return share
+WHOLE = number(int, 1, said="is no whole number from 1 on")
+STEP = number(float, 0.1, 3600, said="is no step: give 0.1 to 3600 seconds")
+SHARE = number(
+    float, math.nextafter(0, 1), math.nextafter(1, 0), said="is not between 0 and 1, such as 0.9"
+)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -125,22 +106,22 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("sound", metavar="SOUND", nargs="+", help="sound files, or folders of them")
     parser.add_argument("--out", metavar="FOLDER", required=True, help="where results go")
     parser.add_argument(
-        "--step", type=_seconds, metavar="S", help="seconds between windows (default: half a clip)"
+        "--step", type=STEP, metavar="S", help="seconds between windows (default: half a clip)"
     )
     parser.add_argument(
-        "--precision", type=_share, default=0.9, metavar="P",
+        "--precision", type=SHARE, default=0.9, metavar="P",
         help="to be promised for each species where validation allows it (default 0.9)",
     )  # fmt: skip
     parser.add_argument(
-        "--ranked", type=_whole, default=RANKED, metavar="N",
+        "--ranked", type=WHOLE, default=RANKED, metavar="N",
         help=f"detections kept of a species without a promise, the surest (default {RANKED})",
     )  # fmt: skip
     parser.add_argument(
-        "--gallery", type=_whole, default=3, metavar="N",
+        "--gallery", type=WHOLE, default=3, metavar="N",
         help="surest and least sure detections of each species on the page (default 3)",
     )  # fmt: skip
     parser.add_argument(
-        "--jobs", type=_whole, metavar="N",
+        "--jobs", type=WHOLE, metavar="N",
         help="worker processes (default: one a core; one recording, or a GPU: this process)",
     )  # fmt: skip
     parser.add_argument(

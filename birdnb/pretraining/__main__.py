@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import torch
 
-from birdnb.command import called, command
+from birdnb.command import called, command, number
 from birdnb.config import TrainSettings
 from birdnb.files import artifacts_dir
 from birdnb.models.weights import FILES
@@ -56,54 +55,39 @@ def make_parser() -> argparse.ArgumentParser:
         "other trainings from (--pretrained FILE), with a model card beside it. A killed or "
         "interrupted call goes on when the same command is given again.",
     )
-    number: dict[str, Any] = {"type": _positive, "metavar": "N"}
+    count: dict[str, Any] = {"type": number(int, 1, said="is not 1 or more"), "metavar": "N"}
     usual = "(default: %(default)s)"
     add = parser.add_argument
     # fmt: off
     add("--model", required=True, choices=list(FILES), help="network, as the profile sets it")
     add("--profile", default="laptop", metavar="NAME",
         help=f"audio settings, size and normalisation are taken from it {usual}")
-    add("--species", default=2000, help=f"invented species to tell apart {usual}", **number)
-    add("--clips", help="clips to learn from (default: 300000, or --minutes)", **number)
+    add("--species", default=2000, help=f"invented species to tell apart {usual}", **count)
+    add("--clips", help="clips to learn from (default: 300000, or --minutes)", **count)
     add("--minutes", type=float, metavar="X",
         help="end by then; with --clips whichever comes first")
-    add("--clip-seconds", type=_seconds, metavar="SECONDS",
+    seconds = number(float, 1, 10, said="is not a number of seconds from 1 to 10")
+    add("--clip-seconds", type=seconds, metavar="SECONDS",
         help="of a clip, 1 to 10 (default: the profile's); shorter ones go faster")
     add("--pretrained", type=bool_or_text, default=False, metavar="WEIGHTS",
         help="begin from these: synthetic, or a file written here (default: new weights)")
-    add("--batch-size", default=64, help=f"clips in a batch {usual}", **number)
+    add("--batch-size", default=64, help=f"clips in a batch {usual}", **count)
     add("--lr", type=float, default=1e-3, metavar="X", help=f"highest learning rate {usual}")
     add("--mixup", action="store_true", help="blend pairs of clips in half of the batches")
     add("--precision", default="auto", choices=PRECISIONS,
         help=f"auto is bf16 on a GPU; bf16 also pays on CPUs with AMX {usual}")
     add("--held-out", default=1000,
-        help=f"clips of other individuals, for validation {usual}", **number)
+        help=f"clips of other individuals, for validation {usual}", **count)
     add("--workers", type=int, default=max(1, cores() // 2), metavar="N",
         help="processes that make clips (default: half the cores, here %(default)s)")
     add("--threads", help="threads that train on a CPU (default: the cores left); a killed call "
-        "goes on with as many as it began with", **number)
+        "goes on with as many as it began with", **count)
     add("--seed", type=parse_seed, default=7, metavar="N",
         help=f"of clips, weights and augmentation {usual}")
     add("--out", type=Path, metavar="FILE",
         help="file to write, .safetensors (default: the model's in artifacts/pretraining)")
     # fmt: on
     return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not 1 or more")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 1 <= seconds <= 10:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 1 to 10")
-    return seconds
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
+from birdnb.command import number
 from birdnb.config import (
     AugmentSettings,
     ModelSettings,
@@ -79,11 +80,7 @@ def check_values(values: dict[str, Any]) -> None:
     check_source(values.get("pretrained"))
 
 
-def parse_seed(text: str) -> int:
-    """Read a seed, a whole number from 0."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no seed: give a whole number from 0")
-    return int(text)
+parse_seed = number(int, 0, said="is no seed: give a whole number from 0")
 
 
 def parse_fold(text: str) -> tuple[int, int]:

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from birdnb.command import called, command
+from birdnb.command import called, command, number
 from birdnb.corpora.reading import read_table, read_text
 from birdnb.corpora.table import license_counts
 from birdnb.corpora.xeno_canto.api import API, XenoCantoApi
@@ -189,6 +189,9 @@ def _print_summary(args: argparse.Namespace, outcome: Outcome) -> None:
             print(f"  {count:5d} {name}")
 
 
+POSITIVE = number(int, 1, said="is not a positive number")
+
+
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     plain = str(__doc__).replace("``", "").replace("::", ":")  # without its markup
@@ -221,12 +224,12 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--per-species",
-        type=_positive,
+        type=POSITIVE,
         metavar="N",
         help="at most N of a species, recordists taking turns",
     )
     parser.add_argument(
-        "--min-per-species", type=_positive, metavar="N", help="leave out species with fewer than N"
+        "--min-per-species", type=POSITIVE, metavar="N", help="leave out species with fewer than N"
     )
     parser.add_argument(
         "--max-length", type=float, metavar="SECONDS", help="leave out longer recordings"
@@ -242,7 +245,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--per-page",
-        type=_positive,
+        type=POSITIVE,
         default=500,
         help="recordings a page, 50 to 500 (default: %(default)s)",
     )
@@ -254,13 +257,6 @@ def make_parser() -> argparse.ArgumentParser:
         help="between two requests; xeno-canto.org asks for 1 or more (default: %(default)s)",
     )
     return parser
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return number
 
 
 if __name__ == "__main__":
