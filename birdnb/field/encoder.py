@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.special import softmax
 
-from birdnb.config import AudioSettings, Profile, SplitSettings
+from birdnb.config import AudioSettings, ModelSettings, Profile, RunSettings, SplitSettings
 from birdnb.field.windows import Batch, Wave
 from birdnb.files import BirdnbError, sha256_of
 from birdnb.models.embeddings import Embedded
@@ -33,7 +33,9 @@ def open_frozen(
     encoder is not there, or another than the one the run was made with.
     """
     settings = config["settings"]["model"]
-    encoder = open_encoder(settings["encoder"], Profile("field", audio, SplitSettings(), {}))
+    network = config.get("network")  # one of our own is built as it was in the run's profile
+    runs = {"encoder": RunSettings(ModelSettings(**network))} if network else {}
+    encoder = open_encoder(settings["encoder"], Profile("field", audio, SplitSettings(), runs))
     if encoder.key != settings["weights"]:
         raise BirdnbError(
             f"{folder}: {settings['encoder']} is another encoder now than the run was made with: "

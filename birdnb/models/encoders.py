@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from birdnb.cards import Card
-from birdnb.config import Profile
+from birdnb.config import ModelSettings, Profile
 from birdnb.registry import ENCODERS, find, full_encoder
 
 TAIL = 3  # what is left at the end of a recording counts from a third of a window on
@@ -43,6 +43,7 @@ class Encoder(ABC):
     window_seconds: float
     high_pass_hz: float = 0.0  # 0: none
     labels: Sequence[Label] = ()  # of its own answers; empty when it has none
+    network: ModelSettings | None = None  # of one of our own: what it was built from
     key: str  # changes with whatever changes the embeddings: weights, version, settings
 
     @property

@@ -23,6 +23,7 @@ class FrozenNetwork(Encoder):
     """A network of ``birdnb.registry.MODELS`` without its head, on clips of the profile."""
 
     def __init__(self, settings: ModelSettings, profile: Profile) -> None:
+        self.network = settings
         self._audio, self._normalisation = profile.audio, settings.normalisation
         self.sample_rate, self.window_seconds = (
             profile.audio.sample_rate,

@@ -60,6 +60,7 @@ class FrozenSettings:
 
     model: dict[str, str]  # name: of the run; encoder: as it was asked for; weights: their key
     card: Card
+    network: ModelSettings | None = None  # what one of our own networks was built from
 
 
 AnySettings = RunSettings | ClassicalSettings | FrozenSettings
@@ -167,7 +168,9 @@ def run_config(
     bytes of local or shipped weights that the network starts from.
     """
     plain, split = dataclasses.asdict(settings), data.fingerprint()
-    of_encoder = {"card": plain.pop("card")} if "card" in plain else {}
+    of_encoder: dict[str, Any] = {
+        part: plain.pop(part) for part in ("card", "network") if part in plain
+    }
     weights = _weights_key(settings.model) if isinstance(settings, RunSettings) else None
     return {
         "run": run,

@@ -46,7 +46,8 @@ def frozen_settings(profile: Profile, run: str, encoders: Sequence[str] = ()) ->
             f"no encoder makes the run {run!r}: name it, with encoders: [onnx:PATH] in the profile"
         )
     encoder = open_encoder(name, profile)
-    return FrozenSettings({"name": run, "encoder": name, "weights": encoder.key}, encoder.card)
+    of = {"name": run, "encoder": name, "weights": encoder.key}
+    return FrozenSettings(of, encoder.card, encoder.network)
 
 
 def settings_of_encoder(data: StudyData, encoder: str) -> list[FrozenSettings]:
@@ -57,8 +58,10 @@ def settings_of_encoder(data: StudyData, encoder: str) -> list[FrozenSettings]:
     found = open_encoder(encoder, data.profile)
     kinds = [FROZEN, OWN_ANSWER] if (known_species(data, found) >= 0).sum() > 1 else [FROZEN]
     of = {"encoder": encoder, "weights": found.key}
-    return [FrozenSettings({"name": kind + encoder_id(encoder), **of}, found.card)
-            for kind in kinds]  # fmt: skip
+    return [
+        FrozenSettings({"name": kind + encoder_id(encoder), **of}, found.card, found.network)
+        for kind in kinds
+    ]
 
 
 def train_frozen(
