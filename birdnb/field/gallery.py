@@ -6,7 +6,6 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
@@ -16,7 +15,6 @@ from birdnb.features.audio import Recording
 from birdnb.features.decoders import AudioError
 from birdnb.features.lms import log_mel
 from birdnb.field.scores import Heard
-from birdnb.plots.style import CMAP
 from birdnb.report.page import data_url
 
 LEAST_RANGE = 20.0  # [dB] from black to white: mere noise stays dark
@@ -79,6 +77,10 @@ def _clips_of(heard: Heard, rows: pd.DataFrame, audio: AudioSettings) -> dict[in
 
 def _picture(samples: np.ndarray, audio: AudioSettings) -> str:
     """Return the LMS of a clip above each band's median as a PNG, a pixel a frame and band."""
+    import matplotlib.pyplot as plt  # after the hours of listening, whose memory it would add to
+
+    from birdnb.plots.style import CMAP
+
     lms, png = log_mel(samples, audio), io.BytesIO()
     lms -= np.median(lms, axis=1, keepdims=True)  # steady wind would outshine a song
     high = max(LEAST_RANGE, float(np.percentile(lms, 99.9)))

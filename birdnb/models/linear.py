@@ -9,8 +9,6 @@ from typing import Self
 import numpy as np
 import torch
 from scipy.special import softmax
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 
 from birdnb.files import BirdnbError
 from birdnb.models.weights import read_weights, save_weights
@@ -32,6 +30,9 @@ class Linear:
         All ``n_classes`` species get a probability; one that is not in ``target`` gets 0. Raises
         BirdnbError when there are fewer than two species to tell apart.
         """
+        from sklearn.linear_model import LogisticRegression  # long to import: only fitting needs it
+        from sklearn.preprocessing import StandardScaler
+
         target = np.asarray(target)
         present = np.unique(target)
         if len(present) < 2:
