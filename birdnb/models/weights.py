@@ -9,7 +9,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from birdnb.files import BirdnbError, atomic_path, user_path
+from birdnb.config import ModelSettings, key_of
+from birdnb.files import BirdnbError, atomic_path, sha256_of, user_path
 
 SHIPPED = Path(__file__).resolve().parent.parent / "weights"
 # shipped, by the model's name
@@ -165,3 +166,16 @@ def _must_exist(path: Path) -> None:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].strip()
+
+
+def weights_key(model: ModelSettings) -> str | None:
+    """Return a key of the bytes of local or shipped weights; None when there are none."""
+    if model.pretrained == "synthetic":
+        files = [SHIPPED / FILES[model.name]] if model.name in FILES else []
+    elif isinstance(model.pretrained, str) and is_local(model.pretrained):
+        path = user_path(model.pretrained)
+        inside = (p for p in path.glob("*") if p.suffix in (".safetensors", ".bin", ".json"))
+        files = [path] if path.is_file() else sorted(inside)
+    else:
+        return None
+    return key_of([sha256_of(path) for path in files if path.is_file()])

@@ -27,17 +27,9 @@ from birdnb.cards import Card
 from birdnb.config import ModelSettings, RunSettings, key_of
 from birdnb.data import StudyData
 from birdnb.evaluation.predictions import Predictions
-from birdnb.files import (
-    ROOT,
-    BirdnbError,
-    artifacts_dir,
-    safe_name,
-    sha256_of,
-    user_path,
-    write_json,
-)
+from birdnb.files import ROOT, BirdnbError, artifacts_dir, safe_name, sha256_of, write_json
 from birdnb.models import build_model
-from birdnb.models.weights import FILES, SHIPPED, is_local, load_all_but, read_weights
+from birdnb.models.weights import load_all_but, read_weights, weights_key
 from birdnb.registry import CLASSICAL
 from birdnb.training.checkpoint import BEST
 from birdnb.training.devices import device_name
@@ -171,7 +163,7 @@ def run_config(
     of_encoder: dict[str, Any] = {
         part: plain.pop(part) for part in ("card", "network") if part in plain
     }
-    weights = _weights_key(settings.model) if isinstance(settings, RunSettings) else None
+    weights = weights_key(settings.model) if isinstance(settings, RunSettings) else None
     return {
         "run": run,
         **of_encoder,
@@ -264,19 +256,6 @@ def _set_aside(folder: Path) -> None:
     # this is done again
     for path in sorted(files, key=lambda path: (path.name == CONFIG) - (path.name == METRICS)):
         path.unlink()
-
-
-def _weights_key(model: ModelSettings) -> str | None:
-    """Return a key of the bytes of local or shipped weights; None when there are none."""
-    if model.pretrained == "synthetic":
-        files = [SHIPPED / FILES[model.name]] if model.name in FILES else []
-    elif isinstance(model.pretrained, str) and is_local(model.pretrained):
-        path = user_path(model.pretrained)
-        inside = (p for p in path.glob("*") if p.suffix in (".safetensors", ".bin", ".json"))
-        files = [path] if path.is_file() else sorted(inside)
-    else:
-        return None
-    return key_of([sha256_of(path) for path in files if path.is_file()])
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> str:

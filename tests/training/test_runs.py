@@ -179,7 +179,7 @@ def test_local_weights_are_part_of_the_configuration(tmp_path):
 
 
 def test_shipped_weights_count_for_their_own_model_only(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "SHIPPED", tmp_path)
+    monkeypatch.setattr("birdnb.models.weights.SHIPPED", tmp_path)
     for name in ("ast_tiny", "efficientnet_b2"):
         (tmp_path / f"{name}.safetensors").write_bytes(b"1")
     names = ("ast", "efficientnet_b2")
