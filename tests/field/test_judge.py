@@ -47,4 +47,4 @@ def test_annotations_of_other_recordings_are_an_error(sounds, tmp_path, capsys):
     (tmp_path / "truth.csv").write_text("file,start,end,species\nd.wav,0,7,species 0\n")
     words = ["one", str(sounds), "--out", str(tmp_path / "out"), "--jobs", "1"]
     assert main([*words, "--truth", str(tmp_path / "truth.csv")]) == 2
-    assert "no annotation belongs to the recordings at hand (a.wav ...)" in capsys.readouterr().err
+    assert "no annotation belongs to the recordings at hand (a.wav, ...)" in capsys.readouterr().err
