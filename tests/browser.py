@@ -50,6 +50,10 @@ SETTINGS = {
 PATIENCE = 120.0  # [s] for anything that is waited for, on a machine that has other things to do
 
 
+class Leaving(Exception):
+    """Tells that the page was left before it answered."""
+
+
 class Page:
     """A page of the browser."""
 
@@ -74,6 +78,8 @@ class Page:
             ):
                 self.complaints.append(answer["params"]["entry"]["text"])
             if answer.get("id") == number:
+                if "navigated" in str(answer.get("error")):
+                    raise Leaving
                 assert "error" not in answer, f"{method}: {answer['error']}"
                 return answer["result"]
 
@@ -92,8 +98,11 @@ class Page:
         """
         end = time.monotonic() + patience
         while time.monotonic() < end:
-            if value := self.evaluate(script):
-                return value
+            try:
+                if value := self.evaluate(script):
+                    return value
+            except Leaving:
+                pass
             time.sleep(0.2)
         seen = self.evaluate("document.title + '\\n' + document.body.innerText.slice(-1500)")
         raise AssertionError(

@@ -151,7 +151,7 @@ def test_search_finds_words_of_chapters_and_of_the_reference(browser):
         show(browser, "index.html")
         browser.evaluate(
             f"document.querySelector('.sidebar-search').value = '{word}',"
-            "document.querySelector('.sidebar-search-container').submit()"
+            "setTimeout(() => document.querySelector('.sidebar-search-container').submit())"
         )
         links = "[...document.querySelectorAll('#search-results .search a')].map(a => a.href)"
         browser.wait(f"{links}.some(link => link.includes('{place}'))", f"{word} to be found")
