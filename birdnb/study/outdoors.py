@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 import pandas as pd
@@ -16,15 +17,15 @@ from birdnb.synthetic.dawn import make_dawn
 from birdnb.training.runs import folder_of
 
 
-class Outdoors:
+class Outdoors(ABC):
     """The part of a ``Chapter`` that takes finished runs outside."""
 
     profile: Profile
 
     @property
+    @abstractmethod
     def datasets(self) -> list[StudyData]:
         """Return the study's data, one or one a fold."""
-        raise NotImplementedError
 
     def promises(self, run: str, precision: float) -> Promises:
         """Find what a finished run may promise of each species, and keep it beside the run."""
