@@ -137,7 +137,7 @@ def make_parser() -> argparse.ArgumentParser:
         f"reports/<corpus>-<profile>/{CURVES}.md: what more recordings would bring.\n"
         "Finished trainings are not repeated; a killed one goes on.",
         epilog=f"variants in {PRESETS.name}:\n{known}\n\n{EXAMPLES}",
-    )  # fmt: skip
+    )
     parser.add_argument("corpus", metavar="CORPUS", help="demo, or the folder of a corpus")
     add_corrections(parser)
     parser.add_argument("--variants", choices=list(presets), help="a comparison of variants.yaml")

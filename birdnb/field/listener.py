@@ -192,9 +192,8 @@ def joined(
     digest = weights if isinstance(weights, str) else weights.hexdigest()
     waves = tuple(dict.fromkeys(wave for one, _ in used for wave in one.waves))
     return Listener(
-        name, folder, first.labels, first.audio, digest, hear, first.device, waves,
-        first.synthetic,
-    )  # fmt: skip
+        name, folder, first.labels, first.audio, digest, hear, first.device, waves, first.synthetic
+    )
 
 
 def _scaled(predictions: Predictions, temperature: float) -> np.ndarray:

@@ -61,11 +61,10 @@ PIECES = [re.compile(pattern) for pattern in (
     rf"{_COPY} (?:of|von|de) (?P<of>.+)",
 )]  # fmt: skip
 # pieces, copies and versions only where the name in front is a recording's own, or a file here
-AFTER_OWN = [re.compile(pattern) for pattern in (
-    r"(?P<of>.+?) ?\(\d+\)",
-    rf"(?P<of>.+)[ ._-]+(?:{_DONE})",
-    r"(?P<of>.+)~\d+",
-)]  # fmt: skip
+AFTER_OWN = [
+    re.compile(pattern)
+    for pattern in (r"(?P<of>.+?) ?\(\d+\)", rf"(?P<of>.+)[ ._-]+(?:{_DONE})", r"(?P<of>.+)~\d+")
+]
 NUMBERED = re.compile(rf"(?P<of>.*(?:{OWN.pattern}))[ _-](?:\d{{1,3}}|[a-z])")
 INTERVAL = re.compile(r"(?P<of>.+?)[ _-](\d+)[ _-](\d+)")
 

@@ -61,14 +61,14 @@ HABITS = {
     "empty rows": table(ROWS[0], "", ",,,", ROWS[1], ",,,", "  ", ""),
     "row numbers": "\n".join(["," + HEAD, "0," + ROWS[0], "1," + ROWS[1]]),
     "row numbers of R": "\n".join([HEAD, "1," + ROWS[0], "2," + ROWS[1]]),
-    "comments": f"# made by hand, by Ann\n\n#\n{HEAD}\n{ROWS[0]}\n# \"later\n{ROWS[1]}",
+    "comments": f'# made by hand, by Ann\n\n#\n{HEAD}\n{ROWS[0]}\n# "later\n{ROWS[1]}',
     "a title above": "My recordings,,,\nof 2023,,,\n,,,\n" + table(*ROWS),
     "a marked header": "#" + table(*ROWS),
     "a line break": table(*ROWS).replace("by the river", '"by the\r\nriver"'),
     "two blank lines first": "\n \n" + table(*ROWS),
     "Ctrl-Z at the end": table(*ROWS) + "\n\x1a",
     "a name with semicolons": table(*ROWS).replace("ity", "ity (a;b;c;d;e)", 1),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("content", HABITS.values(), ids=HABITS)
@@ -100,7 +100,7 @@ REFUSED = {
     "an old workbook": (b"\xd0\xcf\x11\xe0\xa1", "workbook of Excel"),
     "gzip": (b"\x1f\x8b\x08", "is compressed"),
     "an LFS pointer": (b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("content", "said"), REFUSED.values(), ids=REFUSED)

@@ -310,7 +310,7 @@ class TestDownload:
             "XC2": "the server sent a web page instead of audio",
             "XC3": "the server sent an empty file",
             "XC4": "the server answered 404 instead of audio",
-        }  # fmt: skip
+        }
         assert download(server, tmp_path) == 0, "the next run has better luck"
         assert len(open_corpus(tmp_path).manifest) == 7
         assert skipped(tmp_path) == {}

@@ -47,9 +47,9 @@ def test_what_hubs_read(tmp_path):
 
 
 def test_what_people_read(tmp_path):
-    text, _ = card(tmp_path, {
-        "time": ["08:15"] * 30 + ["?"] * 90, "equipment": ["Zoom H5"] * 50 + [""] * 70,
-    })  # fmt: skip
+    text, _ = card(
+        tmp_path, {"time": ["08:15"] * 30 + ["?"] * 90, "equipment": ["Zoom H5"] * 50 + [""] * 70}
+    )
     assert "120 recordings of 5 species, 2 h 01 min of sound in all" in text  # 1 + 2 + ... + 120 s
     assert "| Turdus \\<merula\\> |  | 24 | 12 |" in text
     assert "| CC BY-NC-SA 4.0 | 96 |" in text and "| CC BY-NC-ND 4.0 | 24 |" in text
