@@ -4,8 +4,6 @@ Each is a module of its own, imported when it is asked for: ``birdnb train`` is
 ``python -m birdnb.training``.
 """
 
-from __future__ import annotations
-
 import argparse
 import importlib
 import sys

@@ -1,7 +1,5 @@
 """Cards of pretrained weights: what they learned from and until when, with the source."""
 
-from __future__ import annotations
-
 import datetime
 from collections.abc import Mapping
 from pathlib import Path

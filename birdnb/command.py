@@ -1,7 +1,5 @@
 """What all commands share: an error is one line, an interruption too, and any terminal will do."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import functools

@@ -5,8 +5,6 @@ shows how.
 An entry is a callable, or "module:name" of one, which is imported when it is first asked for.
 """
 
-from __future__ import annotations
-
 import importlib
 import os
 from collections.abc import Callable, Iterable, Mapping

@@ -3,8 +3,6 @@
 Checks, errors and the options of the command line are all read from these fields.
 """
 
-from __future__ import annotations
-
 import ast
 import difflib
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """Measure how fast it is here: extraction, training and start, beside the plain way of each."""
 
-from __future__ import annotations
-
 import argparse
 import importlib
 import sys

@@ -1,7 +1,5 @@
 """Extraction: one core against librosa and against decoding alone, then all cores."""
 
-from __future__ import annotations
-
 import math
 import tempfile
 from collections.abc import Callable

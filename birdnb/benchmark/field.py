@@ -1,7 +1,5 @@
 """The field: hours of sound a minute, everything included, beside BirdNET on the same cores."""
 
-from __future__ import annotations
-
 import tempfile
 from collections import deque
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """What grows with a corpus, and how: from opening it to the report, 1,000 to 100,000 recordings."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import math

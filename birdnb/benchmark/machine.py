@@ -1,7 +1,5 @@
 """What was measured on, and the peaks of its memory and the use of its card meanwhile."""
 
-from __future__ import annotations
-
 import contextlib
 import datetime
 import importlib.metadata

@@ -1,7 +1,5 @@
 """The plain way, as a good engineer writes it in a notebook: what the benchmark compares with."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -3,8 +3,6 @@
 Beside the plain way (batches of 64, fp32), and beside an exported graph where ONNX is installed.
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib.util
 import tempfile

@@ -1,7 +1,5 @@
 """The rows of ``python -m birdnb.benchmark``: a figure of ours beside the plain way's."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """The page and the JSON of ``python -m birdnb.benchmark study``."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any

@@ -1,7 +1,5 @@
 """The start from a finished cache, 1,000 to 100,000 recordings: time and memory of a process."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

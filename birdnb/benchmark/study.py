@@ -1,7 +1,5 @@
 """The whole study on a synthesised corpus, stage by stage: what it takes here, and in full size."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import gc

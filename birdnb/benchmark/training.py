@@ -1,7 +1,5 @@
 """Training: the data path, a step of AST and, on a GPU, the whole loop."""
 
-from __future__ import annotations
-
 import contextlib
 import tempfile
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The command ``python -m birdnb.comparison CORPUS --folds 4 --variants pretraining``."""
 
-from __future__ import annotations
-
 import argparse
 import shlex
 import sys

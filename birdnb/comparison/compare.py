@@ -5,8 +5,6 @@ repeated. The predictions of all folds and seeds are pooled; intervals and diffe
 recording sessions.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from dataclasses import fields, replace

@@ -4,8 +4,6 @@ Every training is a run like any other (``curve_classical_mfcc_1_of_8``), so tha
 not repeated. All sizes are judged on the same test recordings of the same folds.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace

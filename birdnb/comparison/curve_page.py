@@ -1,7 +1,5 @@
 """Write the page of a learning curve: how many recordings it takes, and for which species."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import asdict

@@ -1,7 +1,5 @@
 """Pool the trainings of a learning curve: scores at each size, intervals, the law, each species."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property

@@ -1,7 +1,5 @@
 """Fit a law to a learning curve, and say how many more recording sessions a score will take."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Write the report of a comparison of variants: a table and a figure for each run."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

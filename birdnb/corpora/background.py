@@ -1,7 +1,5 @@
 """Birds that a recordist heard in the background, as far as the study knows their species."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 

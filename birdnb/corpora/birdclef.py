@@ -1,7 +1,5 @@
 """BirdCLEF 2020 to 2026 (Kaggle): a table of recordings beside folders of audio."""
 
-from __future__ import annotations
-
 import ast
 import os
 import re

@@ -1,7 +1,5 @@
 """BirdSet (https://doi.org/10.48550/arXiv.2403.10380): parquet tables, audio inside or beside."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import re

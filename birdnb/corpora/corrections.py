@@ -10,8 +10,6 @@ never written to. ``--corrections FILE`` of a command (the variable ``BIRDNB_COR
 them in ``open_corpus``.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Folders that need no importer of their own: ``manifest.csv`` with audio, and species folders."""
 
-from __future__ import annotations
-
 import os
 import re
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Read texts that are written in many ways: what is not stated, what names a species, twins."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections import Counter

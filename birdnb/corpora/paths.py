@@ -1,7 +1,5 @@
 """Find the file that a table means, inside the corpus folder and nowhere else."""
 
-from __future__ import annotations
-
 import difflib
 import os
 import posixpath

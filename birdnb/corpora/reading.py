@@ -3,8 +3,6 @@
 What cannot be read with certainty is refused: the error names the file, the line and the remedy.
 """
 
-from __future__ import annotations
-
 import codecs
 import csv
 import re

@@ -1,7 +1,5 @@
 """The kind of a file by its first bytes: audio under any name, or what else it is."""
 
-from __future__ import annotations
-
 import codecs
 import os
 import re

@@ -1,7 +1,5 @@
 """The manifest as a table: its columns, checking every row, and who is to be credited."""
 
-from __future__ import annotations
-
 import os
 import posixpath
 import re

@@ -1,7 +1,5 @@
 """Which files a folder holds: those that people put there, not what systems leave behind."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """How many mistakes name a bird that does sing in the recording, only further away."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -3,8 +3,6 @@
 Guo et al., On Calibration of Modern Neural Networks, https://arxiv.org/abs/1706.04599
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -4,8 +4,6 @@ Self-confidence is the probability of the given label, margin that probability l
 other one; Northcutt, Jiang and Chuang, Confident Learning, https://arxiv.org/abs/1911.00068.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Sequence
 from typing import cast

@@ -1,7 +1,5 @@
 """Join several runs: weights and temperature chosen on validation, applied once to test."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

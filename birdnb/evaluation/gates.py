@@ -4,8 +4,6 @@ A decision is certain when both ends of the value's 95 % interval lead to it, an
 from FEW_SESSIONS or more; without an interval nobody can say (None).
 """
 
-from __future__ import annotations
-
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass

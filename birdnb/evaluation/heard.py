@@ -3,8 +3,6 @@
 A test recording that weights have learned from, with its species, says little about the next one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

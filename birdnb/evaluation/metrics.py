@@ -6,8 +6,6 @@ test set. The counts are weighed by how often a bootstrap draw holds each record
 one product, which scikit-learn's scorers cannot do; the tests hold them against scikit-learn.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 

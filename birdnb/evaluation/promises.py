@@ -5,8 +5,6 @@ the expected share of right clips in another session, after s sessions whose sha
 (k + 1) / (s + 2): eight sessions without a mistake are needed before 90 % may be promised.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

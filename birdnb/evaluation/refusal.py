@@ -6,8 +6,6 @@ et al., https://arxiv.org/abs/2010.03759), and a background class: logistic regr
 the training side's clips from its quiet stretches by what the model says of them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Judge labels that models doubt: see, hear, then accept, rename or drop; written as decided."""
 
-from __future__ import annotations
-
 import contextlib
 import datetime
 import getpass

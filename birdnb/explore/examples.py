@@ -1,7 +1,5 @@
 """Choose recordings worth a look or an ear."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol

@@ -1,7 +1,5 @@
 """Give the ear clips and noise, mixed as the spectrograms are, in small players."""
 
-from __future__ import annotations
-
 import io
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Ask a trained network how it sees and hears the test recordings."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, cast

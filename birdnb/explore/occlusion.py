@@ -4,8 +4,6 @@ Zeiler and Fergus, Visualizing and Understanding Convolutional Networks,
 https://arxiv.org/abs/1311.2901
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 

@@ -4,8 +4,6 @@ A row of it: recording, start, end [s], species and probability of the detection
 species that the listener heard there, "" for none of them) and when it was reviewed.
 """
 
-from __future__ import annotations
-
 import datetime
 import html
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Turn a choice into a ``View`` of picture, sound and text: what the explorers show."""
 
-from __future__ import annotations
-
 import html
 import math
 from collections.abc import Mapping, Sequence

@@ -4,8 +4,6 @@ With ``BIRDNB_HEADLESS=1`` in the environment (papermill, nbval) an explorer giv
 its default state instead, so that committed notebooks show something without a browser.
 """
 
-from __future__ import annotations
-
 import html
 import math
 import os

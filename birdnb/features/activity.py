@@ -7,8 +7,6 @@ replaced by a low quantile over some minutes: a song that goes on most of the ti
 and so does one at dawn after a windy night.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Iterable, Iterator

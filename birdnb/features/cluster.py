@@ -1,7 +1,5 @@
 """A Dask cluster whose machines all see the same files under the same paths."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 from concurrent.futures import Executor

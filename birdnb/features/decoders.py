@@ -5,8 +5,6 @@ simply copied, from the first to the end of the file, whatever the header says a
 Several recordings in one file are joined.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import struct

@@ -6,8 +6,6 @@ stands out in a channel the mean of N channels has at least 1/N of their mean po
 cancel: with independent channels, and with song in one of them, it is 1/N, with equal channels 1.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from birdnb.features.activity import CHUNK, NOISE_DB, coarse_bands, prominence

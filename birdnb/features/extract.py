@@ -4,8 +4,6 @@ The whole recording is decoded once; a coarse spectrogram finds the windows; onl
 resampled, filtered and transformed. Their LMS equal the cuts from the LMS of the whole recording.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from pathlib import Path

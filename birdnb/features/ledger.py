@@ -1,7 +1,5 @@
 """The cache's memory: a line of JSON for each recording that was looked at, kept or refused."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterable

@@ -5,8 +5,6 @@ without its Info frame, a chained Ogg stream. What tells the truth cheaply is th
 that it has come to: bytes left over there are tags, chunks, padding - or sound.
 """
 
-from __future__ import annotations
-
 import mmap
 import re
 from collections.abc import Iterator

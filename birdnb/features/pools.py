@@ -1,7 +1,5 @@
 """Work on many sound files over cores or a Dask cluster; one that kills its worker is spared."""
 
-from __future__ import annotations
-
 import contextlib
 import faulthandler
 import functools

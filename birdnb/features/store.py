@@ -1,7 +1,5 @@
 """The spectrograms of a cache: one .npy file a recording, checked by checksums, read by threads."""
 
-from __future__ import annotations
-
 import functools
 import os
 import zlib

@@ -1,7 +1,5 @@
 """Extraction over cores or a Dask cluster; a recording that kills its worker is refused alone."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import os

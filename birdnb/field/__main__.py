@@ -1,7 +1,5 @@
 """The command ``python -m birdnb.field RUN SOUND... --out FOLDER``."""
 
-from __future__ import annotations
-
 import argparse
 import math
 import sys

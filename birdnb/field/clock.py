@@ -4,8 +4,6 @@ GUANO (https://guano-md.org), the comment of AudioMoth, Wildlife Acoustics' wamd
 Wave chunk, and times in names: ``SITE_20230512_050000.wav``, ``2023-05-12T05-00-00+0200.flac``.
 """
 
-from __future__ import annotations
-
 import datetime
 import itertools
 import re

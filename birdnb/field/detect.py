@@ -1,7 +1,5 @@
 """From the probabilities of windows to detections: above a threshold, or by rank only."""
 
-from __future__ import annotations
-
 import datetime
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any

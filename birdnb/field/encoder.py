@@ -1,7 +1,5 @@
 """Runs of frozen encoders as listeners: logistic regression on a window, or the own answer."""
 
-from __future__ import annotations
-
 import hashlib
 import threading
 from collections.abc import Callable

@@ -5,8 +5,6 @@ Recordings are cut into segments of five seconds, as BirdSet counts them
 the segment, and its score there is the largest of the windows whose middle lies in it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

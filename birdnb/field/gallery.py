@@ -1,7 +1,5 @@
 """The surest and the least sure detections of each species, to look at and to hear."""
 
-from __future__ import annotations
-
 import io
 from dataclasses import dataclass
 from pathlib import Path

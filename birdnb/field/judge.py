@@ -1,7 +1,5 @@
 """Hold an outing against annotations, and write down what came out."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from pathlib import Path
 

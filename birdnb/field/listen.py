@@ -1,7 +1,5 @@
 """Listen to one recording from beginning to end, block by block."""
 
-from __future__ import annotations
-
 import functools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator

@@ -1,7 +1,5 @@
 """A finished run that listens: what it says of windows of sound, whatever it is made of."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """An outing: a run listens to recordings, and what it heard becomes detections and tables."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace

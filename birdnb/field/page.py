@@ -1,7 +1,5 @@
 """The page of what was heard, which stands alone: when, what is promised, to look at and hear."""
 
-from __future__ import annotations
-
 import datetime
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """What a run may claim of each species, fixed beforehand and kept in ``thresholds.json``."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Which recordings files and folders hold, and what each is called in tables."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path

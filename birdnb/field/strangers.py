@@ -6,8 +6,6 @@ a clip). Strangers are recordings of species too rare to train on, or held out o
 refuses best, the others only report, as the test side does.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 

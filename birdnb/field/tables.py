@@ -1,7 +1,5 @@
 """Tables that other programs open: Raven, Audacity, CSV, Parquet."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path, PurePosixPath
 

@@ -1,7 +1,5 @@
 """Find what a run may promise, on its validation side, and keep it beside the run."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Annotations of recordings, made by ear: Raven selection tables, Audacity labels, CSV."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 

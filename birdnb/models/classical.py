@@ -1,7 +1,5 @@
 """The classical reference: logistic regression on statistics of the MFCCs of each segment."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from birdnb.features.lms import dct_matrix

@@ -5,8 +5,6 @@ For Perch 2 as ONNX, whose card comes with birdnb, two lines do: ``sample_rate: 
 until when decides which test recordings it may have heard before.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from collections.abc import Mapping

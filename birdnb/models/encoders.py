@@ -3,8 +3,6 @@
 ``open_encoder("birdnet", profile)``; ``birdnb.registry.ENCODERS`` says which there are.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Logistic regression on the embeddings of whole recordings; validation chooses how."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Our own networks as frozen encoders: what ``embed`` gives of a clip, nothing trained."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import replace
 

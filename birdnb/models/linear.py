@@ -1,7 +1,5 @@
 """Logistic regression on standardised numbers, as plain arrays."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Self

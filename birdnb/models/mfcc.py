@@ -1,7 +1,5 @@
 """The Phase 2 reference: a small network on mel-frequency cepstral coefficients (MFCC)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -4,8 +4,6 @@ Its sample rate, window, input and outputs are read from the file, or from a YAM
 (``birdnb.models.encoder_file.Description``).
 """
 
-from __future__ import annotations
-
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path

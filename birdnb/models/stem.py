@@ -3,8 +3,6 @@
 Xiao et al., Early Convolutions Help Transformers See Better, https://arxiv.org/abs/2106.14881.
 """
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from birdnb.config import N_MELS

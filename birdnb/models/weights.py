@@ -1,7 +1,5 @@
 """Read and write the weights of a model as safetensors files."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Draw what a corpus holds, and what lies on each side of its split."""
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd

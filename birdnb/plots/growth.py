@@ -1,7 +1,5 @@
 """Draw what more recordings bring: scores against recording sessions."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt

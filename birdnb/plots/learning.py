@@ -1,7 +1,5 @@
 """Draw how networks learned."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 
 import matplotlib.pyplot as plt

@@ -1,7 +1,5 @@
 """Names as they are: in a font that has their letters, in legends too; exponents without TeX."""
 
-from __future__ import annotations
-
 import functools
 import unicodedata
 import warnings

@@ -1,7 +1,5 @@
 """Draw a model's decisions: confusions, calibration, its space of species, what it listens to."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt

@@ -1,7 +1,5 @@
 """Draw what a run may promise, and what it heard in long recordings."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt

@@ -1,7 +1,5 @@
 """Draw results: how well runs did, how sure that is, and what each step added."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

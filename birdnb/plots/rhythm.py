@@ -1,7 +1,5 @@
 """Draw the rhythm of a song: levels, onsets, and how they repeat."""
 
-from __future__ import annotations
-
 import math
 
 import matplotlib.pyplot as plt

@@ -4,8 +4,6 @@ In a notebook, keep the result in a name (``figure = visualize_spectrogram(...)`
 then shows once.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

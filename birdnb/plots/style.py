@@ -1,7 +1,5 @@
 """Set the look of every figure: colours, type, small PNGs."""
 
-from __future__ import annotations
-
 import io
 import sys
 import textwrap

@@ -1,7 +1,5 @@
 """The command ``python -m birdnb.pretraining --model ast``: a checkpoint from invented song."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Render the model card beside a checkpoint: what it is, how it was made, what it is for."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import os
 import platform

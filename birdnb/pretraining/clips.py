@@ -1,7 +1,5 @@
 """Make labelled log-mel clips of invented song, without end, when they are asked for."""
 
-from __future__ import annotations
-
 import functools
 import signal
 from collections.abc import Iterable

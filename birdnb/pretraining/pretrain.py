@@ -5,8 +5,6 @@ Supervised pretraining on synthesised data: Kataoka et al., Pre-training without
 https://arxiv.org/abs/2101.08515.
 """
 
-from __future__ import annotations
-
 import re
 import tempfile
 from pathlib import Path

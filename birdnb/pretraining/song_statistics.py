@@ -3,8 +3,6 @@
 ``python -m birdnb.pretraining.song_statistics CORPUS`` prints the table.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Callable, Iterable, Sequence

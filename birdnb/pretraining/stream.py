@@ -1,7 +1,5 @@
 """Learn from an endless stream of invented clips, for a number of clips or minutes."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import math

@@ -3,8 +3,6 @@
 A page of Markdown that begins with what hubs read: https://huggingface.co/docs/hub/datasets-cards.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path, PurePosixPath
 from typing import Any

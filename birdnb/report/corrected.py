@@ -1,7 +1,5 @@
 """What corrections of labels did to a study: how many, by whom, and the scores before and after."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

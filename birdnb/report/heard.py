@@ -1,7 +1,5 @@
 """Say which test recordings a run's pretrained weights may have heard before, and what follows."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Compute everything a report says from finished runs and the split: metrics.json of its folder."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 

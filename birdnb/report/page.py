@@ -1,7 +1,5 @@
 """Turn the report's Markdown into an HTML page that stands alone."""
 
-from __future__ import annotations
-
 import base64
 import re
 from pathlib import Path

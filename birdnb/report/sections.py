@@ -1,7 +1,5 @@
 """What the template of the report is given: the sections of the page, as values and tables."""
 
-from __future__ import annotations
-
 import shlex
 from pathlib import Path
 from typing import Any

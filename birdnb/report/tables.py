@@ -1,7 +1,5 @@
 """Lay numbers out as Markdown tables; nothing is computed here but layout."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

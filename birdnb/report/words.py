@@ -3,8 +3,6 @@
 Nothing is computed here but layout.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path

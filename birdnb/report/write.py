@@ -3,8 +3,6 @@
 One Markdown template says everything; the HTML page is that Markdown with the figures inside.
 """
 
-from __future__ import annotations
-
 import re
 import shutil
 from collections.abc import Mapping

@@ -4,8 +4,6 @@ An encoder may have heard test recordings before; where that can be told, both a
 others, too.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -5,8 +5,6 @@ as 12/05/2023 are read in the one order that fits all of the column; where sever
 days that may be meant count as one, so that no session is split.
 """
 
-from __future__ import annotations
-
 import datetime
 import re
 import unicodedata

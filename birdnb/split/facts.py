@@ -1,7 +1,5 @@
 """Recordist, day and place of each recording, in one way of writing, and the sessions they make."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Callable

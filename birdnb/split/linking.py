@@ -1,7 +1,5 @@
 """Find what belongs together through others: a with b and b with c puts a and c together."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

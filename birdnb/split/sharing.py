@@ -7,8 +7,6 @@ recordings and groups together (BirdCLEF: 0.37 for 0.22), and it leaves up to tw
 side where this leaves out none.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterator, Sequence
 

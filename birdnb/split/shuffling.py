@@ -4,8 +4,6 @@ BEANS (Hagiwara et al., https://arxiv.org/abs/2210.12300) does it so for its CBI
 scripts/cbi.py of https://github.com/earthspecies/beans.
 """
 
-from __future__ import annotations
-
 import random
 
 import pandas as pd

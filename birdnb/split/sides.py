@@ -5,8 +5,6 @@ and the microphone, so a split that parts them measures how well a session is re
 species.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

@@ -4,8 +4,6 @@
 rules are careful: ``robin 1.wav`` and ``robin 2.wav`` are two recordings.
 """
 
-from __future__ import annotations
-
 import os
 import posixpath
 import re

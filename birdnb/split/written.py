@@ -1,7 +1,5 @@
 """The sides of a study as a table in ``artifacts/splits/<corpus>/``: made once, then read."""
 
-from __future__ import annotations
-
 import hashlib
 
 import pandas as pd

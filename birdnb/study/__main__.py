@@ -4,8 +4,6 @@ Only the standard library is imported at the top, so that ``--help`` and a misty
 once.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """The notebooks of the study: which there are, what they ask, which parameters they take."""
 
-from __future__ import annotations
-
 import difflib
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Open a notebook's chapter: ``chapter = start("04", corpus=corpus, profile=profile, ...)``."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace

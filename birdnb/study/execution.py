@@ -1,7 +1,5 @@
 """One notebook through papermill: never in place, its log beside it, what failed in one line."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import re

@@ -4,8 +4,6 @@ The environment variable ``BIRDNB_FACTS`` says which: ``record``, ``compare``, o
 every study of one's own, where facts are only shown.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """The kernel of a headless notebook: this Python, whatever kernel specs the user has installed."""
 
-from __future__ import annotations
-
 import os
 import sys
 from typing import Any

@@ -1,7 +1,5 @@
 """What a chapter does beyond the study's own recordings: promises, and long recordings."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from pathlib import Path
 

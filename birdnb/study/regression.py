@@ -1,7 +1,5 @@
 """The regression lane: compare the committed notebooks with what they give now, or rewrite them."""
 
-from __future__ import annotations
-
 import importlib
 import json
 import os

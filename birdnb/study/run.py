@@ -1,7 +1,5 @@
 """The results lane: one notebook after the other, executed into the report folder."""
 
-from __future__ import annotations
-
 import functools
 import json
 import os

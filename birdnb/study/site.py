@@ -4,8 +4,6 @@ Sphinx and MyST-NB do the work; this module lays their sources out as they lie i
 so that every link between them holds on a code host and on the site.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """Is an executed notebook up to date? Keys that change with everything that it was made from."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterable

@@ -4,8 +4,6 @@ The demo's species sing in bouts, and so do strangers that no run of the demo ha
 minute has no bird in it; wind rises in the middle third, and it rains in the last.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Sequence

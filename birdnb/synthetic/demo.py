@@ -1,7 +1,5 @@
 """The demo corpus: invented birds, recorded by invented people, as real audio files."""
 
-from __future__ import annotations
-
 import csv
 import datetime
 import io

@@ -1,7 +1,5 @@
 """The song of invented birds (``species``); ``soundscape`` records it in the field."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The way from an invented bird to a file: noise, distance, echoes and equipment."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -6,8 +6,6 @@ a little more. The shapes follow Catchpole and Slater, Bird Song (2008), chapter
 syllables, phrases, songs, repertoire.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

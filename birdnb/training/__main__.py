@@ -1,7 +1,5 @@
 """The command ``python -m birdnb.training``: train one run of the study into its folder."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Sequence

@@ -6,8 +6,6 @@ batch. Sources: SpecAugment, Park et al., https://arxiv.org/abs/1904.08779; mixu
 https://arxiv.org/abs/1710.09412.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Save and load the state from which a killed training goes on."""
 
-from __future__ import annotations
-
 import hashlib
 import zipfile
 from collections.abc import Sequence

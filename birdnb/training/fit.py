@@ -4,8 +4,6 @@ All randomness of an epoch derives from (seed, epoch, process), so a run that wa
 from a whole epoch.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Iterator

@@ -6,8 +6,6 @@
 saved state and, on a CPU, ends with the same weights bit for bit.
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 import time

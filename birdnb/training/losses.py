@@ -4,8 +4,6 @@ Cross-entropy is the focal loss at gamma = 0. Lin et al., Focal Loss for Dense O
 https://arxiv.org/abs/1708.02002.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

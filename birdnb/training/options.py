@@ -1,7 +1,5 @@
 """Make the options of ``python -m birdnb.training`` from the fields of the settings."""
 
-from __future__ import annotations
-
 import argparse
 from typing import Any
 

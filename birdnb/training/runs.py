@@ -5,8 +5,6 @@ A run is finished when ``metrics.json`` is there, which is written last. Its con
 them.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import importlib.metadata
 import json

@@ -1,7 +1,5 @@
 """Train a run of the study into its folder, or load the one that is there: ``train_run``."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import replace
 from pathlib import Path

@@ -4,8 +4,6 @@
 ``own_answer_birdnet`` is what it says of them itself, nothing trained.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import time
 from collections.abc import Sequence

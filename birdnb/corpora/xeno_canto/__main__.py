@@ -16,8 +16,6 @@ which belong to one session; the answers come into a table beside the folder, DI
     python -m birdnb.corpora.xeno_canto --complete DIR
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import re

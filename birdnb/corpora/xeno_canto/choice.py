@@ -1,7 +1,5 @@
 """Which of the recordings Xeno-Canto lists are worth downloading, and why the others are not."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import PurePosixPath

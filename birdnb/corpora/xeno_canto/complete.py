@@ -1,7 +1,5 @@
 """Ask Xeno-Canto about recordings that are here under its numbers, and write down what it says."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

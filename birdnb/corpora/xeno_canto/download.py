@@ -1,7 +1,5 @@
 """Download what was chosen into a folder that is a corpus; several runs add up."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import time

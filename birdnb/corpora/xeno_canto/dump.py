@@ -1,7 +1,5 @@
 """Recordings of Xeno-Canto beside their records in JSON or CSV, as tools leave them."""
 
-from __future__ import annotations
-
 import os
 import posixpath
 from collections.abc import Iterator

@@ -4,8 +4,6 @@
 ``open_corpus("my_birds")`` fills in from it what the corpus does not say itself.
 """
 
-from __future__ import annotations
-
 import posixpath
 import re
 from pathlib import Path

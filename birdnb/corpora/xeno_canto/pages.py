@@ -4,8 +4,6 @@ Pages as the API sends them, lists or maps of records or of pages, a record a fi
 or a CSV table with the API's names of columns, those of R's warbleR and suwo, or plain ones.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """One record of Xeno-Canto: what the fields of its API, version 2 and 3, mean."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 
