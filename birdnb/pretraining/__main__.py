@@ -35,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     run, audio = settings_for(args.model, args.profile, **chosen)
     what = Pretraining(run, audio, args.species, args.seed, args.clip_seconds or audio.clip_seconds)
-    rows = pretrain(what, budget, out, workers=args.workers, held_out=args.held_out)
+    more = {"workers": args.workers, "held_out": args.held_out, "keep": sorted(set(args.keep))}
+    rows = pretrain(what, budget, out, **more)
     end = rows[-1]
     print(
         f"{end['clips']:,} clips in {end['minutes']:.1f} minutes: {end['val_accuracy']:.1%} "
@@ -76,6 +77,8 @@ def make_parser() -> argparse.ArgumentParser:
         help=f"auto is bf16 on a GPU; bf16 also pays on CPUs with AMX {usual}")
     add("--held-out", default=1000,
         help=f"clips of other individuals, for validation {usual}", **count)
+    add("--keep", default=[], nargs="+", help="numbers of clips after which weights are kept, too, "
+        "in files beside --out that are named by them", **count)
     add("--workers", type=int, default=max(1, cores() // 2), metavar="N",
         help="processes that make clips (default: half the cores, here %(default)s)")
     add("--threads", help="threads that train on a CPU (default: the cores left); a killed call "

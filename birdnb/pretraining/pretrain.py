@@ -7,11 +7,12 @@ https://arxiv.org/abs/2101.08515.
 
 import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from tqdm import tqdm
 
 from birdnb.config import (
     AudioSettings,
@@ -61,32 +62,57 @@ def pretrain(
     *,
     workers: int = 1,
     held_out: int = 1000,
+    keep: Sequence[int] = (),
     progress: bool = True,
 ) -> list[dict[str, Any]]:
     """Pretrain a network, write its weights and a model card, and return the curve.
 
-    The weights go to ``out``, without the head, the card beside it. A killed call goes on from the
-    state in ``artifacts/pretraining`` when it is repeated; clips and minutes may then be others,
-    the rest may not. Raises BirdnbError as ``Pretrainer`` does, and when ``out`` cannot be written.
+    The weights go to ``out``, without the head, the card beside it. Those at the numbers of clips
+    of ``keep`` go to files beside ``out`` whose names end in the number, with cards of their own. A
+    killed call goes on from the state in ``artifacts/pretraining`` when it is repeated; clips,
+    minutes and ``keep`` may then be others, the rest may not. Raises BirdnbError as ``Pretrainer``
+    does, when ``out`` cannot be written, and for a number to keep beyond the last clip.
     """
     _check_out(out)
+    if budget.clips and max(keep, default=0) > budget.clips:
+        raise BirdnbError(
+            f"weights cannot be kept at {max(keep):,} clips: there are only {budget.clips:,}"
+        )
     origin = _origin(what.run.model)
-    pretrainer = Pretrainer(what, budget, out.stem, workers=workers, held_out=held_out)
+
+    def write(path: Path, kept_at: int | None = None) -> None:
+        model = pretrainer.model
+        head = tuple(
+            f"{name}." for name, module in model.named_modules(remove_duplicate=False)
+            if module is model.head
+        )  # fmt: skip
+        weights = weights_of(model, torch.float16)
+        save_weights(path, {n: w for n, w in weights.items() if not n.startswith(head)})
+        facts = {
+            "what": what,
+            "rows": pretrainer.history,
+            "held_out": held_out,
+            "command": _command(what, budget, held_out, kept_at),
+            "origin": origin,
+            "kept_at": kept_at,
+            "rate": pretrainer.factor,
+            "parameters": sum(
+                p.numel() for n, p in model.named_parameters() if not n.startswith(head)
+            ),
+        }
+        text = model_card(path, device=pretrainer.device, **facts)
+        write_text(path.with_suffix(".md"), text)
+
+    named = {clips: out.with_stem(f"{out.stem}_{clips}") for clips in keep}
+    pretrainer = Pretrainer(
+        what, budget, out.stem, workers=workers, held_out=held_out, keep=keep,
+        on_keep=lambda clips: write(named[clips], clips),
+    )  # fmt: skip
     rows = pretrainer.run(progress)
-    model = _without_head(pretrainer.model)
-    save_weights(out, weights_of(model, torch.float16))
-    facts = {
-        "what": what,
-        "rows": rows,
-        "held_out": held_out,
-        "command": _command(what, budget, held_out),
-        "origin": origin,
-    }
-    parameters = sum(p.numel() for p in model.parameters())
-    write_text(
-        out.with_suffix(".md"),
-        model_card(out, parameters=parameters, device=pretrainer.device, **facts),
-    )
+    write(out)
+    for clips, path in named.items():
+        if not path.is_file():
+            tqdm.write(f"{path.name}: not kept, {clips:,} clips were past or not reached")
     pretrainer.forget()
     return rows
 
@@ -133,44 +159,23 @@ def _origin(model: ModelSettings) -> str:
     )
 
 
-def _without_head(model: nn.Module) -> nn.Module:
-    head = model.head
-    for module in list(model.modules()):
-        for name, child in module.named_children():
-            if child is head:
-                setattr(module, name, nn.Identity())
-    return model
-
-
-def _command(what: Pretraining, budget: Budget, held_out: int) -> str:
-    """Return the command line that gives these weights."""
-    t = what.run.train
-    words = [
-        "python",
-        "-m",
-        "birdnb.pretraining",
-        "--model",
-        what.run.model.name,
-        "--species",
-        what.species,
-    ]
-    words += ["--clips", budget.clips] if budget.clips else []
-    words += ["--minutes", f"{budget.seconds / 60:g}"] if budget.seconds else []
-    words += [
-        "--batch-size",
-        t.batch_size,
-        "--lr",
-        f"{t.lr_backbone:g}",
-        "--precision",
-        t.precision,
-        "--seed",
-        what.seed,
-    ]
-    words += ["--clip-seconds", f"{what.clip_seconds:g}"]
-    words += (
-        ["--pretrained", Path(what.run.model.pretrained).name]
-        if isinstance(what.run.model.pretrained, str)
-        else []
-    )
-    words += ["--held-out", held_out] + (["--mixup"] if what.run.augment.mixup else [])
-    return " ".join(map(str, words))
+def _command(what: Pretraining, budget: Budget, held_out: int, kept_at: int | None) -> str:
+    """Return the command line that gives these weights, kept after so many clips or the last."""
+    t, begun = what.run.train, what.run.model.pretrained
+    options = {
+        "model": what.run.model.name,
+        "species": what.species,
+        "clips": budget.clips,
+        "minutes": budget.seconds and f"{budget.seconds / 60:g}",
+        "batch-size": t.batch_size,
+        "lr": f"{t.lr_backbone:g}",
+        "precision": t.precision,
+        "seed": what.seed,
+        "clip-seconds": f"{what.clip_seconds:g}",
+        "pretrained": Path(begun).name if isinstance(begun, str) else None,
+        "held-out": held_out,
+        "keep": kept_at,
+    }
+    words = [f"--{name} {value}" for name, value in options.items() if value is not None]
+    mixup = ["--mixup"] if what.run.augment.mixup else []
+    return " ".join(["python -m birdnb.pretraining", *words, *mixup])

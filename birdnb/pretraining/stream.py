@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,8 +63,9 @@ class Budget:
 class Pretrainer(Loop):
     """A new network that learns from the stream; a round is a tenth of the budget.
 
-    There is a row before the first clip, too. ``name`` is for the progress bar and the state.
-    Raises BirdnbError when the loss is not finite or the state is damaged.
+    There is a row before the first clip, too, and one at each number of clips of ``keep``, where
+    ``on_keep`` is called with that number. ``name`` is for the progress bar and the state. Raises
+    BirdnbError when the loss is not finite or the state is damaged.
     """
 
     save_anywhere = True
@@ -78,8 +79,11 @@ class Pretrainer(Loop):
         workers: int,
         held_out: int,
         save_seconds: float = SAVE_SECONDS,
+        keep: Sequence[int] = (),
+        on_keep: Callable[[int], object] = lambda clips: None,
     ) -> None:
         self.what, self.budget, self.workers, self.n_held_out = what, budget, workers, held_out
+        self.keep, self.on_keep = sorted(keep), on_keep
         torch.manual_seed(what.seed)  # for new weights
         m = what.run.model
         model = build_model(
@@ -99,6 +103,7 @@ class Pretrainer(Loop):
         )
         self.validation_seconds = 0.0
         self.tenth = -1  # of the budget at the last row
+        self.passed = 0  # numbers of ``keep`` by then
 
     def batches(self) -> Iterator[Batch]:
         """Give new clips until the budget is used."""
@@ -124,8 +129,8 @@ class Pretrainer(Loop):
         return self.share() >= 1
 
     def round_ends(self) -> bool:
-        """Tell whether another tenth of the budget is used."""
-        return int(self.share() * ROWS) > self.tenth
+        """Tell whether another tenth of the budget is used, or weights are to be kept."""
+        return int(self.share() * ROWS) > self.tenth or self._passed() > self.passed
 
     def end_round(self, learned: Learned) -> None:
         """Add a row with the loss and accuracy on held-out clips."""
@@ -138,6 +143,9 @@ class Pretrainer(Loop):
         })  # fmt: skip
         self.tenth = int(self.share() * ROWS)
         self.validation_seconds = time.perf_counter() - start
+        due, self.passed = self.keep[self.passed : self._passed()], self._passed()
+        for clips in due:
+            self.on_keep(clips)
 
     def where(self) -> str:
         """Name the clip."""
@@ -150,7 +158,7 @@ class Pretrainer(Loop):
     def resume(self, state: dict[str, Any]) -> None:
         """Take up a saved state, and say so."""
         super().resume(state)
-        self.tenth = int(self.share() * ROWS)
+        self.tenth, self.passed = int(self.share() * ROWS), self._passed()
         tqdm.write(
             f"{self.name}: goes on after {self.clips_done:,} clips and "
             f"{self.earlier / 60:.0f} minutes"
@@ -159,6 +167,9 @@ class Pretrainer(Loop):
     def forget(self) -> None:
         """Delete the saved state: nothing is left to go on from."""
         self.path.unlink(missing_ok=True)
+
+    def _passed(self) -> int:
+        return sum(clips <= self.clips_done for clips in self.keep)
 
     def _clips(self, side: str) -> InventedClips:
         what = self.what

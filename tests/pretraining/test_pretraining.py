@@ -294,6 +294,46 @@ def test_the_command_writes_what_pretrained_synthetic_loads(
     check_card(out.with_suffix(".md").read_text(), stored, model, tmp_path)
 
 
+def kept_in(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("*.safetensors")}
+
+
+def test_weights_kept_on_the_way_change_nothing_and_survive_an_interruption(
+    tmp_path, banded, monkeypatch
+) -> None:
+    words = "--model ast --clips 40 --batch-size 8 --species 5 --held-out 4 --threads 1 --workers 0"
+
+    def pretrained(folder: str, *keep: str) -> int:
+        out = str(tmp_path / folder / "w.safetensors")
+        return command.main([*words.split(), "--out", out, *keep])
+
+    keep = ["--keep", "40", "12"]
+    assert pretrained("plain") == pretrained("kept", *keep) == 0
+    files = kept_in(tmp_path / "kept")
+    assert files.keys() == {"w.safetensors", *(f"w_{n}.safetensors" for n in (12, 40))}
+    plain = kept_in(tmp_path / "plain")["w.safetensors"]
+    assert plain == files["w.safetensors"] == files["w_40.safetensors"]
+    assert len(set(files.values())) == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(pretraining, "Pretrainer", Interrupted)
+        assert pretrained("killed", *keep) == 130
+    assert kept_in(tmp_path / "killed").keys() == {"w_12.safetensors"}
+    assert pretrained("killed", *keep) == 0
+    assert kept_in(tmp_path / "killed") == files
+    card = (tmp_path / "kept" / "w_12.md").read_text()
+    # the batch that reaches 12 clips is the second of the hundred over which the rate rises
+    assert "| clips | 16, of 5 species |" in card and "at 2 % of the highest learning rate" in card
+    again = next(line.split("`")[1] for line in card.splitlines() if line.startswith("| command"))
+    assert "--keep 12" in again
+    assert "| kept" not in (tmp_path / "kept" / "w.md").read_text()
+
+
+def test_weights_cannot_be_kept_beyond_the_last_clip(tmp_path, capsys) -> None:
+    out = ["--out", str(tmp_path / "w.safetensors")]
+    assert command.main(["--model", "ast", "--clips", "8", "--keep", "9", *out]) == 2
+    assert "weights cannot be kept at 9 clips: there are only 8" in capsys.readouterr().err
+
+
 def test_it_goes_on_from_other_weights_and_the_card_says_so(tmp_path, banded) -> None:
     first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
     options = [
