@@ -52,10 +52,7 @@ def make_card(fields: Mapping[str, Any], where: str) -> Card:
 
 
 def card_named(name: str) -> Card:
-    """Return a card that comes with birdnb: birdnet, perch_2, synthetic, audioset, imagenet.
-
-    Raises BirdnbError for any other.
-    """
+    """Return a card that comes with birdnb by its name. Raises BirdnbError for any other."""
     cards = _cards()
     if name not in cards:
         raise BirdnbError(f"no card is called {name!r}: choose one of {', '.join(cards)}")

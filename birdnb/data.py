@@ -90,10 +90,7 @@ class StudyData:
         return species.map(number).to_numpy(dtype=np.int64)
 
     def shares(self, recording_ids: Sequence[str], background: float) -> torch.Tensor:
-        """Return label shares (R, C): ``background`` of each goes to the species heard behind it.
-
-        A recording without any keeps its whole label.
-        """
+        """Return label shares (R, C): ``background`` of each goes to species behind it, if any."""
         rows = self.recordings.loc[list(recording_ids)]
         behind = torch.from_numpy(background_matrix(rows, self.labels)).float()  # (R, C)
         own = torch.eye(len(self.labels))[torch.tensor(self.targets(recording_ids))]  # (R, C)

@@ -136,10 +136,7 @@ def write_error(error: OSError, path: Path) -> BirdnbError | None:
 
 
 def sweep(folder: Path | str) -> None:
-    """Delete what killed processes left half written in a folder and those below it.
-
-    The files of a running process are younger.
-    """
+    """Delete what killed processes left half written in a folder; a running one's is younger."""
     for path in Path(folder).rglob(".tmp-*"):
         with contextlib.suppress(FileNotFoundError):  # another process was quicker
             if path.is_file() and time.time() - path.stat().st_mtime > STALE_SECONDS:
@@ -170,10 +167,7 @@ def sha256_of(path: Path) -> str:
 
 
 def safe_name(text: str) -> str:
-    """Turn any text into a file name of letters, digits, ``.``, ``_`` and ``-``.
-
-    It has 120 characters at most and is never hidden.
-    """
+    """Turn text into a file name of at most 120 letters, digits, ``._-``, never hidden."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", plain).strip("._-")
     return name[:120] or "unnamed"

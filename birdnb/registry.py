@@ -74,10 +74,7 @@ def encoder_id(encoder: str) -> str:
 
 
 def check_encoders(names: Any) -> tuple[str, ...]:
-    """Return a list of frozen encoders by name. Raises BirdnbError for what is none.
-
-    Nothing is opened or imported.
-    """
+    """Return encoders by name, none opened or imported. Raises BirdnbError for what is none."""
     if not isinstance(names, list | tuple) or not all(isinstance(n, str) for n in names):
         raise BirdnbError(f"encoders is {names!r}: write a list of names, as in [birdnet]")
     for name in names:
@@ -89,10 +86,7 @@ def check_encoders(names: Any) -> tuple[str, ...]:
 
 
 def whole_encoder(name: str) -> str:
-    """Return the name of an encoder, a file in it by its absolute path.
-
-    Raises BirdnbError for a path that is no text.
-    """
+    """Return an encoder's name, its file by absolute path, or raise BirdnbError: it is no text."""
     kind, _, given = full_encoder(name).partition(":")
     if not given or not os.path.exists(user_path(given)):
         return name
@@ -113,10 +107,7 @@ def is_yardstick(run: str) -> bool:
 
 
 def find(kind: str, entries: Mapping[str, Entry], name: str) -> Callable[..., Any]:
-    """Return the callable of that name; ``kind`` ("model") is for the error.
-
-    Raises BirdnbError for a name that is not there.
-    """
+    """Return the callable of that name, or raise BirdnbError: no such ``kind`` ("model")."""
     check(kind, entries, name)
     entry = entries[name]
     if isinstance(entry, str):

@@ -56,10 +56,7 @@ def rows(corpus: str, rounds: int = ROUNDS) -> list[Row]:
 
 
 def _recordings(corpus: str) -> tuple[list[Path], float]:
-    """Return recordings that can be read, evenly chosen, and their seconds in all.
-
-    MP3 and OGG of ``LENGTHS`` if there are any.
-    """
+    """Return readable recordings, evenly chosen, compressed ones of LENGTHS first, and seconds."""
     found = open_corpus(corpus)
     paths = [found.root / path for path in found.manifest["path"]]
     paths = [path for path in paths if path.suffix.lower() in COMPRESSED] or paths
@@ -80,10 +77,7 @@ def _recordings(corpus: str) -> tuple[list[Path], float]:
 
 
 def _over_cores(paths: list[Path], sound: float, times: int, rounds: int) -> list[Row]:
-    """Return the speed of the cache's own extraction, by one process and by one a core.
-
-    Of the recordings ``times`` over.
-    """
+    """Return the cache's own speed on the recordings ``times`` over, on one core and on all."""
     cores = joblib.cpu_count()
     if cores == 1:
         return []

@@ -29,10 +29,7 @@ def plain_lms(path: Path | str, audio: AudioSettings) -> np.ndarray:
 
 
 class PlainDataset(Dataset):
-    """A .npy file an item, (128, T) dB, brought into the shape that transformers wants.
-
-    It is normalised, padded to 1,024 frames and turned.
-    """
+    """A .npy file an item, (128, T) dB; normalised, padded to 1,024 frames and turned."""
 
     def __init__(self, paths: list[Path], labels: list[int]) -> None:
         self.paths, self.labels = paths, labels

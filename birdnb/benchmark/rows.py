@@ -11,10 +11,7 @@ ROUNDS = 3  # each side in turn, the best of so many counts: others use the mach
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: a figure of ours, one to compare it with, and a target.
-
-    The target is for the ratio of the two or, where there is none, for the figure.
-    """
+    """A line of the table; the target is for the ratio or, where there is none, for our figure."""
 
     what: str
     unit: str

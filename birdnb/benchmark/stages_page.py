@@ -53,10 +53,7 @@ def as_json(stages: Sequence[Stage], size: Size, about: dict[str, Any]) -> dict[
 
 
 def in_full(stages: Sequence[Stage]) -> dict[str, Any]:
-    """Return what a study in full size takes [s], with and without its spectrograms.
-
-    ``complete`` tells whether every stage ended well, else both are too low.
-    """
+    """Return what a study in full size takes [s]; ``complete``: every stage ended well."""
     whole = {stage.what: stage.whole for stage in stages if stage.whole is not None}
     for what in whole:
         if what.startswith(PROBED) and what.removeprefix(PROBED) in whole:

@@ -77,10 +77,7 @@ def rows(sizes: tuple[int, ...] = SIZES, rounds: int = ROUNDS) -> list[Row]:
 
 
 def repeated_corpus(folder: Path, n: int) -> Path:
-    """Write ``n`` recordings of 90 species with a finished cache into ``folder``; return the root.
-
-    The same sources and spectrograms under many names: a start does not read them.
-    """
+    """Write ``n`` recordings, the same under many names, with a finished cache; return the root."""
     root = folder / "repeated"
     cache = folder / "audio_lms_cache" / "repeated" / key_of(AUDIO, VERSION)
     rng = np.random.default_rng(0)

@@ -120,10 +120,7 @@ def stages(size: Size) -> Iterator[Stage]:
 
 
 def affordable(took: dict[str, float], size: Size, seconds: float) -> dict[str, int]:
-    """Return how many epochs of each run fit: of all the same share, two of each at least.
-
-    ``took`` is what an epoch of a run takes [s].
-    """
+    """Return how many epochs of each run fit, by what one takes [s]: a like share, two at least."""
     runs = load_profile(size.profile).runs
     all_of_them = sum(took[run] * runs[run].train.epochs for run in took)
     share = max(0.0, seconds / all_of_them) if all_of_them else 0.0

@@ -43,10 +43,7 @@ def rows() -> list[Row]:
 
 
 def data_row(device: torch.device, n: int, rounds: int = ROUNDS) -> Row:
-    """Bring an epoch of batches of 32 to the device, without a model.
-
-    From tensors that are held there, or by a DataLoader over files.
-    """
+    """Bring an epoch of batches of 32 to the device: tensors held there, or by a DataLoader."""
     clips = random_clips(n)
     held = clips.lms.to(device)
 

@@ -72,10 +72,7 @@ def choose(
 
 
 def parse_variant(text: str) -> tuple[str, dict[str, Any]]:
-    """Read ``name: setting=value setting=value``, values being numbers, true, false or text.
-
-    Raises BirdnbError when it is written otherwise.
-    """
+    """Read ``name: setting=value setting=value``. Raises BirdnbError for what is not so written."""
     name, colon, words = text.partition(":")
     if not (name.strip() and colon):
         raise BirdnbError(
@@ -96,10 +93,7 @@ def parse_settings(words: str) -> dict[str, Any]:
 def settings_of(
     comparison: Comparison, profile: Profile
 ) -> dict[tuple[str, str], tuple[AudioSettings, RunSettings]]:
-    """Return the settings of every run and variant, those of its spectrograms and its own.
-
-    Raises BirdnbError for a run or setting that is not there.
-    """
+    """Return audio and run settings of each run and variant, or raise BirdnbError: not there."""
     for run in comparison.runs:
         if run not in profile.runs:
             raise BirdnbError(
@@ -174,10 +168,7 @@ def compare(
 
 
 def run_name(run: str, variant: str, seed: int) -> str:
-    """Return the name of a compared training: ``compare_ast_scratch`` of ``phase3_ast_full``.
-
-    The seed is in it unless it is 7.
-    """
+    """Return a compared training's name: ``compare_ast_scratch``; its seed is in it unless 7."""
     name = (
         run if run == variant else f"{run.removeprefix('phase3_').removesuffix('_full')}_{variant}"
     )

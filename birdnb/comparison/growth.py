@@ -63,10 +63,7 @@ class Curve:
 
     @cached_property
     def laws(self) -> list[Law]:
-        """Fit the laws of accuracy, the first to the recordings as they are, then one a draw.
-
-        Empty where there are too few sizes.
-        """
+        """Fit the laws of accuracy: to the recordings as they are, then one a draw, or []."""
         return self._fitted("accuracy")
 
     @cached_property

@@ -117,10 +117,7 @@ def read_birdclef(root: Path, progress: bool = True) -> Source:
 
 
 def parse_list(text: str) -> list[str]:
-    """Read a list that is written as a Python literal (``"['abc', 'def']"``).
-
-    Other text counts as one label, and blanks as none.
-    """
+    """Read a list written as a Python literal; other text counts as one label, blanks as none."""
     try:
         value = ast.literal_eval(text.strip()) if text.strip().startswith(("[", "(")) else [text]
     except (ValueError, SyntaxError):
@@ -168,10 +165,7 @@ def _species_names(raw: pd.DataFrame) -> dict[str, str]:
 
 
 def _find(audio: Path, label: str, name: str) -> str:
-    """Return where a row's audio should be.
-
-    That is as ``filename`` says, or in the label's folder when the name is bare.
-    """
+    """Return where a row's audio should be: as ``filename`` says, bare ones by their label."""
     bare = "/" not in name and "\\" not in name
     if name and label and bare and not os.path.isfile(f"{audio}/{name}"):
         name = f"{label}/{name}"

@@ -198,10 +198,7 @@ def _suffix(row: dict[str, Any]) -> str:
 
 
 def _beside(rows: list[dict[str, Any]], root: Path) -> list[str]:
-    """Return the paths, relative to the corpus, of audio that lies beside the tables.
-
-    It is found as named, or else by the bare file name.
-    """
+    """Return the paths of audio beside the tables: as named, or else by the bare file name."""
     by_name = {PurePosixPath(path).name: path for path in reversed(audio_files(root, root))}
     names = [_name(row) for row in rows]
     return [by_name.get(PurePosixPath(name).name,
@@ -246,10 +243,7 @@ def _import_folder(root: Path, files: list[Path]) -> Path:
 
 
 def _export(files: list[Path], paths: list[str], folder: Path, progress: bool) -> list[Path]:
-    """Write the sound of every row to its path ("" for none), a row group at a time.
-
-    What is there is left alone. Returns the files of which a part is damaged.
-    """
+    """Write the sound of every row to its path, if any and not there; return the damaged files."""
     (folder / "audio").mkdir(parents=True, exist_ok=True)
     rest, damaged = iter(paths), []
     bar = tqdm(total=len(paths), desc="BirdSet: writing audio", disable=None if progress else True)

@@ -157,10 +157,7 @@ def one_spelling(labels: pd.Series) -> pd.Series:
 
 
 def spelling_notes(written: pd.Series, kept: pd.Series) -> list[str]:
-    """Say which labels became one, and which of those kept may be one.
-
-    ``written`` are the labels as they were found, ``kept`` those of the manifest.
-    """
+    """Say which labels (``written``) became one, and which of those ``kept`` may be one."""
     shown = one_spelling(written.str.strip())
     pairs = pd.DataFrame({"shown": shown, "label": written}).drop_duplicates()
     notes = []

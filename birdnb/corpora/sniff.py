@@ -58,10 +58,7 @@ _KINDS = [(re.compile(pattern, re.DOTALL), name) for pattern, name in _OTHERS]
 
 
 def is_audio(path: Path | str) -> bool:
-    """Tell whether a file is audio: by a suffix that is known, else by its first bytes.
-
-    Half-written files (``.tmp-``) and files that cannot be read are not.
-    """
+    """Tell whether a file is audio, by its suffix, else its first bytes; ``.tmp-`` is not."""
     name = os.path.basename(path)
     suffix = os.path.splitext(name)[1].lower()
     if name.startswith(".tmp-") or suffix in OTHER_SUFFIXES:

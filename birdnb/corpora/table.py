@@ -125,10 +125,7 @@ def left_out_rows(rows: Iterable[tuple[str, str, str, str]]) -> pd.DataFrame:
 
 
 def unlisted(table: pd.DataFrame, folder: Path, root: Path) -> pd.DataFrame:
-    """Return rows for what is under ``folder`` and passed over.
-
-    That is audio that no row of ``table`` names, and folders that may not be read.
-    """
+    """Return rows for audio under ``folder`` that no row of ``table`` names, and closed folders."""
     listed = set(map(posixpath.normpath, table["path"])) if "path" in table.columns else set()
     files = [
         ("", path, "", UNLISTED) if not name_fault(path) else misnamed(path)
@@ -179,10 +176,7 @@ def short_license(text: str) -> str:
 
 
 def license_counts(manifest: pd.DataFrame) -> pd.DataFrame:
-    """Count the licences: license ("not stated" when empty), recordings, and two bools.
-
-    These are ``no_derivatives`` and ``non_commercial``.
-    """
+    """Count the licences: license, recordings, no_derivatives and non_commercial (bool)."""
     names = manifest["license"].str.strip().replace("", "not stated")
     counts = names.value_counts().rename_axis("license").reset_index(name="recordings")
     counts = counts.sort_values(
@@ -210,10 +204,7 @@ def _id_fault(recording_id: str) -> str:
 
 
 def _repeats(table: pd.DataFrame, reasons: list[str], real: list[str]) -> list[str]:
-    """Add reasons for ids used twice (also in other capitals) and files listed twice.
-
-    The first stays if the labels agree.
-    """
+    """Add reasons for ids (in any capitals) and files that come twice: the first may stay."""
     reasons = list(reasons)
     good = [row for row, reason in enumerate(reasons) if not reason]
     ids, species = table["recording_id"].tolist(), table["species"].tolist()

@@ -14,10 +14,7 @@ FLOOR = 1e-7  # smallest probability whose logarithm is taken
 
 
 def calibration_curve(predictions: Predictions, bins: int = 15) -> pd.DataFrame:
-    """Compare confidence with accuracy in bins of equal width, empty ones left out.
-
-    Columns low, high, confidence, accuracy (0 to 1) and recordings.
-    """
+    """Compare confidence with accuracy in bins: low, high, confidence, accuracy, recordings."""
     confidence = predictions.probabilities.max(axis=1).astype(np.float64)
     place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)  # bins are (low, high]
     table = pd.DataFrame(

@@ -34,10 +34,7 @@ class Member(Protocol):
 
 @dataclass
 class EnsembleResult:
-    """An ensemble in the shape of a run.
-
-    ``val`` and ``test`` are weighted and temperature-scaled, ``equal_*`` are plain averages.
-    """
+    """An ensemble as a run: ``val``, ``test`` weighted and scaled, ``equal_*`` plain averages."""
 
     name: str
     folder: Path | None

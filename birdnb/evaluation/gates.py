@@ -34,10 +34,7 @@ class Rule:
     otherwise: str
 
     def decide(self, value: float) -> str:
-        """Return the decision for a value, rounded to nine digits.
-
-        A bound itself belongs to the step only with >= or <=.
-        """
+        """Return the decision for a value, rounded to nine digits."""
         value = round(value, 9)
         for relation, bound, decision in self.steps:
             if RELATIONS[relation](value, bound):
@@ -144,10 +141,7 @@ def gates(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict]:
 
 
 def final_run(runs: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """Name the model the study ends with: the ensemble, or else the best on validation.
-
-    Frozen encoders are what it is measured against.
-    """
+    """Name the model the study ends with: the ensemble, or the best trained one on validation."""
     if ENSEMBLE in runs:
         return ENSEMBLE
     trained = [name for name in runs if not is_yardstick(name)]

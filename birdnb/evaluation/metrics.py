@@ -180,10 +180,7 @@ def rare_and_common(
 def top_confusions(
     predictions: Predictions, labels: Sequence[str], limit: int = 10
 ) -> pd.DataFrame:
-    """List the commonest mistakes by name, most first.
-
-    Columns species, taken_for, recordings, and of: the recordings of that species.
-    """
+    """List the commonest mistakes: species, taken_for, recordings, of (recordings it has)."""
     matrix = confusion(predictions, len(labels))
     wrong = [(i, j) for i, j in zip(*np.nonzero(matrix), strict=True) if i != j]
     wrong.sort(key=lambda pair: (-matrix[pair], -matrix[pair] / matrix[pair[0]].sum(), pair))
@@ -194,10 +191,7 @@ def top_confusions(
 
 
 def similarity_order(matrix: np.ndarray) -> np.ndarray:
-    """Order the species so that those confused with each other stand side by side.
-
-    ``matrix`` (C, C) holds counts; hierarchical clustering, average link.
-    """
+    """Order species so that those confused in ``matrix`` (C, C) stand together (average link)."""
     from scipy.cluster.hierarchy import leaves_list, linkage
     from scipy.spatial.distance import squareform
 

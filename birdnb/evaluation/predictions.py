@@ -24,10 +24,7 @@ CPU_BATCH = 16  # clips: EfficientNet-B2 hears half as many again a second as in
 
 @dataclass(frozen=True)
 class Predictions:
-    """The probabilities of C species for R recordings.
-
-    Raises BirdnbError when the parts do not fit together.
-    """
+    """The probabilities of C species for R recordings; parts that do not fit: BirdnbError."""
 
     recording_ids: list[str]
     probabilities: np.ndarray  # (R, C) float32, rows sum to 1
@@ -106,10 +103,7 @@ class Predictions:
 
 
 def concatenate(parts: Sequence[Predictions]) -> Predictions:
-    """Pool the predictions of disjoint folds.
-
-    Raises BirdnbError when a recording comes twice or the classes differ.
-    """
+    """Pool predictions of folds. Raises BirdnbError for a recording twice or other classes."""
     if len({part.probabilities.shape[1] for part in parts}) != 1:
         raise BirdnbError(
             "the folds have different numbers of species: repeat them with one set of labels"
@@ -168,10 +162,7 @@ def clip_logits(
 
 
 def by_recording(clips: Clips, probabilities: torch.Tensor) -> Predictions:
-    """Average the probabilities (N, C) of clips over the segments of each recording.
-
-    Raises BirdnbError when a recording has no segment.
-    """
+    """Average clips' probabilities (N, C) by recording. Raises BirdnbError: one has no clips."""
     import torch
 
     n = len(clips.recording_ids)

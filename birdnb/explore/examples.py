@@ -72,10 +72,7 @@ def typical_recording(data: StudyData, species: str) -> str:
 def noisy_waveforms(
     data: StudyData, recording: str, snrs_db: Sequence[float | None]
 ) -> list[np.ndarray]:
-    """Mix the best clip of a recording with quiet at each ratio [dB]; None: as recorded.
-
-    The quiet is that of the first training recording that has some; without any, as recorded.
-    """
+    """Mix a recording's best clip with the first quiet of training at each ratio [dB], if any."""
     song = clip_waveform(data, recording)
     quiet = next((name for name in data.side("train") if data.cache.noise(name) is not None), None)
     if quiet is None:

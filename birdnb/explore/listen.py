@@ -38,10 +38,7 @@ def stretch(source: Source, audio: AudioSettings, start: float, seconds: float) 
 
 
 def clip_waveform(data: StudyData, recording_id: str, segment: int = 0) -> np.ndarray:
-    """Read the waveform (clip_samples,) of a cached window, the most active first.
-
-    A recording shorter than a clip is repeated.
-    """
+    """Read the waveform (clip_samples,) of a cached window, the most active first."""
     starts = window_starts(data, recording_id)
     if segment >= len(starts):
         raise BirdnbError(
@@ -69,10 +66,7 @@ def window_starts(data: StudyData, recording_id: str) -> list[float]:
 
 
 def noise_waveform(data: StudyData, recording_id: str) -> np.ndarray:
-    """Read the quietest stretch (clip_samples,) of a recording, that of the noise bank.
-
-    Raises BirdnbError if there is none.
-    """
+    """Read the quietest stretch (clip_samples,) of a recording, or raise BirdnbError: none."""
     audio = data.profile.audio
     first = hear(
         path_of(data, recording_id), lambda sound: find_silence(survey(sound), sound.seconds, audio)
@@ -91,10 +85,7 @@ def noise_waveform(data: StudyData, recording_id: str) -> np.ndarray:
 def mix_waveforms(
     signal: np.ndarray, noise: np.ndarray, snr_db: float, audio: AudioSettings
 ) -> np.ndarray:
-    """Add noise (samples,) to a signal (samples,) at a ratio of their mean mel powers [dB].
-
-    That is the ratio ``augment.add_noise`` means.
-    """
+    """Add noise to a signal (samples,) at a ratio of mean mel powers [dB], as ``add_noise``."""
     power, noise_power = (np.mean(10 ** (log_mel(part, audio) / 10)) for part in (signal, noise))
     gain = np.sqrt(power / (noise_power * 10 ** (snr_db / 10)))
     return (signal + gain * noise).astype(np.float32)

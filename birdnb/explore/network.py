@@ -27,10 +27,7 @@ class TrainedRun(Run, Protocol):
 
 
 def test_embeddings(data: StudyData, run: TrainedRun) -> tuple[np.ndarray, list[str]]:
-    """Return a network's pooled features of the test recordings (R, D), and their species.
-
-    The features are means over each recording's clips.
-    """
+    """Return features (R, D) of the test recordings, means over their clips, and their species."""
     device, clips = make_accelerator().device, data.clips("test")
     model, kind = load_model(run.folder).to(device), _normalisation(run)
     with torch.no_grad():

@@ -59,10 +59,7 @@ def _write(path: Path, rows: Sequence[Mapping]) -> None:
 
 
 def open_questions(detections: pd.DataFrame, review: pd.DataFrame, seed: int = 0) -> list[int]:
-    """Return the indices of what was not reviewed yet, species by turns, in random order.
-
-    So that those reviewed, however few, tell the precision of all.
-    """
+    """Return indices of what was not reviewed, species by turns, at random: few tell of all."""
     done = set(review[KEY].itertuples(index=False, name=None))
     left = [i for i in detections.index if tuple(detections.loc[i, KEY]) not in done]
     mixed = detections.loc[left].sample(frac=1, random_state=seed)

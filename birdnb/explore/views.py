@@ -68,10 +68,7 @@ def recording_view(data: StudyData, recording: str) -> View:
 
 
 def doubt_view(data: StudyData, doubt: pd.Series) -> View:
-    """Show a recording whose label is doubted beside one of the species the models rather say.
-
-    ``doubt`` is a row of ``doubtful_labels``, called after its recording.
-    """
+    """Show a recording (row of ``doubtful_labels``) beside one of the species rather suggested."""
     audio, recording, other = data.profile.audio, str(doubt.name), doubt["suggestion"]
     names = {recording: f"{doubt['species']}? {recording}"}
     if other != doubt["species"] and (other_one := _typical(data, other)):

@@ -36,10 +36,7 @@ DIGITAL_SILENCE_DB = -90.0  # [dB] per band; a gap in which nothing was recorded
 
 @dataclass(frozen=True)
 class Coarse:
-    """Activity of a recording over time.
-
-    ``activity`` and ``level`` [dB] are (frames,), ``hop_seconds`` apart.
-    """
+    """Activity of a recording and level [dB], (frames,) both, ``hop_seconds`` apart."""
 
     activity: np.ndarray
     level: np.ndarray
@@ -47,19 +44,13 @@ class Coarse:
 
 
 def coarse_frame(sample_rate: int) -> tuple[int, int]:
-    """Return the samples of a coarse frame, and from one to the next.
-
-    Looking at a quarter of the recording is enough to find the song.
-    """
+    """Return the samples of a coarse frame, and of its hop: a quarter of the sound is enough."""
     size = 2 ** round(np.log2(FRAME_SECONDS * sample_rate))
     return size, 4 * size
 
 
 def coarse_activity(blocks: Iterable[np.ndarray], sample_rate: int) -> Coarse:
-    """Return the activity of a recording given as blocks of samples.
-
-    Each block but the last is a multiple of the coarse hop.
-    """
+    """Return the activity of blocks of samples, each but the last whole coarse hops."""
     hop = coarse_frame(sample_rate)[1]
     parts = [(_frame_activity(bands), bands.mean(axis=1)) for bands in _chunks(blocks, sample_rate)]
     activity, level = (
@@ -96,10 +87,7 @@ def find_windows(coarse: Coarse, seconds: float, audio: AudioSettings) -> list[i
 
 
 def find_silence(coarse: Coarse, seconds: float, audio: AudioSettings) -> int | None:
-    """Return the first frame of the quietest SILENCE_SECONDS, the pause between two songs say.
-
-    None when none is really quiet.
-    """
+    """Return the first frame of the quietest SILENCE_SECONDS; None when none is really quiet."""
     starts, scores = _scores(coarse.activity, coarse.hop_seconds, seconds, audio, SILENCE_SECONDS)
     _, recorded = _scores(
         coarse.level > DIGITAL_SILENCE_DB, coarse.hop_seconds, seconds, audio, SILENCE_SECONDS
@@ -118,10 +106,7 @@ def _scores(
     audio: AudioSettings,
     window: float | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Score every possible window: its first LMS frame, and the mean of ``values`` in it.
-
-    A window is as long as a clip, or ``window`` seconds.
-    """
+    """Score every window, as long as a clip or ``window`` [s]: first LMS frame, mean of values."""
     window = window or audio.clip_seconds
     last = max(0, int((seconds - window) * audio.sample_rate)) // audio.hop_length
     starts = np.arange(0, last + 1, 2)
@@ -135,10 +120,7 @@ def _scores(
 
 
 def _middle_of_best(scores: np.ndarray) -> int:
-    """Return the index in the middle of the plateau around the best score.
-
-    A song shorter than the window is not left at its edge.
-    """
+    """Return the middle of the plateau around the best score: a short song is not at the edge."""
     first = last = int(np.argmax(scores))
     enough = PLATEAU * scores[first]
     while last + 1 < len(scores) and scores[last + 1] >= enough:
@@ -149,10 +131,7 @@ def _middle_of_best(scores: np.ndarray) -> int:
 
 
 def prominence(bands: np.ndarray) -> np.ndarray:
-    """Return how far coarse bands (frames, bands) [dB] stand out, 0 to LOUD_DB.
-
-    That is how far they rise above their band and their moment.
-    """
+    """Return how far coarse bands (frames, bands) rise above band and moment, 0 to LOUD_DB."""
     above = bands - _quantile(bands, FLOOR_QUANTILE, axis=0)
     above -= np.maximum(_quantile(above, 0.5, axis=1), 0.0)
     return np.clip(above - PROMINENCE_DB, 0.0, LOUD_DB)
@@ -198,10 +177,7 @@ def coarse_bands(samples: np.ndarray, sample_rate: int, every: int = 1) -> np.nd
 
 @functools.cache
 def _coarse_banks(sample_rate: int) -> tuple[np.ndarray, slice, np.ndarray]:
-    """Return the window (size,), the bins in use, and the matrix (bins, bands) of bands.
-
-    It adds the bins up into bands of equal width.
-    """
+    """Return the window (size,), the bins used, the matrix (bins, bands) of equally wide bands."""
     size = coarse_frame(sample_rate)[0]
     bin_hz = sample_rate / size
     per_band = max(1, round(BAND_HZ / bin_hz))

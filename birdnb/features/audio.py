@@ -115,10 +115,7 @@ class Recording:
         return self.channel is not None
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Read samples ``start`` to ``stop``, fewer where the recording ends.
-
-        From memory if ``blocks`` has kept it.
-        """
+        """Read samples ``start`` to ``stop``, fewer at the end; those ``blocks`` kept, at once."""
         if self._kept is not None:
             return self._kept[start:stop]
         try:
@@ -259,10 +256,7 @@ def read_through(sound: Recording) -> None:
 
 
 def check_sound(sound: Recording, shortest: float = 0.0) -> None:
-    """Raise AudioError when a recording, read through once, cannot be used.
-
-    That is when it is shorter than ``shortest`` [s], broken, silent or constant.
-    """
+    """Raise AudioError for one read through that is under ``shortest`` [s], broken or silent."""
     seconds = sound.seconds
     if not sound.frames:
         raise AudioError("no samples: there is a header, but no sound after it")

@@ -189,10 +189,7 @@ def _copied(path: Path, heard: Heard) -> Decoded:
 
 
 def _tidied_wav(path: Path) -> IO[bytes] | None:
-    """Copy a WAV file as decoders expect it: one chunk of format, one of sound, sizes that fit.
-
-    None where it is no WAV file, or too large for one.
-    """
+    """Copy a WAV file as decoders expect it, one chunk of sound; None: no WAV, or too large."""
     parts = lengths.wav_parts(path)
     size = sum(end - start for start, end in parts[1]) if parts else 0
     if parts is None or size >= 2**32 - 2**16:

@@ -86,10 +86,7 @@ def _extract(sound: Recording, audio: AudioSettings) -> Extraction:
 
 
 def back_and_forth(lms: np.ndarray, audio: AudioSettings) -> np.ndarray:
-    """Fill a clip (n_mels, n_frames) from the first SILENCE_SECONDS of an LMS (n_mels, T).
-
-    They are taken forwards and backwards by turns.
-    """
+    """Fill a clip (n_mels, n_frames) with the first SILENCE_SECONDS of an LMS, to and fro."""
     lms = lms[:, : _silence_frames(audio)]
     turn = np.concatenate([lms, lms[:, ::-1]], axis=1)
     return np.tile(turn, (1, math.ceil(audio.n_frames / turn.shape[1])))[:, : audio.n_frames]
@@ -100,10 +97,7 @@ def _silence_frames(audio: AudioSettings) -> int:
 
 
 def _cut(sound: Recording, wanted: list[tuple[int, int]], audio: AudioSettings) -> list[np.ndarray]:
-    """Return the LMS (n_mels, frames) of stretches given as (first frame, frames).
-
-    Overlapping ones share the work.
-    """
+    """Return the LMS (n_mels, frames) of stretches (first frame, frames), overlaps done once."""
     joined: list[list[int]] = []
     for first, frames in sorted(wanted):
         if joined and first <= joined[-1][1]:

@@ -39,10 +39,7 @@ NAMES = [field.name for field in fields(Record)]
 
 
 def read_ledger(path: Path) -> dict[str, Record]:
-    """Return the records by recording_id; a later line replaces an earlier one.
-
-    A line cut short by a killed process does not count: its recording is looked at again.
-    """
+    """Return records by recording_id, the last line of each; a line cut short does not count."""
     if not path.is_file():
         return {}
     # a file name may hold one of the many other characters that splitlines takes for a line's end
@@ -52,19 +49,13 @@ def read_ledger(path: Path) -> dict[str, Record]:
 
 
 def append_record(path: Path, record: Record) -> None:
-    """Add a record in a single write, so that processes at work at once do not mix their lines.
-
-    It begins with a line end, because a killed process may have left its line open.
-    """
+    """Add a record in one write, as others write too, after a line end: a kill leaves none."""
     with writing(path), open(path, "ab") as file:
         file.write(f"\n{_line(record)}".encode())
 
 
 def write_ledger(path: Path, records: Iterable[Record]) -> None:
-    """Write the ledger anew, atomically, or leave it where nothing may be written.
-
-    What it says is true there too, only longer to read.
-    """
+    """Write the ledger anew, atomically; where nothing may be written it stays, only longer."""
     if not path.is_file() or os.access(path.parent, os.W_OK):
         write_text(path, "".join(map(_line, records)))
 

@@ -74,10 +74,7 @@ class Heard:
 
 
 def bytes_unheard(path: Path, heard: Heard) -> int:
-    """Count the bytes around the samples read that may be sound; 0 when all was heard.
-
-    Tags, padding with zeros and chunks of other content are no sound.
-    """
+    """Count bytes around the samples that may be sound, no tags, zeros or other chunks."""
     before = heard.start if heard.container in CHUNKED else 0  # maybe another chunk of sound
     if _passed_over(heard, path.stat().st_size - heard.stop) and _passed_over(heard, before):
         return 0
@@ -142,10 +139,7 @@ def _before_chunks(data: mmap.mmap, start: int, stop: int, container: str, endia
 
 
 def wav_parts(path: Path) -> tuple[bytes, list[tuple[int, int]]] | None:
-    """Return the format of a WAV file and where its sound lies, as (first byte, byte after it).
-
-    None when it is no WAV file, or has no format or no sound.
-    """
+    """Return a WAV file's format and its sound's place (first byte, byte after), or None."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         if data[:4] not in (b"RIFF", b"RIFX", b"RF64", b"BW64") or data[8:12] != b"WAVE":
             return None
@@ -211,10 +205,7 @@ def index_is_missing(path: Path) -> bool:
 
 
 def media_bytes(file: IO[bytes]) -> int:
-    """Count the bytes of a container that media can lie in.
-
-    In an MP4 file these are its mdat boxes, in Matroska and ASF all bytes from the first packet on.
-    """
+    """Count a container's bytes for media: mdat boxes of MP4, else all from the first packet."""
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         if data[4:8] not in _BOXES:
             return len(data) - max(0, *map(data.find, _MEDIA))
@@ -234,10 +225,7 @@ def media_bytes(file: IO[bytes]) -> int:
 def read_chunks(
     data: mmap.mmap, start: int, stop: int, container: str, endian: str
 ) -> list[tuple[bytes, int, int]] | None:
-    """List the chunks (name, first byte, end) that fill a file from ``start`` to ``stop`` exactly.
-
-    None where they do not: these bytes are something else.
-    """
+    """List chunks (name, first byte, end) that fill ``start`` to ``stop`` exactly, else None."""
     if container not in CHUNKED - {"AU"}:
         return None
     big = container in ("AIFF", "CAF") or (container in ("WAV", "WAVEX") and endian == "BIG")

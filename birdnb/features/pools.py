@@ -112,10 +112,7 @@ def _pool(jobs: int, early: str) -> Iterator[Executor]:
 def _harvest(
     pool: Executor, work: Callable[[T], R], left: deque[T], ahead: int, death: type[Exception]
 ) -> Iterator[tuple[T, R | None]]:
-    """Do ``work`` on the tasks that are ``left``, at most ``ahead`` at a time, as they come.
-
-    The result is None where a worker died. Ends when none is left, or the pool takes no more.
-    """
+    """Do ``work`` on tasks ``left``, ``ahead`` at once, as they come; None: a worker died."""
     at_work: dict[Future[R], T] = {}
     while True:
         with contextlib.suppress(WorkerDied):

@@ -71,20 +71,14 @@ def files_of(folder: Path, audio: AudioSettings, record: Record) -> list[LmsFile
 
 
 def stamped(folder: Path, audio: AudioSettings, record: Record) -> Record:
-    """Return the record with the time [ns] and the size [bytes] of each of its files.
-
-    Raises OSError when one is missing.
-    """
+    """Return the record with time [ns] and size [bytes] of its files, or raise OSError: missing."""
     stats = [os.stat(file.path) for file in files_of(folder, audio, record)]
     written = tuple(n for stat in stats for n in (stat.st_mtime_ns, stat.st_size))
     return record if written == record.written else replace(record, written=written)
 
 
 def verified(folder: Path, audio: AudioSettings, record: Record) -> Record | None:
-    """Return the record, stamped anew, if its files are intact; else None.
-
-    Only files that were written to since they were stamped are read.
-    """
+    """Return the record, stamped anew, if what was written to since is intact; else None."""
     try:
         found = stamped(folder, audio, record)
         if found is not record:
@@ -132,10 +126,7 @@ class LmsCache:
         return self._gather(files, counts), np.repeat(np.arange(len(files)), counts)
 
     def noise_bank(self, recording_ids: Sequence[str]) -> np.ndarray:
-        """Return the quietest stretches (M, n_mels, T) float16 [dB] of recordings that have one.
-
-        Give training recordings only.
-        """
+        """Return the quietest stretches (M, n_mels, T) float16 [dB] of training recordings."""
         files = [file for name in recording_ids for file in self._files(name)[1:]]
         return self._gather(files, [1] * len(files))
 

@@ -74,10 +74,7 @@ def _surest(p: np.ndarray, above: np.ndarray, first: int, last: int) -> int:
 
 
 def calibrated(probabilities: np.ndarray, temperature: float) -> tuple[np.ndarray, np.ndarray]:
-    """Scale probabilities (W, C) by a temperature; and tell in which windows (W,) sound was.
-
-    Digital silence has probability 0 throughout, and keeps it.
-    """
+    """Scale probabilities (W, C), silence keeps 0; and tell the windows (W,) with sound."""
     recorded = probabilities.max(axis=1) > 0
     if temperature == 1 or not recorded.any():
         return probabilities, recorded

@@ -157,10 +157,7 @@ def _draws(recording: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _ranks(segments: Segments, draws: np.ndarray) -> np.ndarray:
-    """Return average precision and AUROC of each species as it is, then of each draw: (1+D, C, 2).
-
-    NaN where a species is nowhere or everywhere.
-    """
+    """Return average precision and AUROC as they are and of draws, (1+D, C, 2), NaN for none."""
     weights = [None, *draws]
     pairs = list(zip(segments.truth.T, segments.scores.T, strict=True))
     return np.array([[_rank_scores(*pair, weight) for pair in pairs] for weight in weights])

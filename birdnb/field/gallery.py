@@ -32,10 +32,7 @@ class Clip:
 def gallery(
     detections: pd.DataFrame, heard: list[Heard], audio: AudioSettings, each: int
 ) -> dict[str, list[Clip]]:
-    """Return up to ``each`` surest and ``each`` least sure detections by species, surest first.
-
-    A recording is opened once for all that is wanted of it.
-    """
+    """Return the ``each`` surest and least sure detections by species, recordings opened once."""
     chosen = choose(detections, each)
     recordings = {one.recording: one for one in heard}
     clips: dict[int, Clip] = {}

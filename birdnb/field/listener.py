@@ -166,10 +166,7 @@ def member_folder(folder: Path, name: str) -> Path:
 def joined(
     name: str, folder: Path, listeners: list[Listener], shares: np.ndarray, temperature: float
 ) -> Listener:
-    """Join runs: probabilities averaged by ``shares``, then scaled by the temperature.
-
-    Energies are averaged by ``shares``, too.
-    """
+    """Join runs: energies and probabilities averaged by ``shares``, the latter then scaled."""
     # those that hear spectrograms say how long a clip is: encoders hear its middle
     first = next((one for one in listeners if not one.waves), listeners[0])
     if any(not one.waves and one.audio != first.audio for one in listeners):

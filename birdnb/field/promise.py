@@ -57,10 +57,7 @@ def write_promises(folder: Path, promises: Promises) -> Path:
 
 
 def read_promises(folder: Path) -> Promises:
-    """Read ``thresholds.json`` of a run's folder; without it nothing is promised.
-
-    Raises BirdnbError when it is damaged.
-    """
+    """Read a run's ``thresholds.json``, no promises without it; BirdnbError: damaged."""
     path = folder / THRESHOLDS
     if not path.exists():
         return Promises()

@@ -45,10 +45,7 @@ def write_tables(
 
 
 def raven(found: pd.DataFrame, heard: Heard, listener: Listener) -> str:
-    """Return the selection table of a recording, as Raven Pro and Lite open it.
-
-    https://www.ravensoundsoftware.com: tab-separated, one row a selection.
-    """
+    """Return a recording's selection table for Raven, https://www.ravensoundsoftware.com."""
     table = pd.DataFrame(
         {
             "Selection": range(1, len(found) + 1),

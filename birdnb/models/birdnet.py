@@ -81,10 +81,7 @@ class BirdNet(Encoder):
 
 
 def build(given: str, profile: Profile) -> Encoder:
-    """Open BirdNET 2.4, or the TFLite or ONNX file of another version that ``given`` names.
-
-    Raises BirdnbError when the extra is not installed, and for a missing or foreign file.
-    """
+    """Open BirdNET 2.4, or the TFLite or ONNX file ``given``. Raises BirdnbError: not there."""
     if given.lower().endswith(".onnx"):
         return onnx_file.build(given, profile, NEWER)
     if given:

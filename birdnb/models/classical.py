@@ -26,10 +26,7 @@ def fit_classical(lms_db: np.ndarray, target: np.ndarray, n_classes: int) -> Cla
 
 
 def mfcc_statistics(lms_db: np.ndarray) -> np.ndarray:
-    """Return mean and standard deviation over time of 40 MFCCs, (N, 80) float64.
-
-    Of segments (N, 128, T) in dB.
-    """
+    """Return means and deviations of 40 MFCCs over time (N, 80), of segments (N, 128, T) dB."""
     statistics = np.empty((len(lms_db), 2 * N_MFCC))
     # all at once would take six times the memory of the spectrograms
     for first in range(0, len(lms_db), BATCH):

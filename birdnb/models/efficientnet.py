@@ -108,10 +108,7 @@ def build(
     size: str = "",
     drop_path: float = 0.0,
 ) -> AudioEfficientNet:
-    """Build the network as ``build_model`` asks for it; it takes any number of frames.
-
-    Sizes that are none of timm's architectures, as those of AST, mean EfficientNet-B2.
-    """
+    """Build the network as ``build_model`` asks; sizes unknown to timm mean EfficientNet-B2."""
     if pretrained is False:
         name = size if timm.is_model(size) else ARCHITECTURE
         return AudioEfficientNet(n_classes, size=name, drop_path=drop_path)

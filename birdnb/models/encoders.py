@@ -66,10 +66,7 @@ class Encoder(ABC):
         return max(1, whole + (TAIL * left >= self.window_samples))
 
     def windows(self, samples: np.ndarray) -> np.ndarray:
-        """Cut sound (samples,) into windows (W, window_samples), side by side.
-
-        The last one is filled with zeros.
-        """
+        """Cut sound (samples,) into windows (W, window_samples) side by side, the last padded."""
         whole = np.zeros((self.count(len(samples)), self.window_samples), np.float32)
         heard = samples[: whole.size]
         whole.reshape(-1)[: len(heard)] = heard

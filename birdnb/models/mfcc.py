@@ -51,10 +51,7 @@ def build(
     size: str = "",
     drop_path: float = 0.0,
 ) -> nn.Module:
-    """Build the network as ``build_model`` asks for it: any T, one size.
-
-    Raises BirdnbError when weights are asked for.
-    """
+    """Build the network, any T, one size. Raises BirdnbError when weights are asked for."""
     if pretrained:
         raise BirdnbError("the MFCC reference has no pretrained weights: set pretrained=false")
     return MfccNet(n_classes)

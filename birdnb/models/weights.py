@@ -24,10 +24,7 @@ REMEDY = (
 
 
 def shipped(model: str) -> Path:
-    """Return the path of a model's checkpoint that comes with birdnb.
-
-    Raises BirdnbError when this copy has none.
-    """
+    """Return the path of a model's shipped checkpoint, or raise BirdnbError: this copy has none."""
     path = SHIPPED / FILES[model]
     if not path.is_file():
         raise BirdnbError(
@@ -62,10 +59,7 @@ def is_local(source: str) -> bool:
 
 
 def check_source(source: bool | str | None) -> None:
-    """Raise BirdnbError for weights that cannot be had.
-
-    They are neither a path nor a hub id, or a path where nothing is.
-    """
+    """Raise BirdnbError for weights that are neither a hub id nor a path where something is."""
     if isinstance(source, str) and source != "synthetic" and is_local(source):
         _must_exist(user_path(source))
 

@@ -31,10 +31,7 @@ def class_counts(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 
 def split_overview(table: pd.DataFrame) -> Figure:
-    """Draw how much lies on each side of the split.
-
-    Columns recording_id, session, recordist, species (those there) and side.
-    """
+    """Draw how much is on each side: recording_id, session, recordist, species, side."""
     kinds = {
         "recording_id": "recordings",
         "session": "sessions",

@@ -157,10 +157,7 @@ def _write_beside(ax: Axes, x: float, y: float, value: float) -> None:
 
 
 def paired_differences(rows: pd.DataFrame) -> Axes:
-    """Draw paired differences in accuracy as a forest plot.
-
-    Columns name, difference, low, high (0..1) and, if known, p.
-    """
+    """Draw paired differences as a forest plot: name, difference, low, high (0..1) and p."""
     ax = new_axes((10, 1.6 + 0.55 * len(rows)))
     heights = np.arange(len(rows), 0, -1.0)
     for y, row in zip(heights, rows.itertuples(), strict=True):
@@ -185,10 +182,7 @@ def paired_differences(rows: pd.DataFrame) -> Axes:
 def ensemble_weights(
     curve: pd.DataFrame, first: str, second: str, chosen: float | None = None
 ) -> Figure:
-    """Plot validation accuracy and log loss over the weight of ``first``.
-
-    ``curve`` has the columns weight, accuracy and log_loss.
-    """
+    """Plot validation accuracy and log loss (columns) over the weight of ``first``."""
     figure, axes = plt.subplots(1, 2, figsize=(11, 3.4))
     for ax, column, scale, unit in (
         (axes[0], "accuracy", 100, "accuracy [%]"),

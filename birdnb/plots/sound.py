@@ -200,10 +200,7 @@ def draw_lms(
 
 
 def lms_limits(lms: np.ndarray) -> tuple[float, float]:
-    """Return the darkest and brightest level worth telling apart.
-
-    The 20th and 99.9th percentile, so that neither noise nor a click rules.
-    """
+    """Return the 20th and 99.9th percentile: neither noise nor a click rules the colours."""
     low, high = np.percentile(np.asarray(lms, dtype=np.float32), [20, 99.9])
     return float(low), float(max(high, low + 1e-3))
 

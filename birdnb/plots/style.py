@@ -51,10 +51,7 @@ def style() -> None:
 
 
 def png_bytes(figure: Figure, dpi: float | None = None) -> bytes:
-    """Return a figure as a PNG of 256 colours, without date or version.
-
-    That is half the usual size and less, without a difference to the eye.
-    """
+    """Return a figure as a PNG of 256 colours, half the usual size, without date or version."""
     fit_fonts(figure)
     raw = io.BytesIO()
     with warnings.catch_warnings():
@@ -80,10 +77,7 @@ def save(figure: Figure, path: Path | str, dpi: float = 120) -> Path:
 
 
 def shown(figure: Figure) -> bytes | tuple[bytes, dict[str, int]]:
-    """Return what a notebook shows of a figure: a PNG, and its size there where it is finer.
-
-    One that was saved is not drawn again.
-    """
+    """Return a figure as a notebook's PNG and its size there; a saved one is not drawn again."""
     png, dpi = getattr(figure, SAVED, (None, 0.0))
     if png is None:
         return png_bytes(figure)

@@ -20,10 +20,7 @@ PACKAGES = ("torch", "transformers", "timm", "numpy", "scipy")
 
 
 def model_card(weights: Path, *, device: torch.device, **facts: Any) -> str:
-    """Render Markdown about the weights in a file.
-
-    ``facts`` are what the template asks for, and all of it must be there.
-    """
+    """Render Markdown about the weights in a file; the template must find all its ``facts``."""
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -38,10 +35,7 @@ def model_card(weights: Path, *, device: torch.device, **facts: Any) -> str:
 
 
 def machine(device: torch.device) -> str:
-    """Return the processor's name and cores, and the GPU's name if it is used.
-
-    Nothing that tells whose machine it is.
-    """
+    """Return processor, cores and the GPU if used: nothing that tells whose machine it is."""
     info = Path("/proc/cpuinfo")
     named = (
         re.search(r"model name\s*:\s*(.+)", info.read_text(encoding="utf-8"))

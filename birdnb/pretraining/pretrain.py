@@ -133,10 +133,7 @@ def _check_out(out: Path) -> None:
 
 
 def _origin(model: ModelSettings) -> str:
-    """Tell the weights that pretraining began from and the command that made them.
-
-    As Markdown; empty for new weights.
-    """
+    """Tell, as Markdown, the weights begun from and the command that made them; "" for new ones."""
     if not isinstance(model.pretrained, str):
         return ""
     source = (

@@ -40,10 +40,7 @@ MEASURES = {
 
 
 def song_statistics(waveform: np.ndarray, audio: AudioSettings = FINE) -> dict[str, float]:
-    """Compute MEASURES of the most active clip of a waveform (samples,), high-passed.
-
-    NaN where no song stands out.
-    """
+    """Compute MEASURES of a waveform's most active clip, high-passed; NaN where no song is."""
     lms = log_mel(waveform, audio)  # (M, T)
     floor = np.quantile(lms, 0.25, axis=1, keepdims=True)
     noise = 10 ** ((floor + 1.5) / 10)  # the quarter quantile of noise lies below its mean
@@ -134,10 +131,7 @@ def _table(tasks: Iterable[Callable], total: int, name: str, jobs: int) -> pd.Da
 
 
 def _most_active(power: np.ndarray, n_frames: int) -> int:
-    """Return the first frame of the clip with most song.
-
-    By the cube root of its power, so that one loud note does not decide.
-    """
+    """Return the first frame of the clip with most song, by the cube root of its power."""
     total = np.concatenate([[0.0], np.cumsum(np.cbrt(power.sum(axis=0)))])
     return int(np.argmax(total[n_frames:] - total[:-n_frames])) if len(total) > n_frames else 0
 

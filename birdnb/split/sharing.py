@@ -103,10 +103,7 @@ def _folds(
 def _dealt(
     class_of: np.ndarray, group_of: np.ndarray, shares: Sequence[float], rng: np.random.Generator
 ) -> np.ndarray:
-    """Deal the groups out like cards, those of a species one after the other, larger ones first.
-
-    The order is random else. A group counts for the rarest of its species.
-    """
+    """Deal groups like cards, those of their rarest species in turn, larger ones first."""
     # (species,): 0 for the rarest
     rarity = np.argsort(np.argsort(np.bincount(class_of), kind="stable"), kind="stable")
     size = np.bincount(group_of)
@@ -132,10 +129,7 @@ def _fold_counts(shares: Sequence[float]) -> list[int]:
 
 
 class _Parts:
-    """Groups shared out to parts, and how bad that is.
-
-    A move costs the same whatever the number of groups and species.
-    """
+    """Groups shared out to parts, and how bad that is; a move costs the same in any corpus."""
 
     def __init__(
         self,
@@ -211,10 +205,7 @@ def _improve(parts: _Parts, rng: np.random.Generator) -> None:
 
 
 def _try(parts: _Parts, moves: list[tuple[int, int]]) -> bool:
-    """Make these moves of groups, and undo them unless that was better.
-
-    Returns whether there was anything to move.
-    """
+    """Make these moves of groups, undone unless better; return whether there was one to make."""
     before, places = parts.badness, [parts.part_of[group] for group, _ in moves]
     if all(place == part for place, (_, part) in zip(places, moves, strict=True)):
         return False

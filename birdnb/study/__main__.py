@@ -192,10 +192,7 @@ def _folds(text: str) -> int:
 
 
 def corpus_argument(text: str) -> str:
-    """Return ``demo`` as it is, a folder as an absolute path.
-
-    Raises BirdnbError for a folder that is not there or not a corpus.
-    """
+    """Return demo, or a folder's absolute path. Raises BirdnbError for what is no corpus."""
     if text == "demo":
         return text
     from birdnb.corpora import open_corpus
@@ -212,10 +209,7 @@ def _text(what: str, path: str) -> str:
 
 
 def profile_argument(text: str) -> str:
-    """Return the name of a profile as it is, a file as an absolute path.
-
-    Raises BirdnbError for a profile that is not there or wrong.
-    """
+    """Return a profile's name, or a file's absolute path. Raises BirdnbError for a wrong one."""
     from birdnb.config import load_profile
 
     load_profile(text)

@@ -72,10 +72,7 @@ class Chapter(Outdoors):
         return f" (fold 1 of {self.folds})" if self.folds else ""
 
     def require(self, run: str) -> None:
-        """Raise BirdnbError when a run is not finished, naming the notebooks to run first.
-
-        Computes no spectrograms.
-        """
+        """Raise BirdnbError for a run not finished, naming its notebook; computes nothing."""
         corpus = corpus_name(self.corpus)
         folders = [folder_of(corpus, self.profile.name, run, fold) for fold in self._folds]
         if not all((folder / METRICS).exists() for folder in folders):
@@ -171,10 +168,7 @@ class Chapter(Outdoors):
     def write_report(
         self, results: dict[str, list[RunResult]], doubts: pd.DataFrame | None = None
     ) -> Path:
-        """Write the report with the figures saved by this notebook; returns its folder.
-
-        ``doubts`` are the recordings whose label is doubted (``doubts_of``).
-        """
+        """Write the report with this notebook's figures and ``doubts``; return its folder."""
         report = replace(collect(self.datasets, results), doubts=doubts)
         return write_report(report, self.figures, self.report)
 

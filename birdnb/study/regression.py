@@ -20,10 +20,7 @@ OWN = shutil.ignore_patterns("notebooks", "logs", "*.html")  # what of a report 
 
 
 def test(books: list[Path], units: bool = True) -> int:
-    """Run the unit tests if wanted, then nbval in full mode on the committed notebooks.
-
-    They start from nothing, in scratch folders. Returns 0 when everything is as it was.
-    """
+    """Run the unit tests if wanted, then nbval in full mode from nothing; 0: all is as it was."""
     status = 0
     if units:
         command = [sys.executable, "-m", "pytest", "tests", "--numprocesses", "auto",

@@ -95,10 +95,7 @@ def _beside(corpus: str) -> list[str]:
 
 
 def report_folder(corpus: str, profile: str) -> Path:
-    """Return ``reports/<corpus>-<profile>``, both as safe file names.
-
-    ``profile`` is a name or the path of a YAML file.
-    """
+    """Return ``reports/<corpus>-<profile>`` for a profile's name or the path of its file."""
     from birdnb.corpora import corpus_name
 
     name = Path(profile).name.removesuffix(".yaml").removesuffix(".yml")

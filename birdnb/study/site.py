@@ -22,10 +22,7 @@ FIGURES = shutil.ignore_patterns("notebooks", "logs", "*.html", ".tmp-*")
 
 
 def build(folder: Path = SITE) -> int:
-    """Build the site into a folder; returns the status of Sphinx, 0 when all went well.
-
-    Raises BirdnbError where Sphinx or what it needs is not installed.
-    """
+    """Build the site and return the status of Sphinx. Raises BirdnbError: not installed."""
     if missing := [name for name in NEEDED if not _is_there(name)]:
         raise BirdnbError(
             f"the site needs {', '.join(missing)}: pip install 'birdnb[site]', or let "

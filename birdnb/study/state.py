@@ -32,10 +32,7 @@ def code_key() -> str:
 
 
 def files_key(name: str) -> str:
-    """Return a key that changes with the files of a corpus or of weights.
-
-    What is no path (demo, a hub id) stands for itself.
-    """
+    """Return a key of the files of a corpus or of weights; no path (demo) stands for itself."""
     root = user_path(name)
     files = [root] if root.is_file() else root.rglob("*")
     found = sorted((str(path), *_size_and_time(path)) for path in files if path.is_file())

@@ -58,10 +58,7 @@ DEFECTS = ("empty", "truncated", "silent", "too_short", "short", "not_audio")
 
 @dataclass(frozen=True)
 class Visit:
-    """A recordist at a place on a date.
-
-    All recordings of a visit share the site, and each species its individual.
-    """
+    """A recordist at a place on a date: one site, and one individual of each species."""
 
     number: int
     recordist: int
@@ -258,10 +255,7 @@ def _path(take: Take) -> Path:
 
 
 def _prepare(root: Path, recipe: dict) -> bool:
-    """Tell whether the corpus is finished; otherwise make ``root`` ready for it.
-
-    What another recipe left there is deleted.
-    """
+    """Tell whether the corpus is finished, or make ``root`` ready, other recipes' files gone."""
     known = root / "recipe.json"
     if not known.exists():
         if root.exists() and any(p for p in root.iterdir() if not p.name.startswith(".tmp-")):

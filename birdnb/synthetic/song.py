@@ -20,10 +20,7 @@ class Song:
 
 
 def sing(bird: Species, rng: np.random.Generator, seconds: float, sample_rate: int) -> Song:
-    """Let a bird (see ``individual``) sing: dry, close, without background.
-
-    Every rendition differs a little.
-    """
+    """Let a bird (see ``individual``) sing: dry, close, no background, each time a little other."""
     waveform = np.zeros(round(seconds * sample_rate), np.float32)
     marks: list[tuple[float, float]] = []
     time = rng.uniform(0, min(bird.pause, 0.25 * seconds))
@@ -59,10 +56,7 @@ def _sing_motif(
     rng: np.random.Generator,
     sample_rate: int,
 ) -> float:
-    """Add a motif to the waveform from ``time`` on and return when it ends [s].
-
-    The on- and offsets of its syllables are added to ``marks``.
-    """
+    """Add a motif from ``time`` on, its syllables to ``marks``, and return when it ends [s]."""
     spread, syllable = bird.variability, bird.syllables[motif.syllable]
     n = max(
         1,

@@ -252,10 +252,7 @@ def _pulses(insect: Insect, rng: np.random.Generator, n: int, sample_rate: int) 
 
 
 def _band(rng: np.random.Generator, hertz: np.ndarray, centre: float, width: float) -> np.ndarray:
-    """Return the spectrum (bins,) of noise around a frequency, standard deviation ``width`` [Hz].
-
-    Its waveform has unit variance.
-    """
+    """Return the spectrum (bins,) of noise of unit variance around a frequency, ``width`` [Hz]."""
     first, last = np.searchsorted(hertz, [centre - 3 * width, centre + 3 * width])
     near = np.exp(-0.5 * ((hertz[first:last] - centre) / width) ** 2)
     spectrum = np.zeros(len(hertz), np.complex64)
@@ -274,10 +271,7 @@ def _axis(size: int, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
 def _echoes(
     seconds: float, distance: float, rng: np.random.Generator, sample_rate: int
 ) -> np.ndarray:
-    """Return an impulse response: the direct sound, then noise that dies away.
-
-    The farther the bird, the more of it.
-    """
+    """Return an impulse response: direct sound, then noise that dies away, more from afar."""
     n = min(int(seconds * sample_rate * 0.7), sample_rate // 2)
     tail = rng.standard_normal(n, dtype=np.float32) * np.exp(
         -6.9 / (seconds * sample_rate) * np.arange(n, dtype=np.float32)

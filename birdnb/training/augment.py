@@ -153,10 +153,7 @@ def inject_noise(
 
 
 def add_noise(lms_db: Tensor, noise_db: Tensor, snr_db: Tensor | float) -> Tensor:
-    """Add noise (B, 128, T) in dB to clips (B, 128, T) in dB.
-
-    ``snr_db`` is the signal-to-noise ratio [dB], a number or one per sample.
-    """
+    """Add noise to clips, both (B, 128, T) dB, at ``snr_db`` [dB], one number or one a sample."""
     power, noise = _power(lms_db.float()), _power(noise_db.float())
     snr = torch.as_tensor(snr_db, dtype=torch.float32, device=power.device).reshape(-1, 1, 1)
     mean_power, mean_noise = (
@@ -168,10 +165,7 @@ def add_noise(lms_db: Tensor, noise_db: Tensor, snr_db: Tensor | float) -> Tenso
 
 
 def time_shift(x: Tensor, generator: Generator) -> Tensor:
-    """Turn each sample (B, 128, T) round in time by any number of frames.
-
-    What leaves at the end comes in at the start.
-    """
+    """Turn samples (B, 128, T) round in time: what leaves at the end comes in at the start."""
     batch, bands, frames = x.shape
     start = (_uniform(batch, generator, x.device) * frames).long()  # (B,)
     index = (torch.arange(frames, device=x.device) + start[:, None]) % frames  # (B, T)
@@ -179,10 +173,7 @@ def time_shift(x: Tensor, generator: Generator) -> Tensor:
 
 
 def to_device(x: Tensor, device: torch.device) -> Tensor:
-    """Move ``x`` to the device.
-
-    To a CUDA GPU through pinned memory, so that nobody waits for the work that is queued there.
-    """
+    """Move ``x`` to the device, through pinned memory to a GPU: nobody waits for its queue."""
     if device.type == "cuda" and x.device.type == "cpu":
         return x.pin_memory().to(device, non_blocking=True)
     return x.to(device)

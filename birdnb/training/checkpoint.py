@@ -17,10 +17,7 @@ REMEDY = "use another run name, or start over with --again"
 
 
 def fit_key(settings: RunSettings, seed: int, labels: Sequence[str], *sides: Clips) -> str:
-    """Return a key for everything that decides what a training ends with.
-
-    Settings, seed, labels and the clips themselves.
-    """
+    """Return a key of all that decides how training ends: settings, seed, labels, clips."""
     digest = hashlib.sha256()
     for clips in sides:
         digest.update(f"{clips.recording_ids} {tuple(clips.lms.shape)}".encode())
@@ -44,10 +41,7 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_state(path: Path, key: str, labels: Sequence[str]) -> dict[str, Any]:
-    """Read what ``save_state`` wrote.
-
-    Raises BirdnbError for a damaged file, other labels or another configuration.
-    """
+    """Read what ``save_state`` wrote, or raise BirdnbError: damaged, or of another training."""
     try:
         with zipfile.ZipFile(path) as archive:  # torch does not look at the checksums
             damaged = archive.testzip()

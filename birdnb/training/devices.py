@@ -27,10 +27,7 @@ WAIT = timedelta(hours=12)  # how long a process waits for another that builds t
 
 
 def make_accelerator() -> Accelerator:
-    """Let accelerate look at the machine: CPU, one GPU, or what ``accelerate launch`` started.
-
-    bf16 is left to ``autocast``.
-    """
+    """Let accelerate find CPU, GPU or what ``accelerate launch`` began; ``autocast`` has bf16."""
     return Accelerator(mixed_precision="no", kwargs_handlers=[InitProcessGroupKwargs(timeout=WAIT)])
 
 
@@ -81,10 +78,7 @@ def on_device(lms: Tensor, device: torch.device) -> Tensor:
 
 
 def convert_sync_batchnorm(model: nn.Module) -> nn.Module:
-    """Let the model take batch statistics over all processes.
-
-    By timm's function: torch's own drops activations in timm's layers.
-    """
+    """Take batch statistics over all processes, by timm: torch's drops its layers' activations."""
     # takes a second to import: only several GPUs need it
     from timm.layers import convert_sync_batchnorm
 
@@ -125,10 +119,7 @@ def peak_memory_mb(device: torch.device) -> float:
 def predict_shared(
     model: nn.Module, clips: Clips, settings: RunSettings, accelerator: Accelerator
 ) -> Predictions:
-    """Predict with the recordings shared out; each process gets all predictions, in their order.
-
-    Raises BirdnbError when a recording is predicted twice or not at all.
-    """
+    """Predict all recordings, shared out. Raises BirdnbError for one predicted twice or not."""
     world, rank = accelerator.num_processes, accelerator.process_index
     mine = (
         clips if world == 1 else clips.of_recordings(range(rank, len(clips.recording_ids), world))

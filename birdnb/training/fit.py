@@ -74,10 +74,7 @@ def fit(
 
 
 def best_epoch(history: list[dict[str, Any]]) -> int:
-    """Return the index of the epoch with the highest validation macro F1.
-
-    Of equal ones that with the lowest validation loss, then the first.
-    """
+    """Return the index of the epoch of best validation macro F1, then least loss, then first."""
     return max(
         range(len(history)), key=lambda i: (history[i]["val_f1_macro"], -history[i]["val_loss"], -i)
     )

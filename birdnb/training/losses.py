@@ -39,10 +39,7 @@ class FocalLoss(nn.Module):
         )
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Return the scalar loss of logits (B, C).
-
-        ``target`` holds class numbers (B,), or shares (B, C) that sum to 1.
-        """
+        """Return the loss of logits (B, C); ``target``: class numbers (B,) or shares (B, C)."""
         n_classes = logits.shape[1]
         if target.ndim == 1:
             target = functional.one_hot(target, n_classes)  # (B, C)

@@ -70,10 +70,7 @@ def given_settings(options: dict[str, Any]) -> list[str]:
 
 
 def check_values(values: dict[str, Any]) -> None:
-    """Refuse values that no setting takes, before anything is computed.
-
-    Names that are no settings do not count. Raises BirdnbError.
-    """
+    """Raise BirdnbError for a value that its setting cannot have; other names do not count."""
     override(RunSettings(), **{name: values[name] for name in OPTIONS if name in values})
     check_source(values.get("pretrained"))
 

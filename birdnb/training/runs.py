@@ -71,10 +71,7 @@ class RunResult:
 
 
 def run_folder(data: StudyData, run: str) -> Path:
-    """Return ``artifacts/runs/<corpus>-<profile>/<run>``, with ``fold-1-of-4`` for a fold.
-
-    Raises BirdnbError for a bad name.
-    """
+    """Return ``artifacts/runs/<corpus>-<profile>/<run>``, for a fold ``fold-1-of-4`` in it."""
     return folder_of(data.corpus.name, data.profile.name, run, data.fold)
 
 
@@ -236,10 +233,7 @@ def _git(*words: str) -> str | None:
 
 
 def _set_aside(folder: Path) -> None:
-    """Empty a run's folder; a finished run is copied to ``replaced/`` first.
-
-    Nothing is lost when it is killed half-way.
-    """
+    """Empty a run's folder, a finished run copied to ``replaced/`` before, safe from a kill."""
     files = [path for path in folder.glob("*") if path.is_file()]
     if (folder / METRICS).exists():
         copy = folder / ".tmp-replaced"

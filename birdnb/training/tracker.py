@@ -31,10 +31,7 @@ def add_tracker(parser: Any) -> None:
 
 
 def follow(name: str | None) -> None:
-    """Let a tracker follow the trainings of this process and of those it starts; None: no change.
-
-    Raises BirdnbError when the tracker is not installed.
-    """
+    """Let a tracker follow this process and its children, or raise BirdnbError: not installed."""
     if name is None:
         return
     if not importlib.util.find_spec(name):

@@ -73,10 +73,7 @@ def train_run(
 
 
 def settings_of_run(profile: Profile, run: str) -> AnySettings:
-    """Return what a profile says of a run, or what a run of this name is made of.
-
-    Raises BirdnbError for a name that is neither, and as ``open_encoder`` does.
-    """
+    """Return the settings of a run of the profile, or of a yardstick; BirdnbError for neither."""
     if run == CLASSICAL:
         return ClassicalSettings()
     if is_yardstick(run):

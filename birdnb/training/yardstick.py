@@ -49,10 +49,7 @@ def frozen_settings(profile: Profile, run: str, encoders: Sequence[str] = ()) ->
 
 
 def settings_of_encoder(data: StudyData, encoder: str) -> list[FrozenSettings]:
-    """Return the settings of an encoder's runs: frozen, and its own answer where it has one.
-
-    It has one where it knows two or more of the species.
-    """
+    """Return an encoder's runs' settings: its own answer among them if it knows two species."""
     found = open_encoder(encoder, data.profile)
     kinds = [FROZEN, OWN_ANSWER] if (known_species(data, found) >= 0).sum() > 1 else [FROZEN]
     of = {"encoder": encoder, "weights": found.key}
@@ -123,10 +120,7 @@ def own_answer(
 
 
 def known_species(data: StudyData, encoder: Encoder) -> np.ndarray:
-    """Return the index (C,) of each species in the encoder's labels, -1 for one it does not know.
-
-    Species are looked for by their label, then by their common name.
-    """
+    """Return where each species (C,) is in the encoder's labels, by label, common name; else -1."""
     names = {label: [label] for label in data.labels}
     if "common_name" in data.table:
         for label, common in zip(data.table["species"], data.table["common_name"], strict=True):

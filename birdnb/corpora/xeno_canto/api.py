@@ -88,10 +88,7 @@ class XenoCantoApi:
         return text
 
     def page(self, query: str, number: int, per_page: int) -> dict[str, Any]:
-        """Return one page of a query's recordings, as the API sends it.
-
-        Raises BirdnbError when the API refuses or does not answer.
-        """
+        """Return one page of a query's recordings as the API sends it, or raise BirdnbError."""
         params: dict[str, str | int] = {
             "query": query,
             "key": self._key,

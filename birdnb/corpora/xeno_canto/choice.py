@@ -86,10 +86,7 @@ def skip_row(record: dict[str, Any], reason: str) -> dict[str, str]:
 
 
 def audio_name(record: dict[str, Any]) -> str:
-    """Return the file name of a recording: ``XC``, its number and the suffix of its upload.
-
-    ``.mp3`` when that says nothing.
-    """
+    """Return the file name of a recording: ``XC``, its number and its suffix, usually ``.mp3``."""
     for name in (text_of(record, "file-name"), urlsplit(text_of(record, "file")).path):
         suffix = PurePosixPath(name).suffix.lower()
         if suffix in AUDIO_SUFFIXES:

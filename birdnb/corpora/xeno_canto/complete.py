@@ -44,10 +44,7 @@ def complete(api: XenoCantoApi, folder: Path) -> pd.DataFrame:
 
 
 def numbers_under(folder: Path) -> list[str]:
-    """Return the numbers in the names of the audio files under a folder, the lowest first.
-
-    Each once.
-    """
+    """Return the numbers in the names of a folder's audio files, each once, the lowest first."""
     found = {number_in(path)[0] for path in audio_files(folder, folder)} - {""}
     return sorted(found, key=int)
 

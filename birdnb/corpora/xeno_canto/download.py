@@ -37,10 +37,7 @@ class Outcome:
 def collect(
     api: XenoCantoApi, queries: list[str], out: Path, keep: bool, per_page: int
 ) -> list[dict[str, Any]]:
-    """Return all records of the queries, each recording once.
-
-    Pages are kept in ``out/pages`` and used again for a day.
-    """
+    """Return each record of the queries once; pages in ``out/pages`` are used again for a day."""
     records: dict[str, dict[str, Any]] = {}
     for query in tqdm(queries, desc="queries", disable=len(queries) == 1 or None):
         folder = out / "pages" / key_of(api.base, query, per_page)
@@ -61,10 +58,7 @@ def collect(
 
 
 def fetch(api: XenoCantoApi, chosen: list[dict[str, Any]], out: Path, outcome: Outcome) -> None:
-    """Download what is not there yet.
-
-    The tables are written every few files and at the end, whatever ends it.
-    """
+    """Download what is not there yet; tables are written every few files, and whatever ends it."""
     sweep(out)
     failures = 0  # in a row
     try:
@@ -132,10 +126,7 @@ def check_tables(out: Path) -> None:
 
 
 def merge(path: Path, rows: list[dict[str, str]], without: Set[str] = frozenset()) -> pd.DataFrame:
-    """Add rows to a table by recording_id, newer ones winning, and write it.
-
-    Its rows are in the order of the recordings' numbers.
-    """
+    """Add rows to a table by recording_id, newer ones winning, sort by number, and write it."""
     new = pd.DataFrame(rows, dtype=str)
     table = pd.concat([read_table(path), new]) if path.is_file() else new
     if table.empty:
