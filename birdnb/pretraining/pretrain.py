@@ -5,7 +5,6 @@ Supervised pretraining on synthesised data: Kataoka et al., Pre-training without
 https://arxiv.org/abs/2101.08515.
 """
 
-import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,8 +23,11 @@ from birdnb.config import (
 )
 from birdnb.files import BirdnbError, sha256_of, user_path, write_text
 from birdnb.models.weights import FILES, SHIPPED, save_weights, weights_of
-from birdnb.pretraining.card import model_card
+from birdnb.pretraining.card import card_rows, model_card
 from birdnb.pretraining.stream import Budget, Pretrainer, Pretraining
+
+# rows of a card -> how the card of later weights tells them
+MADE = {"command": "made by", "begun from": "begun from"}
 
 
 def settings_for(
@@ -143,17 +145,10 @@ def _origin(model: ModelSettings) -> str:
     )
     if not source.is_file():
         return f"`{source.name}`"
-    card = source.with_suffix(".md")
-    made = (
-        re.findall(
-            r"^\| (?:command|begun from) \| (.+) \|$", card.read_text(encoding="utf-8"), re.M
-        )
-        if card.is_file()
-        else []
-    )
-    return "; ".join(
-        [f"weights with SHA-256 `{sha256_of(source)}`", *(f"made by {text}" for text in made)]
-    )
+    rows, origin = card_rows(source), f"weights with SHA-256 `{sha256_of(source)}`"
+    clips = rows.get("clips", "an unknown number, of unknown").replace(", of", " clips of")
+    made = [f"{word} {rows[name]}" for name, word in MADE.items() if name in rows]
+    return "; ".join([f"{origin} after {clips}", *made])
 
 
 def _command(what: Pretraining, budget: Budget, held_out: int, kept_at: int | None) -> str:

@@ -363,6 +363,7 @@ def test_it_goes_on_from_other_weights_and_the_card_says_so(tmp_path, banded) ->
     begun = next(line for line in card.splitlines() if line.startswith("| begun from"))
     assert (
         hashlib.sha256(first.read_bytes()).hexdigest() in begun
+        and " after 8 clips of 5 species; made by `python" in begun
         and "--seed 7" in begun
         and str(tmp_path) not in card
     )
