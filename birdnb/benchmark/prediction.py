@@ -4,20 +4,17 @@ Beside the plain way (batches of 64, fp32), and beside an exported graph where O
 """
 
 import contextlib
-import importlib.util
-import tempfile
-import warnings
 from collections.abc import Callable
-from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from birdnb.benchmark.rows import ROUNDS, Row, best_seconds
 from birdnb.benchmark.training import AUDIO, random_clips
-from birdnb.evaluation.predictions import CPU_BATCH, clip_logits
+from birdnb.evaluation.predictions import clip_logits
 from birdnb.features.lms import normalise
+from birdnb.field.graph import Graph, export
+from birdnb.files import BirdnbError
 from birdnb.models import build_model
 from birdnb.training.devices import autocast, make_accelerator
 
@@ -63,27 +60,8 @@ def ways_of(model: nn.Module, lms: Tensor, device: torch.device) -> dict[str, Ca
             return torch.cat([model(x).cpu() for x in parts])
 
     ways = {"ours": ours, "plain": plain, "bf16": half}
-    if device.type == "cpu" and all(map(importlib.util.find_spec, ("onnxruntime", "onnxscript"))):
-        run = exported(model)
-        ways["graph"] = lambda: torch.cat(
-            [run(normalise(part.float(), KIND)) for part in lms.split(CPU_BATCH)]
-        )
+    if device.type == "cpu":
+        with contextlib.suppress(BirdnbError):  # its extra is not installed
+            graph = Graph(export(model, AUDIO.n_frames))
+            ways["graph"] = lambda: clip_logits(graph, lms, KIND, 64, device)
     return ways
-
-
-def exported(model: nn.Module) -> Callable[[Tensor], Tensor]:
-    """Export a network and open it in onnxruntime: a function from (B, 128, T) to (B, C)."""
-    import onnxruntime
-
-    example = torch.zeros(2, AUDIO.n_mels, AUDIO.n_frames)
-    with tempfile.TemporaryDirectory(prefix="birdnb-") as folder:
-        path = Path(folder) / "network.onnx"
-        batch = {"x": {0: torch.export.Dim("batch", min=1, max=1024)}}
-        with warnings.catch_warnings(), contextlib.redirect_stdout(None):
-            warnings.simplefilter("ignore")
-            torch.onnx.export(model, (example,), path, dynamo=True, dynamic_shapes=batch)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return lambda x: torch.from_numpy(np.asarray(session.run(None, {name: x.numpy()})[0]))

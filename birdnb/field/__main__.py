@@ -62,6 +62,8 @@ def _tell(
         f"not be read), {minutes:.1f} minutes; a precision is promised for {promised} of "
         f"{len(listener.labels)} species"
     )
+    if listener.engine:
+        print(f"networks are computed by {listener.engine}")
 
 
 def _tell_truth(found: Judgement) -> None:

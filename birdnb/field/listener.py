@@ -15,13 +15,14 @@ from birdnb.evaluation.ensemble import combine
 from birdnb.evaluation.predictions import Predictions, clip_logits
 from birdnb.evaluation.refusal import Opinions
 from birdnb.field.encoder import open_frozen
+from birdnb.field.graph import Network, network_of
 from birdnb.field.windows import Batch, Wave
 from birdnb.files import BirdnbError, artifacts_dir, sha256_of, user_path
 from birdnb.models.classical import ClassicalModel
 from birdnb.registry import is_yardstick
 from birdnb.settings import filled
 from birdnb.training.devices import autocast
-from birdnb.training.runs import CONFIG, LABELS, METRICS, load_model, read_json
+from birdnb.training.runs import CONFIG, LABELS, METRICS, read_json
 
 CLASSICAL_FILE = "classical.safetensors"
 Hear = Callable[[Batch], Opinions]  # of N windows
@@ -40,6 +41,7 @@ class Listener:
     device: torch.device
     waves: tuple[Wave, ...] = ()  # what it wants to hear beside spectrograms
     synthetic: bool = False  # trained on invented songs
+    engine: str = ""  # what computes its networks
 
     def score(self, batch: Batch) -> np.ndarray:
         """Return the probabilities (N, C) float32 of windows."""
@@ -96,7 +98,7 @@ def _open(folder: Path, device: torch.device) -> Listener:
     if "members" in config:
         return _ensemble(folder, config, labels, device)
     audio = filled(AudioSettings, config["audio"], str(folder / CONFIG))
-    synthetic = config["corpus"]["synthetic"]
+    synthetic, engine = config["corpus"]["synthetic"], ""
     if is_yardstick(config["run"]):
         encoder, (wave, weights, score) = open_frozen(folder, config, labels, audio)
         if 3 <= encoder.window_seconds <= 5:  # as long as a clip may be
@@ -111,18 +113,21 @@ def _open(folder: Path, device: torch.device) -> Listener:
         hear = _without_logits(lambda batch: model.predict_proba(batch.lms).astype(np.float32))
     else:
         weights = read_json(folder / METRICS).get("weights_sha256", "")
-        hear = by_network(load_model(folder).to(device), config["settings"], device)
-    return Listener(config["run"], folder, labels, audio, weights, hear, device, (), synthetic)
+        network, engine = network_of(folder, device)
+        hear = by_network(network, config["settings"], device)
+    return Listener(
+        config["run"], folder, labels, audio, weights, hear, device, (), synthetic, engine
+    )
 
 
-def by_network(model: torch.nn.Module, settings: dict[str, Any], device: torch.device) -> Hear:
+def by_network(network: Network, settings: dict[str, Any], device: torch.device) -> Hear:
     """Return what a network says of windows, by the settings of its run, as in training."""
     normalisation, precision = settings["model"]["normalisation"], settings["train"]["precision"]
 
     def hear(batch: Batch) -> Opinions:
         lms = torch.from_numpy(batch.lms)  # (N, 128, T)
         with autocast(device, precision):
-            logits = clip_logits(model, lms, normalisation, len(lms), device)
+            logits = clip_logits(network, lms, normalisation, len(lms), device)
         return Opinions(logits.softmax(dim=-1).numpy(), logits.logsumexp(dim=-1).numpy())
 
     return hear
@@ -186,9 +191,11 @@ def joined(
     weights = first.weights if len(listeners) == 1 else hashlib.sha256(repr(told).encode())
     digest = weights if isinstance(weights, str) else weights.hexdigest()
     waves = tuple(dict.fromkeys(wave for one, _ in used for wave in one.waves))
+    engines = "; ".join(dict.fromkeys(one.engine for one, _ in used if one.engine))
     return Listener(
-        name, folder, first.labels, first.audio, digest, hear, first.device, waves, first.synthetic
-    )
+        name, folder, first.labels, first.audio, digest, hear, first.device, waves,
+        first.synthetic, engines,
+    )  # fmt: skip
 
 
 def _scaled(predictions: Predictions, temperature: float) -> np.ndarray:

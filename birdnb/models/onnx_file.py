@@ -28,7 +28,7 @@ class OnnxEncoder(Encoder):
     """An ONNX model: sound (1, samples), (1, 1, samples) or (samples,) in, (1, D) out."""
 
     def __init__(self, path: Path, usual: Mapping[str, Any]) -> None:
-        self._session = _session(path)
+        self._session = open_session(path)
         said = describe(path, self._session.get_modelmeta().custom_metadata_map, usual)
         self.card, self.labels = said.card(path), read_labels(said, path)
         inputs = {part.name: part.shape for part in self._session.get_inputs()}
@@ -105,18 +105,23 @@ def _choose(path: Path, what: str, name: str, known: Mapping[str, Any]) -> str:
     )
 
 
-def _session(path: Path) -> Any:
+def open_session(model: Path | bytes, threads: int = 1) -> Any:
+    """Open an ONNX file, or what is in one, in onnxruntime.
+
+    Raises BirdnbError when that is not installed, and for a damaged or foreign file.
+    """
     if importlib.util.find_spec("onnxruntime") is None:
         raise BirdnbError(
-            "an ONNX file needs onnxruntime, not installed here: python -m pip install --editable "
-            "'.[onnx]'"
+            "onnxruntime is not installed here: python -m pip install --editable '.[onnx]'"
         )
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1  # a process a core
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 4
+    given = model if isinstance(model, bytes) else str(model)
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises a dozen kinds of its own
-        raise refuse(path, "an ONNX model", error) from error
+        name = Path("a model" if isinstance(model, bytes) else model)
+        raise refuse(name, "an ONNX model", error) from error

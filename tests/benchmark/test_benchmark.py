@@ -248,16 +248,12 @@ def test_sizes_that_make_no_study_are_refused(words, capsys):
 def test_the_field_is_measured_with_and_without_birdnet():
     """Seconds of sound and one round: that both sides hear all of it, not how fast they are."""
     rows = field.rows(minutes=0.4, rounds=1)
-    assert [row.what for row in rows] == [
-        "field, AST tiny",
-        "field, EfficientNet-B2",
-        "field, their ensemble",
-    ]
+    heard = [row.what.removeprefix("field, ") for row in rows]
+    assert heard[:3] == ["AST tiny", "EfficientNet-B2", "their ensemble"]
+    assert heard[3:] in ([], [f"{name}, without graph" for name in heard[:3]])
     assert all(row.birdnb > 0 and row.unit == "hours a minute" for row in rows)
-    beside = [row.other for row in rows]
-    assert beside[0] == beside[1] == beside[2] and all(
-        (row.ratio is None) == (row.other is None) for row in rows
-    )
+    assert len({row.other for row in rows}) == 1
+    assert all((row.ratio is None) == (row.other is None) for row in rows)
 
 
 def test_growth_is_measured_with_its_exponents(monkeypatch):
