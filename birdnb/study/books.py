@@ -2,12 +2,16 @@
 
 import difflib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
-from birdnb.files import ROOT, BirdnbError
+from birdnb.files import ROOT, BirdnbError, whole_path
 
-NOTEBOOKS = ROOT / "notebooks"
+
+def notebooks_dir() -> Path:
+    """Return the folder of the notebooks; the variable ``BIRDNB_NOTEBOOKS`` moves it."""
+    return whole_path(os.environ.get("BIRDNB_NOTEBOOKS") or ROOT / "notebooks")
 
 
 def select(only: list[str] | None, appendices: bool = False) -> list[Path]:
@@ -16,7 +20,7 @@ def select(only: list[str] | None, appendices: bool = False) -> list[Path]:
     The appendices (A1 and on) are no part of the study: they are returned when asked for, by
     number or all together. Raises BirdnbError for a number that is not there.
     """
-    books = sorted(NOTEBOOKS.glob("[0-9A][0-9]_*.ipynb"))
+    books = sorted(notebooks_dir().glob("[0-9A][0-9]_*.ipynb"))
     if not only:
         return [book for book in books if appendices or book.stem[0] != "A"]
     wanted = {_number(name) for name in only}

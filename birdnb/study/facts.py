@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from birdnb.files import ROOT, write_json
+from birdnb.files import write_json
+from birdnb.study.books import notebooks_dir
 from birdnb.study.regression import LANE
 
-RECORDED = ROOT / "notebooks" / "facts.json"  # notebook -> fact -> value
+RECORDED = notebooks_dir() / "facts.json"  # notebook -> fact -> value
 
 
 def fact_table(

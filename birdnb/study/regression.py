@@ -10,11 +10,10 @@ import tempfile
 from pathlib import Path
 
 from birdnb.files import ROOT
-from birdnb.study.books import select
+from birdnb.study.books import notebooks_dir, select
 from birdnb.study.execution import execute
 from birdnb.study.run import report_folder, write_book
 
-EXAMPLE = ROOT / "reports" / "example"  # the demo's report, committed
 LANE = "BIRDNB_FACTS"  # what birdnb.study.facts does with facts: record, compare, or only show
 OWN = shutil.ignore_patterns("notebooks", "logs", "*.html")  # what of a report is not committed
 
@@ -54,11 +53,13 @@ def bless(books: list[Path]) -> int:
                 return 1
             write_book(book, json.loads(target.read_text(encoding="utf-8")))
             print(f"{book.stem} blessed")
+        # the demo's report, committed beside the notebooks
+        example = notebooks_dir().parent / "reports" / "example"
         report = Path(scratch) / "reports" / report_folder("demo", "laptop").name
         if set(books) >= set(select(None)):
-            shutil.rmtree(EXAMPLE, ignore_errors=True)  # figures that none of them draws any more
+            shutil.rmtree(example, ignore_errors=True)  # figures that none of them draws any more
         if report.exists():
-            shutil.copytree(report, EXAMPLE, ignore=OWN, dirs_exist_ok=True)
+            shutil.copytree(report, example, ignore=OWN, dirs_exist_ok=True)
     return 0
 
 

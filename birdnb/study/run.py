@@ -41,10 +41,12 @@ def run(
     extra: dict[str, Any],
     again: bool = False,
     dask: str | None = None,
+    execute: Callable[..., str | None] = execute,
 ) -> int:
     """Execute the notebooks one by one into the report folder; stop at the first that fails.
 
     With ``dask``, the address of a cluster's scheduler, spectrograms are computed there before.
+    ``execute`` runs a notebook, as that of ``execution`` does.
     """
     from birdnb.config import load_profile
     from birdnb.models.encoders import open_encoder
@@ -77,7 +79,7 @@ def run(
         state = functools.partial(runs_key, parameters=parameters, profile=profile.name)
         stamp = key(stamp, book.read_text(encoding="utf-8"), told, state(read))
         own = functools.partial(state, trained.get(number, ()))
-        if not _execute(book, given, report, stamp, again, own):
+        if not _execute(execute, book, given, report, stamp, again, own):
             return 1
     places = f"the notebooks: {_short(report / 'notebooks')}"
     if (report / PAGE).exists():
@@ -114,6 +116,7 @@ def _with_whole_paths(extra: dict[str, Any], encoders: tuple[str, ...]) -> dict[
 
 
 def _execute(
+    execute: Callable[..., str | None],
     book: Path,
     parameters: dict[str, Any],
     report: Path,

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from birdnb.files import ROOT, BirdnbError, reports_dir
-from birdnb.study.books import NOTEBOOKS
+from birdnb.study.books import notebooks_dir
 
 SITE = ROOT / "site"
 PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
@@ -45,13 +45,13 @@ def lay_out(source: Path) -> None:
     for name in (*PAGES, *FILES):
         shutil.copy(ROOT / name, source)
     shutil.copytree(ROOT / "docs", source / "docs")
-    shutil.copytree(NOTEBOOKS, source / "notebooks", ignore=shutil.ignore_patterns(".*"))
+    shutil.copytree(notebooks_dir(), source / "notebooks", ignore=shutil.ignore_patterns(".*"))
     shutil.copytree(reports_dir(), source / "reports", ignore=FIGURES)
     for folder in ("weights", "profiles"):
         kinds = shutil.ignore_patterns("*.safetensors", "*.py", "__pycache__")
         shutil.copytree(ROOT / "birdnb" / folder, source / "birdnb" / folder, ignore=kinds)
     write_reference(source / "reference")
-    books = [f"notebooks/{book.stem}" for book in sorted(NOTEBOOKS.glob("*.ipynb"))]
+    books = [f"notebooks/{book.stem}" for book in sorted(notebooks_dir().glob("*.ipynb"))]
     study = [book for book in books if book.removeprefix("notebooks/")[0].isdigit()]
     parts = {
         "The study": study,

@@ -7,8 +7,6 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from birdnb.study import books as study_books
-
 PARAMETERS = """corpus = 'demo'
 profile = 'laptop'
 seed = 7
@@ -42,7 +40,7 @@ def place(request, tmp_path, monkeypatch):
     place = tmp_path / getattr(request, "param", "place")
     monkeypatch.setenv("BIRDNB_REPORTS", str(place / "reports"))
     monkeypatch.setenv("BIRDNB_ARTIFACTS", str(place / "artifacts"))
-    monkeypatch.setattr(study_books, "NOTEBOOKS", place / "notebooks")
+    monkeypatch.setenv("BIRDNB_NOTEBOOKS", str(place / "notebooks"))
     place.mkdir(exist_ok=True)
     write_book(place / "notebooks" / "01_works.ipynb", "print(epochs, noise, pretrained)")
     write_book(place / "notebooks" / "02_fails.ipynb",

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import write_book
 
 from birdnb.study import __main__ as study
-from birdnb.study import regression
 
 ROOT = Path(__file__).resolve().parents[2]
 WRITES = """
@@ -33,31 +33,41 @@ print(chapter.report)
 """
 
 
-@pytest.mark.parametrize(
-    ("words", "units"), [(["--test"], True), (["--test", "--only", "01"], False)]
-)
-def test_some_notebooks_are_compared_without_the_unit_tests(words, units, monkeypatch):
-    calls = []
-    monkeypatch.setattr(
-        regression.subprocess, "call", lambda command, **_: calls.append(command) or 0
+@pytest.fixture
+def pytest_told(place, monkeypatch):
+    """Another pytest, found first: it only notes its words, and whether matplotlib may write."""
+    noted = place / "noted"
+    (place / "pytest.py").write_text(
+        "import os, sys\n"
+        "may = os.access(os.environ.get('MPLCONFIGDIR', ''), os.W_OK)\n"
+        f"with open({str(noted)!r}, 'a') as file:\n"
+        "    print(*sys.argv[1:], may, file=file)"
     )
-    assert study.main(words) == 0
-    assert len(calls) == 1 + units and ("tests" in calls[0]) == units and "--nbval" in calls[-1]
+    monkeypatch.setenv("PYTHONPATH", f"{place}{os.pathsep}{ROOT}")
+    return noted
 
 
-def test_a_home_that_cannot_be_written_is_no_output_of_a_notebook():
-    code = (
-        "import os; from birdnb.study import regression\n"
-        "def call(command, cwd, env): print(os.access(env['MPLCONFIGDIR'], os.W_OK)); return 0\n"
-        "regression.subprocess.call = call; regression.test([], units=False)"
-    )
+def test_some_notebooks_are_compared_without_the_unit_tests(place, pytest_told):
+    write_book(place / "notebooks" / "A1_asks.ipynb", "print(1)")
+    assert study.main(["--test", "--only", "01"]) == 0
+    (notebooks,) = pytest_told.read_text().splitlines()
+    assert "--nbval" in notebooks and "01_works.ipynb" in notebooks and "02" not in notebooks
+    pytest_told.unlink()
+    assert study.main(["--test"]) == 0
+    units, notebooks = pytest_told.read_text().splitlines()
+    assert units.startswith("tests ") and "--nbval" in notebooks
+    assert all(name in notebooks for name in ("01_works", "02_fails", "A1_asks"))
+
+
+def test_a_home_that_cannot_be_written_is_no_output_of_a_notebook(pytest_told):
     env = {key: v for key, v in os.environ.items() if key not in ("MPLCONFIGDIR", "XDG_CACHE_HOME")}
     env |= {"HOME": "/dev/null", "XDG_CONFIG_HOME": "/dev/null"}
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
-    assert done.stdout == "True\n", done.stderr
+    words = [sys.executable, "-m", "birdnb.study", "--test", "--only", "01"]
+    done = subprocess.run(words, env=env, capture_output=True, text=True)
+    assert pytest_told.read_text().endswith(" True\n"), done.stderr
 
 
-def test_blessing_rewrites_the_notebooks_and_the_committed_example(place, monkeypatch):
+def test_blessing_rewrites_the_notebooks_and_the_committed_example(place):
     """What the notebooks write into the demo's report is copied, but for what is not committed."""
     write = """from pathlib import Path
 import os
@@ -70,20 +80,23 @@ print("written")"""
     cells = nbformat.read(book, 4)
     cells.cells[-1].source = write
     nbformat.write(cells, book)
-    monkeypatch.setattr(regression, "EXAMPLE", place / "example")
     own = place / "reports" / "demo-laptop" / "metrics.json"
     own.parent.mkdir(parents=True)
     own.write_text("one's own")
-    example = place / "example"
+    example = place / "reports" / "example"
     example.mkdir()
     (example / "old.png").touch()
     assert study.main(["--bless", "--only", "01"]) == 0
     assert files(example) == {"metrics.json", "figures/a.png", "old.png"}
     assert own.read_text() == "one's own"
     assert json.loads(book.read_text())["cells"][-1]["outputs"][0]["text"] == ["written\n"]
-    (place / "notebooks" / "02_fails.ipynb").unlink()
+    (place / "notebooks" / "02_fails.ipynb").rename(
+        appendix := place / "notebooks" / "A1_asks.ipynb"
+    )
+    write_book(appendix, "print('asked')")
     assert study.main(["--bless"]) == 0  # all of them: what none of them writes is gone
     assert files(example) == {"metrics.json", "figures/a.png"}
+    assert "asked" in json.loads(appendix.read_text())["cells"][-1]["outputs"][0]["text"][0]
 
 
 def files(folder: Path) -> set[str]:

@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import sys
-import warnings
 from pathlib import Path
 
 import nbformat
@@ -28,6 +27,7 @@ from birdnb.study import books, run
 from birdnb.study.execution import execute
 from birdnb.study.kernel import StudyKernel
 
+ASKED = {"corpus": "demo", "profile": "laptop", "seed": 7, "folds": 0}
 ODD = "my {birds} {0} {prefix} [x] #1 50% it's ö"
 
 
@@ -68,6 +68,7 @@ def test_spectrograms_are_computed_on_the_cluster_before_any_notebook(place, cap
 
 
 def test_a_notebook_is_out_of_date_when_what_it_reads_has_changed(place, report, monkeypatch):
+    """What is run in the place of a notebook only counts: kernels would take a minute."""
     ran = []
 
     def quick(book, target, parameters, log):
@@ -75,28 +76,27 @@ def test_a_notebook_is_out_of_date_when_what_it_reads_has_changed(place, report,
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(book.read_bytes())
 
-    def times(*words):
+    def times(number, **extra):
         ran.clear()
-        assert study.main(["--profile", "mine.yaml", "--only", *words]) == 0
+        given = ASKED | {"profile": str(profile)}
+        assert run.run(books.select([number]), given, extra, execute=quick) == 0
         return len(ran)
 
-    monkeypatch.setattr(run, "execute", quick)
     monkeypatch.chdir(place)
     (place / "notebooks" / "02_fails.ipynb").rename(place / "notebooks" / "07_reports.ipynb")
     profile, weights = place / "mine.yaml", place / "my.safetensors"
     profile.write_text("base: laptop\n")
     weights.write_bytes(b"one")
-    given = ["01", "--", "-p", "pretrained", "my.safetensors"]
-    assert [times(*given), times(*given)] == [1, 0]
+    given = {"pretrained": "my.safetensors"}
+    assert [times("01", **given), times("01", **given)] == [1, 0]
     assert (report.parent / "demo-mine" / "notebooks" / "01_works.ipynb").exists()
     weights.write_bytes(b"another")
-    assert [times(*given), times(*given)] == [1, 0]
+    assert [times("01", **given), times("01", **given)] == [1, 0]
     profile.write_text("base: laptop\nruns: {phase3_ast_full: {train: {weight_decay: 0.1}}}\n")
-    assert [times(*given), times(*given)] == [1, 0]
+    assert [times("01", **given), times("01", **given)] == [1, 0]
     (report.parent / "demo-mine" / "PHASE3_RESULTS.html").touch()
     assert [times("07"), times("07")] == [1, 0]
-    # an absolute path: notebooks run in their own folder
-    assert ran == [] and times("01") == 1 and ran == [str(profile)]
+    assert times("01") == 1
     trained = place / "artifacts" / "runs" / "demo-mine" / "phase3_ast_full"
     trained.mkdir(parents=True)
     (trained / "config.json").write_text("{}")
@@ -113,7 +113,7 @@ def test_a_notebook_is_out_of_date_when_what_it_reads_has_changed(place, report,
     assert times("07") == 0
 
 
-def test_a_notebook_is_out_of_date_when_its_own_runs_are_gone_or_others(place, monkeypatch):
+def test_a_notebook_is_out_of_date_when_its_own_runs_are_gone_or_others(place):
     folder, ran = place / "artifacts" / "runs" / "demo-laptop" / "phase3_ast_full", []
 
     def trains(book, target, parameters, log):
@@ -128,10 +128,9 @@ def test_a_notebook_is_out_of_date_when_its_own_runs_are_gone_or_others(place, m
 
     def times():
         ran.clear()
-        assert study.main(["--only", "05"]) == 0
+        assert run.run(books.select(["05"]), ASKED, {}, execute=trains) == 0
         return len(ran)
 
-    monkeypatch.setattr(run, "execute", trains)
     (place / "notebooks" / "01_works.ipynb").rename(place / "notebooks" / "05_trains.ipynb")
     assert [times(), times()] == [1, 0]
     # trained from the shell with other settings
@@ -141,21 +140,14 @@ def test_a_notebook_is_out_of_date_when_its_own_runs_are_gone_or_others(place, m
     assert [times(), times()] == [1, 0]
 
 
-def test_the_notebook_in_progress_is_called_running(place, report, monkeypatch, capsys):
-    seen = {}
-
-    def stopped(book, target, parameters, log):
-        seen.update(target=target.name, said=capsys.readouterr().out)
-        target.parent.mkdir(parents=True)
-        target.write_text("{}")
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(run, "execute", stopped)
+def test_the_notebook_in_progress_is_called_running(place, report, capsys):
+    """The notebook itself presses Ctrl-C."""
+    code = "import os, signal, time\nos.kill(os.getppid(), signal.SIGINT)\ntime.sleep(600)"
+    write_book(place / "notebooks" / "01_works.ipynb", code)
     assert study.main(["--only", "01"]) == 130
-    assert seen["target"] == "01_works.running.ipynb" and seen["said"].endswith(
-        "\n01_works               "
-    )
-    monkeypatch.setattr(run, "execute", execute)
+    assert [path.name for path in (report / "notebooks").iterdir()] == ["01_works.running.ipynb"]
+    assert capsys.readouterr().out.endswith("\n01_works               ")
+    write_book(place / "notebooks" / "01_works.ipynb", "print(1)")
     assert study.main(["--only", "01"]) == 0
     assert [path.name for path in (report / "notebooks").iterdir()] == ["01_works.ipynb"]
 
@@ -180,11 +172,10 @@ def test_the_notebook_in_progress_is_called_running(place, report, monkeypatch, 
         ),
     ],
 )
-def test_wrong_parameters_are_refused_before_anything_starts(words, message, place, monkeypatch):
-    monkeypatch.setattr(run, "execute", lambda *args: pytest.fail("it started"))
-    parameters = {"corpus": "demo", "profile": "laptop", "seed": 7, "folds": 0}
+def test_wrong_parameters_are_refused_before_anything_starts(words, message, place):
     with pytest.raises(BirdnbError, match=message):
-        run.run(books.select(None), parameters, study.papermill_parameters(["-p", *words.split()]))
+        run.run(books.select(None), ASKED, study.papermill_parameters(["-p", *words.split()]))
+    assert not (place / "reports").exists()
 
 
 def test_profiles_with_a_dot_have_a_folder_of_their_own():
@@ -251,10 +242,8 @@ def test_what_the_users_ipython_does_at_its_start_is_left_out(
 
 
 def test_a_kernel_that_does_not_start_is_told_in_one_line(place, monkeypatch, capsys):
-    python = place / "python"
-    python.write_text("#!/bin/sh\nexit 3\n")
-    python.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(python))
+    (place / "ipykernel_launcher.py").write_text("raise SystemExit(3)")
+    monkeypatch.setenv("PYTHONPATH", str(place))
     assert study.main(["--only", "01"]) == 1
     assert "FAILED: no kernel: Kernel died before" in capsys.readouterr().out
 
@@ -267,12 +256,13 @@ def test_a_place_whose_name_is_no_text_is_refused_at_once(name, place, monkeypat
 
 
 def test_an_error_that_is_no_write_error_is_told_as_it_is(place, report, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "executable", str(place / "gone" / "python"))
+    """Linux starts no process with a variable that long."""
+    monkeypatch.setenv("LONG", "x" * 2**18)
     assert study.main(["--only", "01"]) == 1
     said = capsys.readouterr()
-    assert "FAILED: FileNotFoundError" in said.out and "gone/python" in said.out
+    assert "FAILED: OSError" in said.out and sys.executable in said.out
     assert "cannot write" not in said.out + said.err and "Traceback" not in said.out + said.err
-    assert "gone/python" in (report / "logs" / "01_works.log").read_text(encoding="utf-8")
+    assert sys.executable in (report / "logs" / "01_works.log").read_text(encoding="utf-8")
 
 
 def test_an_error_in_writing_is_told_as_one(place, report, capsys):
@@ -304,16 +294,14 @@ _ = subprocess.run([sys.executable, "-c", "import os; os.write(2, b'from a child
     assert capfd.readouterr() == ("", "")
 
 
-def test_warnings_of_this_process_go_to_the_log_while_a_notebook_runs(place, monkeypatch, capfd):
-    import papermill
-
-    def talks(*args, **options):
-        logging.getLogger("papermill").warning("from a logger")
-        warnings.warn("from a warning", stacklevel=1)
-
-    monkeypatch.setattr(papermill, "execute_notebook", talks)
+def test_warnings_of_this_process_go_to_the_log_while_a_notebook_runs(place, capfd):
+    """Of nbformat that cells have no id, by papermill's logger that there are no parameters."""
+    path = place / "notebooks" / "01_works.ipynb"
+    book = json.loads(path.read_text())
+    book["cells"] = [{k: v for k, v in cell.items() if k != "id"} for cell in book["cells"][::2]]
+    path.write_text(json.dumps(book))
     before = logging.getLogger().handlers[:]
-    execute(place / "notebooks" / "01_works.ipynb", place / "done.ipynb", {}, place / "log")
+    execute(path, place / "done.ipynb", {"seed": 8}, place / "log")
     text = (place / "log").read_text(encoding="utf-8")
-    assert "from a logger" in text and "from a warning" in text
+    assert "MissingIDFieldWarning" in text and "tag 'parameters'" in text
     assert capfd.readouterr() == ("", "") and logging.getLogger().handlers == before

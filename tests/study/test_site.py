@@ -6,6 +6,7 @@ It reads nothing from elsewhere, and a browser finds words in it, on a laptop an
 from __future__ import annotations
 
 import re
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -17,7 +18,7 @@ from browser import CHROMIUM, chromium
 
 from birdnb.files import ROOT, BirdnbError
 from birdnb.study import site
-from birdnb.study.books import NOTEBOOKS
+from birdnb.study.books import notebooks_dir
 
 built = pytest.mark.skipif(
     not (site.SITE / "index.html").is_file(), reason="no site here: make it by ./run_all.sh --site"
@@ -109,7 +110,7 @@ def test_all_that_is_there_becomes_a_page(tmp_path, monkeypatch):
     source.mkdir()
     site.lay_out(source)
     contents = (source / "index.md").read_text(encoding="utf-8")
-    for book in NOTEBOOKS.glob("*.ipynb"):
+    for book in notebooks_dir().glob("*.ipynb"):
         assert contents.count(f"\nnotebooks/{book.stem}\n") == 1
     assert contents.count("\nreports/my_birds-laptop/PHASE3_RESULTS\n") == 1
     assert not (source / "reports" / "my_birds-laptop" / "notebooks").exists()
@@ -122,8 +123,8 @@ def test_all_that_is_there_becomes_a_page(tmp_path, monkeypatch):
 
 
 def test_what_is_missing_is_said(monkeypatch):
-    monkeypatch.setattr(site, "NEEDED", ("sphinx_of_another_world",))
-    with pytest.raises(BirdnbError, match=r"sphinx_of_another_world: pip install 'birdnb\[site\]'"):
+    monkeypatch.setitem(sys.modules, "furo", None)
+    with pytest.raises(BirdnbError, match=r"furo.*: pip install 'birdnb\[site\]'"):
         site.build()
 
 

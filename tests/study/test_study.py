@@ -9,7 +9,7 @@ from conftest import write_book
 from small_encoder import write_encoder
 
 from birdnb.study import __main__ as study
-from birdnb.study import regression
+from birdnb.study.books import select
 
 
 @pytest.mark.parametrize(
@@ -51,24 +51,11 @@ def test_a_wrong_command_line(words, message, capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "numbers"),
-    [([], ["01", "02"]), (["--only", "A1"], ["A1"]), (["--only", "a1_asks", "2"], ["02", "A1"])],
+    ("words", "numbers"), [(None, ["01", "02"]), (["A1"], ["A1"]), (["a1_asks", "2"], ["02", "A1"])]
 )
-def test_an_appendix_is_run_when_asked_for(words, numbers, place, monkeypatch):
+def test_an_appendix_is_run_when_asked_for(words, numbers, place):
     write_book(place / "notebooks" / "A1_asks.ipynb", "print(1)")
-    asked = []
-    monkeypatch.setattr(study, "run", lambda books, *_: asked.extend(books) or 0)
-    assert study.main(words) == 0 and [book.stem[:2] for book in asked] == numbers
-
-
-@pytest.mark.parametrize("lane", ["test", "bless"])
-def test_the_appendices_are_tested_and_blessed_with_the_study(lane, place, monkeypatch):
-    write_book(place / "notebooks" / "A1_asks.ipynb", "print(1)")
-    asked = []
-    monkeypatch.setattr(regression, lane, lambda books, **_: asked.extend(books) or 0)
-    assert study.main([f"--{lane}"]) == 0 and [book.stem[:2] for book in asked] == [
-        "01", "02", "A1",
-    ]  # fmt: skip
+    assert [book.stem[:2] for book in select(words)] == numbers
 
 
 def test_all_notebooks_are_listed(place, capsys):
