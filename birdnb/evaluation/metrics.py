@@ -283,9 +283,9 @@ def _accuracy_interval(drawn: np.ndarray, result: dict) -> list[float]:
     # the exact binomial bounds (Clopper and Pearson) over the sessions are honest then
     if _interval_if_any(drawn):
         return _interval(drawn)
-    from scipy.stats import beta
+    from scipy.special import betaincinv
 
     n, right = result["sessions"], result["accuracy"] * result["sessions"]
-    low = beta.ppf(0.025, right, n - right + 1) if right > 0 else 0.0
-    high = beta.ppf(0.975, right + 1, n - right) if right < n else 1.0
+    low = betaincinv(right, n - right + 1, 0.025) if right > 0 else 0.0
+    high = betaincinv(right + 1, n - right, 0.975) if right < n else 1.0
     return [float(low), float(high)]

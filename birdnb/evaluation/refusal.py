@@ -130,8 +130,8 @@ def refusal_table(
 
 def alarms_per_hour(alarms: int, hours: float) -> tuple[float, float, float]:
     """Return a rate and its exact 95 % Poisson interval (Garwood) [per hour]."""
-    from scipy.stats import chi2
+    from scipy.special import gammaincinv
 
-    low = chi2.ppf(0.025, 2 * alarms) / 2 if alarms else 0.0
-    high = chi2.ppf(0.975, 2 * (alarms + 1)) / 2
+    low = gammaincinv(alarms, 0.025) if alarms else 0.0
+    high = gammaincinv(alarms + 1, 0.975)
     return alarms / hours, float(low) / hours, float(high) / hours

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft, signal
+from scipy import fft
 
 from birdnb.config import AudioSettings
 
@@ -183,6 +183,8 @@ def _coarse_banks(sample_rate: int) -> tuple[np.ndarray, slice, np.ndarray]:
     per_band = max(1, round(BAND_HZ / bin_hz))
     lowest = math.ceil(LOWEST_HZ / bin_hz)
     count = max(1, int(min(HIGHEST_HZ, 0.45 * sample_rate) / bin_hz - lowest) // per_band)
+    from scipy import signal  # takes half a second to import: only extraction needs it
+
     window = signal.get_window("hann", size).astype(np.float32)
     window /= window.sum()  # a sine of full scale gives about -6 dB
     return (

@@ -15,7 +15,6 @@ from typing import TypeVar
 import numpy as np
 import soundfile
 import soxr
-from scipy import signal
 
 from birdnb.features import decoders, lengths
 from birdnb.features.activity import coarse_frame
@@ -31,10 +30,8 @@ KEEP = 2**25
 MARGIN = 0.05  # [s] decoded around a slice: the filters' response is below -100 dB by then
 RUN_UP = 0.5  # [s] decoded and thrown away after a jump: an MP3 frame builds on those before it
 LOUDEST = 1e6  # a sample beyond this (full scale is 1) is broken, like NaN
-# share of broken samples set to zero; more than that and the recording is refused
-MAX_BROKEN = 1e-3
-# from the lowest to the highest sample (full scale is 2): nothing louder than -66 dB of full scale
-SILENT = 1e-3
+MAX_BROKEN = 1e-3  # share of samples set to zero; with more of them a recording is refused
+SILENT = 1e-3  # from the lowest to the highest sample (full scale is 2): -66 dB of full scale
 SAMPLE_RATES = (4_000, 1_000_000)  # [Hz] outside, the header is wrong or there is no song to hear
 
 
@@ -277,12 +274,16 @@ def check_sound(sound: Recording, shortest: float = 0.0) -> None:
 
 def high_pass(samples: np.ndarray, sample_rate: int, cutoff_hz: float) -> np.ndarray:
     """Butterworth high-pass of order 4 over ``samples`` (..., samples), forwards; float32."""
+    from scipy import signal  # takes half a second to import: only extraction needs it
+
     return signal.sosfilt(butterworth(sample_rate, cutoff_hz), samples).astype(np.float32)
 
 
 @functools.cache
 def butterworth(sample_rate: int, cutoff_hz: float) -> np.ndarray:
     """Return the second-order sections (2, 6) of ``high_pass``, for those who filter in blocks."""
+    from scipy import signal
+
     return signal.butter(4, cutoff_hz, "highpass", fs=sample_rate, output="sos")
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import soxr
-from scipy import signal
 
 from birdnb.config import AudioSettings
 from birdnb.features.audio import butterworth
@@ -92,6 +91,8 @@ def _prepared(
     blocks: Iterable[np.ndarray], before: int, after: int, high_pass_hz: float
 ) -> Iterator[np.ndarray]:
     """Resample and high-pass blocks as one stream; the filters keep their state between them."""
+    from scipy import signal  # takes half a second to import: only listening needs it
+
     filters = butterworth(after, high_pass_hz) if high_pass_hz else None
     state = np.zeros((0 if filters is None else len(filters), 2))
     for samples in _resampled(blocks, before, after):

@@ -22,7 +22,7 @@ from transformers.models.audio_spectrogram_transformer import (
 
 from birdnb.config import N_MELS, Size
 from birdnb.files import BirdnbError, user_path
-from birdnb.models.stem import ConvStem
+from birdnb.models.stem import ConvStem, fast_layout
 from birdnb.models.weights import REMEDY, is_local, load_all_but, read_weights, shipped, unavailable
 
 HUB_ID = "MIT/ast-finetuned-audioset-10-10-0.4593"
@@ -205,7 +205,7 @@ def _new(size: Shape, n_classes: int, n_frames: int) -> ASTForAudioClassificatio
     model = ASTForAudioClassification(_config(n_classes, **TINY))
     width = model.config.hidden_size
     embeddings: Any = model.audio_spectrogram_transformer.embeddings
-    embeddings.patch_embeddings = ConvStem(width)
+    embeddings.patch_embeddings = fast_layout(ConvStem(width))
     n_mel, n_time = _grid(embeddings, n_frames)
     positions = torch.randn(1, TOKENS + n_mel * n_time, width) * model.config.initializer_range
     embeddings.position_embeddings = nn.Parameter(positions)

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 import timm
-import torch
 from torch import Tensor, nn
 
+from birdnb.models.stem import fast_layout
 from birdnb.models.weights import is_local, load_all_but, read_weights, shipped, unavailable
 
 ARCHITECTURE = "efficientnet_b2"
@@ -39,9 +39,7 @@ class AudioEfficientNet(nn.Module):
         own: dict[str, Any] = {"in_chans": 1, "num_classes": n_classes, "drop_path_rate": drop_path}
         self.backbone = backbone or timm.create_model(size, pretrained=False, **own)
         self.size = self.backbone.default_cfg["architecture"]
-        # on a Mac's GPU torch 2.11 fails in, or garbles, batch normalisation of this layout
-        if not torch.backends.mps.is_available():
-            self.backbone.to(memory_format=torch.channels_last)  # a third faster on a CPU
+        fast_layout(self.backbone)
 
     @classmethod
     def from_pretrained(

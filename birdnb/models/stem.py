@@ -3,6 +3,7 @@
 Xiao et al., Early Convolutions Help Transformers See Better, https://arxiv.org/abs/2106.14881.
 """
 
+import torch
 from torch import Tensor, nn
 
 from birdnb.config import N_MELS
@@ -46,3 +47,13 @@ class ConvStem(nn.Module):
         # (B, 1, 128, T) -> (B, D, 8, T / 8)
         x = self.blocks(input_values.transpose(1, 2).unsqueeze(1))
         return x.flatten(2).transpose(1, 2)  # (B, 8 * T / 8, D)
+
+
+def fast_layout(convolutions: nn.Module) -> nn.Module:
+    """Lay out convolutions channels last: a seventh faster to a third on a CPU.
+
+    Not on a Mac's GPU: there torch 2.11 fails in, or garbles, batch normalisation of this layout.
+    """
+    if torch.backends.mps.is_available():
+        return convolutions
+    return convolutions.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -33,7 +33,7 @@ from birdnb.study.facts import fact_table
 from birdnb.study.outdoors import Outdoors
 from birdnb.study.run import report_folder
 from birdnb.training.runs import METRICS, RunResult, folder_of, load_run, run_folder
-from birdnb.training.train import train_run
+from birdnb.training.train import begin_run, train_run
 from birdnb.training.yardstick import finished_encoders, settings_of_encoder
 
 FIRST = {"06": "notebooks 04 and 05", "07": "notebooks 04 to 06"}  # what has to run before
@@ -97,6 +97,15 @@ class Chapter(Outdoors):
         """Train a run on the split or on each fold; what is finished and unchanged is loaded."""
         settings = None if run == CLASSICAL else self.settings(run, **changes)
         return [train_run(data, run, settings) for data in self.datasets]
+
+    def begin(
+        self, run: str, settings: RunSettings, epochs: int
+    ) -> tuple[torch.nn.Module, pd.DataFrame]:
+        """Train a run's first epochs, from which ``train`` goes on; of folds, the first.
+
+        Returns the network and its history.
+        """
+        return begin_run(self.data, run, settings, epochs)
 
     def frozen(self, encoders: Sequence[str] | None = None) -> dict[str, list[RunResult]]:
         """Run frozen encoders (None: those of the profile) on the split or each fold.

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import scipy.fft
 import soundfile
-from scipy import signal
 
 from birdnb.files import atomic_path, write_text
 from birdnb.synthetic.demo import CHOSEN, NAMES, NAMESPACE, demo_species
@@ -121,6 +120,8 @@ def _sing(
 
 def _heard(samples: np.ndarray) -> np.ndarray:
     """Return what is above 500 Hz, which recordings are judged by."""
+    from scipy import signal  # takes half a second to import: only a new dawn needs it
+
     return signal.sosfilt(
         signal.butter(4, 500.0, "highpass", fs=SAMPLE_RATE, output="sos"), samples
     )

@@ -48,15 +48,17 @@ def fit(
     noise_bank: Tensor | None = None,
     progress: bool = True,
     accelerator: Accelerator | None = None,
+    first: int | None = None,
 ) -> pd.DataFrame:
     """Train ``model`` in place and return its history, a row an epoch.
 
     It ends with the weights that ``settings`` keeps. ``folder`` gets ``history.csv``,
     ``best.safetensors`` and ``last.pt``, the state from which a killed training goes on.
     ``batch_size`` counts the clips of all processes together. ``noise_bank`` is (M, 128, T) dB.
-    ``val_loss`` is the loss function on the probabilities of whole recordings. Raises BirdnbError
-    when the loss is not finite or explodes, when memory runs out, and when ``folder`` holds a state
-    that is damaged or belongs to another configuration.
+    ``val_loss`` is the loss function on the probabilities of whole recordings. With ``first``, only
+    so many epochs are trained for now, and another call goes on from there. Raises BirdnbError when
+    the loss is not finite or explodes, when memory runs out, and when ``folder`` holds a state that
+    is damaged or belongs to another configuration.
     """
     accelerator = accelerator or make_accelerator()
     forget_peak_memory(accelerator.device)
@@ -65,7 +67,10 @@ def fit(
         epochs = Epochs(
             model, *sides, settings, Path(folder), seed, labels, noise_bank, accelerator
         )
+        epochs.first = first
         history = epochs.run(progress)
+    if first:
+        epochs.save()
     epochs.plain.load_state_dict(epochs.kept)
     if accelerator.is_main_process:
         save_weights(epochs.folder / BEST, epochs.kept)
@@ -82,6 +87,8 @@ def best_epoch(history: list[dict[str, Any]]) -> int:
 
 class Epochs(Loop):
     """Every training clip once an epoch; a round is an epoch, the budget a number of them."""
+
+    first: int | None = None  # epochs after which to stop for now
 
     def __init__(
         self,
@@ -158,6 +165,8 @@ class Epochs(Loop):
     def done(self) -> bool:
         """Tell whether all epochs are done, or none was better for as long as patience lasts."""
         done, t = len(self.history), self.settings.train
+        if self.first and done >= self.first:
+            return True
         # the last weights are those of the whole schedule
         if done == 0 or done >= t.epochs or t.keep == "last":
             return done >= t.epochs

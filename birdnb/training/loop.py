@@ -172,7 +172,7 @@ class Loop(ABC):
                 if self.done():
                     break
                 if interrupt.noted:
-                    self._save()
+                    self.save()
                     raise KeyboardInterrupt
         if self.totals[2] > 0:  # the budget has become smaller since the state was saved
             self._end_round()
@@ -235,7 +235,7 @@ class Loop(ABC):
         if ends:
             self._end_round()
         if saves:
-            self._save()
+            self.save()
         if ends:
             self.round_began = time.perf_counter()
 
@@ -278,7 +278,8 @@ class Loop(ABC):
             bar.set_description(f"{self.name}, {self.where()}", refresh=False)
             bar.set_postfix_str(f"{self.said}{before}, {speed:.0f} clips/s", refresh=False)
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Write the state from which another call goes on."""
         if not self.accelerator.is_main_process:
             return
         start = time.perf_counter()

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import torch
 from accelerate import Accelerator
+from torch import nn
 
 from birdnb.config import Profile, RunSettings
 from birdnb.data import StudyData
@@ -27,6 +28,7 @@ from birdnb.training.runs import (
     ClassicalSettings,
     FrozenSettings,
     RunResult,
+    load_model,
     load_run,
     prepare_folder,
     record_size,
@@ -56,11 +58,7 @@ def train_run(
     """
     accelerator = accelerator or make_accelerator()
     settings = settings or settings_of_run(data.profile, run)
-    folder = run_folder(data, run)
-    if accelerator.is_main_process:
-        config = run_config(data, run, settings, accelerator.device, accelerator.num_processes)
-        prepare_folder(folder, config, data.labels, again)
-    accelerator.wait_for_everyone()
+    folder = _prepare(data, run, settings, accelerator, again)
     if not (folder / METRICS).exists():
         if isinstance(settings, ClassicalSettings):
             _train_classical(data, folder, accelerator)
@@ -70,6 +68,32 @@ def train_run(
             _train_network(data, settings, folder, progress, accelerator)
         accelerator.wait_for_everyone()
     return load_run(folder)
+
+
+def begin_run(
+    data: StudyData, run: str, settings: RunSettings, epochs: int
+) -> tuple[nn.Module, pd.DataFrame]:
+    """Train the first epochs of a network's run, from which ``train_run`` goes on.
+
+    Returns the network and its history, a row an epoch: those of the whole run where it is finished
+    already. Raises BirdnbError as ``train_run``.
+    """
+    accelerator = make_accelerator()
+    folder = _prepare(data, run, settings, accelerator)
+    if (folder / METRICS).exists():
+        return load_model(folder), load_run(folder).history
+    return _learn(data, settings, folder, True, accelerator, epochs)
+
+
+def _prepare(
+    data: StudyData, run: str, settings: AnySettings, accelerator: Accelerator, again: bool = False
+) -> Path:
+    folder = run_folder(data, run)
+    if accelerator.is_main_process:
+        config = run_config(data, run, settings, accelerator.device, accelerator.num_processes)
+        prepare_folder(folder, config, data.labels, again)
+    accelerator.wait_for_everyone()
+    return folder
 
 
 def settings_of_run(profile: Profile, run: str) -> AnySettings:
@@ -86,9 +110,15 @@ def settings_of_run(profile: Profile, run: str) -> AnySettings:
     return profile.runs[run]
 
 
-def _train_network(
-    data: StudyData, settings: RunSettings, folder: Path, progress: bool, accelerator: Accelerator
-) -> None:
+def _learn(
+    data: StudyData,
+    settings: RunSettings,
+    folder: Path,
+    progress: bool,
+    accelerator: Accelerator,
+    first: int | None = None,
+) -> tuple[nn.Module, pd.DataFrame]:
+    """Train a network, or its ``first`` epochs; return it with its history."""
     m, t = settings.model, settings.train
     torch.manual_seed(data.seed)  # for new weights
     model = build_model(
@@ -101,19 +131,30 @@ def _train_network(
     )
     if accelerator.is_main_process:
         record_size(folder, getattr(model, "size", m.size))
-    train, val, test = data.clips("train", t.segments), data.clips("validation"), data.clips("test")
+    train = data.clips("train", t.segments)
     if t.background_labels:
         train = replace(train, shares=data.shares(train.recording_ids, t.background_labels))
-    bank = data.noise_bank() if settings.augment.noise else None
     shared = {
         "seed": data.seed,
         "labels": data.labels,
-        "noise_bank": bank,
+        "noise_bank": data.noise_bank() if settings.augment.noise else None,
         "progress": progress,
         "accelerator": accelerator,
+        "first": first,
     }
     with followed(accelerator, folder):
-        history = fit(model, train, val, settings, folder, **shared)
+        return model, fit(model, train, data.clips("validation"), settings, folder, **shared)
+
+
+def _train_network(
+    data: StudyData, settings: RunSettings, folder: Path, progress: bool, accelerator: Accelerator
+) -> None:
+    model, history = _learn(data, settings, folder, progress, accelerator)
+    train, val, test = (
+        data.clips("train", settings.train.segments),
+        data.clips("validation"),
+        data.clips("test"),
+    )
     n = len(train.recording_ids)
     # enough to know the accuracy
     some = train.of_recordings(range(0, n, max(1, n // max(len(val.recording_ids), 128))))
@@ -127,7 +168,7 @@ def _train_network(
             "epochs": len(history), "best_epoch": 1 + best_epoch(history.to_dict("records")),
             "seconds": float(history["seconds"].sum()),
             "parameters": sum(p.numel() for p in model.parameters()),
-            "pretrained": m.pretrained, "weights_sha256": sha256_of(folder / BEST),
+            "pretrained": settings.model.pretrained, "weights_sha256": sha256_of(folder / BEST),
         }  # fmt: skip
         _finish(data, folder, on_train, found, about)
         (folder / LAST).unlink(missing_ok=True)

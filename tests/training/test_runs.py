@@ -18,7 +18,7 @@ from birdnb.evaluation.predictions import by_recording, predict
 from birdnb.files import BirdnbError
 from birdnb.training import runs, train
 from birdnb.training.__main__ import main
-from birdnb.training.train import train_run
+from birdnb.training.train import begin_run, train_run
 
 
 @pytest.fixture(autouse=True)
@@ -312,3 +312,16 @@ def test_the_commit_carries_a_plus_only_when_code_was_changed(tmp_path, monkeypa
     assert runs.git_commit() == commit
     (tmp_path / "birdnb" / "new.py").write_text("")
     assert runs.git_commit() == f"{commit}+"
+
+
+def test_a_run_that_was_begun_goes_on_and_ends_like_one_in_a_piece(done):
+    data, whole = done
+    _, history = begin_run(data, "begun", settings(), 2)
+    assert len(history) == 2 and not (runs.run_folder(data, "begun") / "metrics.json").exists()
+    begun = train_run(data, "begun", settings(), progress=False)
+    assert len(begun.history) == 3
+    ours, theirs = ((folder / "best.safetensors").read_bytes() for folder in (begun.folder, whole))
+    assert ours == theirs, "the weights are others than without the break"
+    assert {p.name for p in begun.folder.iterdir()} == {p.name for p in whole.iterdir()}
+    _, looked_at = begin_run(data, "begun", settings(), 2)  # finished: nothing is trained again
+    assert looked_at.equals(begun.history)
