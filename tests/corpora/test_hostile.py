@@ -255,7 +255,7 @@ def test_a_decoder_that_crashes_or_hangs_costs_its_own_recording_only(tmp_path):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     reason = "decoder died: it crashes, hangs or needs too much memory over this file"
     assert done.stdout.splitlines() == ["3", f"crash {reason}", f"hang {reason}"], done.stderr

@@ -381,7 +381,7 @@ class TestPoliteness:
                     "--api",
                     server.api,
                     "--pause",
-                    "0.1",
+                    "0.3",
                 ]
             )
             == 0
@@ -390,7 +390,7 @@ class TestPoliteness:
             later - earlier for earlier, later in zip(server.times, server.times[1:], strict=False)
         ]
         assert len(gaps) == 4
-        assert min(gaps) > 0.08
+        assert min(gaps) > 0.15
 
     def test_retry_after_is_kept(self, server, tmp_path):
         busy = {
@@ -401,7 +401,7 @@ class TestPoliteness:
         }
         server.odd = {"/api/3/recordings": [busy]}
         assert download(server, tmp_path) == 0
-        assert 0.95 < server.times[1] - server.times[0] < 5
+        assert 0.8 < server.times[1] - server.times[0] < 60
 
     def test_a_very_long_wait_ends_the_run(self, server, tmp_path, capsys):
         server.odd = {
@@ -664,7 +664,7 @@ class TestSuddenDeath:
             time.sleep(0.02)
         time.sleep(0.3)
         process.send_signal(signal.SIGINT)
-        out, error = process.communicate(timeout=20)
+        out, error = process.communicate(timeout=120)
         assert process.returncode == 130
         assert "interrupted: what came is kept" in error
         assert "Traceback" not in error

@@ -30,7 +30,7 @@ def script(path: Path, lines: str) -> None:
 def set_up(place: Path, path: str = os.environ["PATH"]) -> subprocess.CompletedProcess[str]:
     """``./run_all.sh --setup`` with the folder ``bin`` before the others on the PATH."""
     command, env = [str(place / "run_all.sh"), "--setup"], {"PATH": f"{place / 'bin'}:{path}"}
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
 
 
 @pytest.mark.parametrize("status", [0, 3])
