@@ -113,11 +113,27 @@ def number(
     return read
 
 
-def add_corrections(parser: argparse._ActionsContainer) -> None:
-    """Add the option for a table of corrected labels (``birdnb.corpora.corrections``)."""
-    parser.add_argument(
-        "--corrections",
-        metavar="FILE",
-        help="apply a table of corrected labels, as notebook 07 writes it; the results are those "
-        "of another corpus, <name>-corrected",
-    )
+positive = number(int, 1, said="is no whole number from 1 on")
+parse_seed = number(int, 0, said="is no seed: give 0 or more")
+# fmt: off
+SHARED: dict[str, dict[str, Any]] = {  # options that several commands have
+    "--corpus": {"default": "demo", "metavar": "CORPUS",
+                 "help": "demo (synthesised songs, the default) or a folder of recordings"},
+    "--profile": {"default": "laptop", "metavar": "NAME",
+                  "help": "laptop (the default), gpu, or a YAML file of your own"},
+    "--seed": {"type": parse_seed, "default": 7, "metavar": "N",
+               "help": "seed of the split and of training (default 7)"},
+    "--encoders": {"nargs": "+", "metavar": "NAME", "help": "hold the networks against frozen "
+                   "encoders: birdnet, onnx:PATH (default: those of the profile)"},
+    "--corrections": {"metavar": "FILE", "help": "apply a table of corrected labels, as notebook "
+                      "07 writes it; the results are those of another corpus, <name>-corrected"},
+    "--dask": {"metavar": "ADDRESS",
+               "help": "let a Dask cluster do the work, by its scheduler: tcp://host:8786"},
+}
+# fmt: on
+
+
+def add_shared(parser: argparse._ActionsContainer, *names: str) -> None:
+    """Add options that several commands have, by name."""
+    for name in names:
+        parser.add_argument(name, **SHARED[name])

@@ -137,35 +137,23 @@ def make_parser() -> argparse.ArgumentParser:
         "study runs a whole study on a synthesised corpus of the real size, "
         "stage by stage.",
     )
-    parser.add_argument(
-        "part",
-        nargs="?",
-        default="all",
-        choices=[*PARTS, STUDY, "all"],
-        help="what to measure (default: all, which is all but study)",
-    )
-    parser.add_argument(
-        "--corpus",
-        default="demo",
-        help="recordings to extract: demo (the default) or a folder; its MP3 and OGG files count",
-    )
-    parser.add_argument(
-        "--markdown", type=Path, metavar="FILE", help="write the table there as a page, too"
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
-    study = parser.add_argument_group("study", "its corpus, and how long it may take")
-    study.add_argument(
-        "--profile", default="laptop", help="laptop (the default) or another that comes with birdnb"
-    )
-    study.add_argument("--species", type=EACH, default=90, metavar="N", help="default: 90")
-    study.add_argument(
-        "--recordings", type=EACH, default=123, metavar="N",
-        help="of each species (default: 123, which makes 11,070 of 90)",
-    )  # fmt: skip
-    study.add_argument(
-        "--minutes", type=MINUTES, metavar="M",
-        help="cut epochs short so that all takes about so long; the table says what all would take",
-    )  # fmt: skip
+    # fmt: off
+    add = parser.add_argument
+    add("part", nargs="?", default="all", choices=[*PARTS, STUDY, "all"],
+        help="what to measure (default: all, which is all but study)")
+    add("--corpus", default="demo",
+        help="recordings to extract: demo (the default) or a folder; its MP3 and OGG files count")
+    add("--markdown", type=Path, metavar="FILE", help="write the table there as a page, too")
+    add("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    add = parser.add_argument_group("study", "its corpus, and how long it may take").add_argument
+    add("--profile", default="laptop",
+        help="laptop (the default) or another that comes with birdnb")
+    add("--species", type=EACH, default=90, metavar="N", help="default: 90")
+    add("--recordings", type=EACH, default=123, metavar="N",
+        help="of each species (default: 123, which makes 11,070 of 90)")
+    add("--minutes", type=MINUTES, metavar="M",
+        help="cut epochs short so that all takes about so long; the table says what all would take")
+    # fmt: on
     return parser
 
 

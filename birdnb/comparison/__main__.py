@@ -1,6 +1,7 @@
 """The command ``python -m birdnb.comparison CORPUS --folds 4 --variants pretraining``."""
 
 import argparse
+import math
 import shlex
 import sys
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from birdnb.command import add_corrections, called, command, number
+from birdnb.command import add_shared, called, command, number, parse_seed
 from birdnb.comparison.compare import PRESETS, choose, compare, parse_settings, parse_variant
 from birdnb.comparison.curve_page import write_curves
 from birdnb.comparison.growth import Curve, learning_curves
@@ -20,7 +21,6 @@ from birdnb.corpora.corrections import use_corrections
 from birdnb.files import BirdnbError, report_folder, safe_name
 from birdnb.models.encoders import open_encoder
 from birdnb.registry import CURVES, check_encoders
-from birdnb.training.options import parse_seed
 
 EXAMPLES = (
     "examples:\n"
@@ -80,12 +80,13 @@ def _learning_curve(args: argparse.Namespace) -> Path:
         args.seeds = [SEED + number for number in range(args.seeds[0])]
     args.seeds = list(dict.fromkeys(args.seeds or [SEED]))
     profile = _profile(args)
+    target = args.target and args.target / 100
     curves = []
     for curve in learning_curves(args.corpus, profile, args.runs, args.folds, args.seeds):
         curves.append(curve)
         about = _about(args, curve)
         folder = report_folder(corpus_name(args.corpus), profile.name)
-        path = write_curves(curves, about, folder, args.target)
+        path = write_curves(curves, about, folder, target)
     return path
 
 
@@ -98,16 +99,6 @@ def _chosen(args: argparse.Namespace) -> Comparison:
     return replace(chosen, name=name, runs=runs, side=side)
 
 
-def _share(text: str) -> float:
-    try:
-        share = float(text) / 100
-    except ValueError:
-        share = 0.0
-    if not 0 < share < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no accuracy: give per cent, such as 80")
-    return share
-
-
 def _about(args: argparse.Namespace, judged: Pooled | Curve) -> str:
     how = f"{called('python -m birdnb.comparison')} {args.words}"
     return about_page(
@@ -118,6 +109,13 @@ def _about(args: argparse.Namespace, judged: Pooled | Curve) -> str:
         args.seeds,
         how,
     )
+
+
+PERCENT = number(
+    float, math.nextafter(0, 1), math.nextafter(100, 0),
+    said="is no accuracy: give per cent, such as 80",
+)  # fmt: skip
+FOLDS = number(int, 2, said="is no number of folds: give 2 or more")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -136,74 +134,29 @@ def make_parser() -> argparse.ArgumentParser:
         "Finished trainings are not repeated; a killed one goes on.",
         epilog=f"variants in {PRESETS.name}:\n{known}\n\n{EXAMPLES}",
     )
-    parser.add_argument("corpus", metavar="CORPUS", help="demo, or the folder of a corpus")
-    add_corrections(parser)
-    parser.add_argument("--variants", choices=list(presets), help="a comparison of variants.yaml")
-    parser.add_argument(
-        "--variant",
-        action="append",
-        default=[],
-        metavar="TEXT",
-        help='"name: setting=value ..."; repeatable',
-    )
-    parser.add_argument(
-        "--only", nargs="+", metavar="NAME", help="of the comparison's own variants only these"
-    )
-    parser.add_argument(
-        "--everywhere",
-        default="",
-        metavar="TEXT",
-        help='"setting=value ..." for all variants: epochs=10, say',
-    )
-    parser.add_argument(
-        "--runs",
-        nargs="+",
-        metavar="RUN",
-        help="runs of the profile to vary (default: those of the comparison; of a learning curve "
-        "the cheap ones)",
-    )
-    parser.add_argument(
-        "--encoders",
-        nargs="+",
-        metavar="NAME",
-        help="frozen encoders to stand beside them: birdnet, onnx:PATH (default: the profile's)",
-    )
-    parser.add_argument(
-        "--side",
-        choices=["validation", "test"],
-        help="recordings to judge on (default: the comparison's)",
-    )
-    parser.add_argument(
-        "--name", help="of the report, reports/NAME.md (default: the comparison's and the corpus's)"
-    )
-    parser.add_argument(
-        "--folds",
-        type=number(int, 2, said="is no number of folds: give 2 or more"),
-        default=4,
-        metavar="K",
-        help="grouped folds (default 4)",
-    )
-    parser.add_argument(
-        "--profile", default="laptop", help="laptop (the default), gpu, or a YAML file"
-    )
-    parser.add_argument(
-        "--seeds",
-        type=parse_seed,
-        nargs="+",
-        metavar="N",
-        help="by number (default 7); for a learning curve one number says how many, from 7 on",
-    )
-    parser.add_argument(
-        "--learning-curve",
-        action="store_true",
-        help="train on nested parts of the training sessions: how many more would it take?",
-    )
-    parser.add_argument(
-        "--target",
-        type=_share,
-        metavar="PERCENT",
-        help="accuracy that a learning curve is to reach (default: the next round one)",
-    )
+    add = parser.add_argument
+    # fmt: off
+    add("corpus", metavar="CORPUS", help="demo, or the folder of a corpus")
+    add_shared(parser, "--profile", "--encoders", "--corrections")
+    add("--variants", choices=list(presets), help="a comparison of variants.yaml")
+    add("--variant", action="append", default=[], metavar="TEXT",
+        help='"name: setting=value ..."; repeatable')
+    add("--only", nargs="+", metavar="NAME", help="of the comparison's own variants only these")
+    add("--everywhere", default="", metavar="TEXT",
+        help='"setting=value ..." for all variants: epochs=10, say')
+    add("--runs", nargs="+", metavar="RUN", help="runs of the profile to vary (default: those of "
+        "the comparison; of a learning curve the cheap ones)")
+    add("--side", choices=["validation", "test"],
+        help="recordings to judge on (default: the comparison's)")
+    add("--name", help="of the report, reports/NAME.md (default: of comparison and corpus)")
+    add("--folds", type=FOLDS, default=4, metavar="K", help="grouped folds (default 4)")
+    add("--seeds", type=parse_seed, nargs="+", metavar="N", help="by number (default 7); for a "
+        "learning curve one number says how many, from 7 on")
+    add("--learning-curve", action="store_true",
+        help="train on nested parts of the training sessions: how many more would it take?")
+    add("--target", type=PERCENT, metavar="PERCENT",
+        help="accuracy that a learning curve is to reach (default: the next round one)")
+    # fmt: on
     return parser
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from birdnb.command import called, command, number
+from birdnb.command import add_shared, called, command, number, positive
 from birdnb.field.detect import RANKED
 from birdnb.field.evaluate import MEASURES
 from birdnb.field.judge import Judgement, judge
@@ -84,7 +84,6 @@ def _fault(clock: str) -> str:
     return clock if "clock" in clock else ""
 
 
-WHOLE = number(int, 1, said="is no whole number from 1 on")
 STEP = number(float, 0.1, 3600, said="is no step: give 0.1 to 3600 seconds")
 SHARE = number(
     float, math.nextafter(0, 1), math.nextafter(1, 0), said="is not between 0 and 1, such as 0.9"
@@ -100,38 +99,25 @@ def make_parser() -> argparse.ArgumentParser:
         "alone. Recordings that were heard already are not heard again; a killed run goes on.",
         epilog="example: python -m birdnb.field phase3_ast_full recorder/2023-05 --out dawn",
     )
-    parser.add_argument(
-        "run", metavar="RUN", help="folder of a run, or its name: phase3_ensemble, demo-laptop/..."
-    )
-    parser.add_argument("sound", metavar="SOUND", nargs="+", help="sound files, or folders of them")
-    parser.add_argument("--out", metavar="FOLDER", required=True, help="where results go")
-    parser.add_argument(
-        "--step", type=STEP, metavar="S", help="seconds between windows (default: half a clip)"
-    )
-    parser.add_argument(
-        "--precision", type=SHARE, default=0.9, metavar="P",
-        help="to be promised for each species where validation allows it (default 0.9)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--ranked", type=WHOLE, default=RANKED, metavar="N",
-        help=f"detections kept of a species without a promise, the surest (default {RANKED})",
-    )  # fmt: skip
-    parser.add_argument(
-        "--gallery", type=WHOLE, default=3, metavar="N",
-        help="surest and least sure detections of each species on the page (default 3)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--jobs", type=WHOLE, metavar="N",
-        help="worker processes (default: one a core; one recording, or a GPU: this process)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--dask", metavar="ADDRESS", help="scheduler of a Dask cluster whose workers listen"
-    )
-    parser.add_argument(
-        "--truth", metavar="PATH",
-        help="annotations to hold it against (Raven, Audacity or CSV; a file or a folder): "
-        "precision, recall, average precision and AUROC into truth.csv",
-    )  # fmt: skip
+    add = parser.add_argument
+    # fmt: off
+    add("run", metavar="RUN",
+        help="folder of a run, or its name: phase3_ensemble, demo-laptop/...")
+    add("sound", metavar="SOUND", nargs="+", help="sound files, or folders of them")
+    add("--out", metavar="FOLDER", required=True, help="where results go")
+    add("--step", type=STEP, metavar="S", help="seconds between windows (default: half a clip)")
+    add("--precision", type=SHARE, default=0.9, metavar="P",
+        help="to be promised for each species where validation allows it (default 0.9)")
+    add("--ranked", type=positive, default=RANKED, metavar="N",
+        help=f"detections kept of a species without a promise, the surest (default {RANKED})")
+    add("--gallery", type=positive, default=3, metavar="N",
+        help="surest and least sure detections of each species on the page (default 3)")
+    add("--jobs", type=positive, metavar="N",
+        help="worker processes (default: one a core; one recording, or a GPU: this process)")
+    add_shared(parser, "--dask")
+    add("--truth", metavar="PATH", help="annotations to hold it against (Raven, Audacity or CSV; a "
+        "file or a folder): precision, recall, average precision and AUROC into truth.csv")
+    # fmt: on
     return parser
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from birdnb.command import called, command, number
+from birdnb.command import called, command, number, parse_seed, positive
 from birdnb.config import TrainSettings
 from birdnb.files import artifacts_dir
 from birdnb.models.weights import FILES
@@ -16,7 +16,7 @@ from birdnb.pretraining.card import cores
 from birdnb.pretraining.pretrain import pretrain, settings_for
 from birdnb.pretraining.stream import Budget, Pretraining
 from birdnb.settings import choices, fields_of
-from birdnb.training.options import bool_or_text, parse_seed
+from birdnb.training.options import bool_or_text
 
 PRECISIONS = choices(fields_of(TrainSettings)["precision"])
 
@@ -54,7 +54,7 @@ def make_parser() -> argparse.ArgumentParser:
         "other trainings from (--pretrained FILE), with a model card beside it. A killed or "
         "interrupted call goes on when the same command is given again.",
     )
-    count: dict[str, Any] = {"type": number(int, 1, said="is not 1 or more"), "metavar": "N"}
+    count: dict[str, Any] = {"type": positive, "metavar": "N"}
     usual = "(default: %(default)s)"
     add = parser.add_argument
     # fmt: off

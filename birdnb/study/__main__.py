@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from birdnb.command import add_corrections, called, command
+from birdnb.command import add_shared, called, command
 from birdnb.files import ROOT, BirdnbError, name_fault, whole_path
 from birdnb.study import books, regression
 from birdnb.study.run import run
@@ -93,84 +93,34 @@ def make_parser() -> argparse.ArgumentParser:
         description="Run the bird-song study: seven notebooks, from recordings to a report, and "
         "appendices when asked for.",
     )  # fmt: skip
-    parser.add_argument(
-        "--corpus",
-        default="demo",
-        help="demo (synthesised songs, the default) or a folder of recordings",
-    )
-    parser.add_argument(
-        "--profile", default="laptop", help="laptop (the default), gpu, or a YAML file of your own"
-    )
-    parser.add_argument(
-        "--seed", type=int, default=7, help="seed of the split and of every training (default 7)"
-    )
-    parser.add_argument(
-        "--folds",
-        type=_folds,
-        default=0,
-        metavar="K",
-        help="grouped K-fold cross-validation instead of one split",
-    )
-    parser.add_argument(
-        "--encoders",
-        nargs="+",
-        metavar="NAME",
-        help="hold the networks against frozen encoders, in notebook 04: --encoders birdnet, "
-        "--encoders onnx:PATH (default: those of the profile)",
-    )
-    parser.add_argument(
-        "--only",
-        nargs="+",
-        metavar="NN",
-        help="only these notebooks, by number: --only 01 04; an appendix: --only A1",
-    )
-    parser.add_argument(
-        "--dask",
-        metavar="ADDRESS",
-        help="compute spectrograms on a Dask cluster: --dask tcp://host:8786",
-    )
+    add = parser.add_argument
+    # fmt: off
+    add_shared(parser, "--corpus", "--profile", "--seed", "--encoders", "--corrections", "--dask")
     add_tracker(parser)
-    add_corrections(parser)
-    parser.add_argument(
-        "--again", action="store_true", help="execute notebooks even when they are up to date"
-    )
-    parser.add_argument(
-        "--setup", action="store_true", help="only prepare the environment (run_all.sh does that)"
-    )
-    parser.add_argument("--lab", action="store_true", help="open JupyterLab on the notebooks")
-    parser.add_argument(
-        "--test",
-        action="store_true",
-        help="run the unit tests, then compare the notebooks by nbval; with --only just those",
-    )
-    parser.add_argument(
-        "--bless",
-        action="store_true",
-        help="execute the committed notebooks anew and rewrite their outputs",
-    )
-    parser.add_argument(
-        "--site",
-        action="store_true",
-        help="make pages to read offline of notebooks, reports and reference, in the folder site",
-    )
-    parser.add_argument("--list", action="store_true", help="list the notebooks, appendices too")
+    add("--folds", type=_folds, default=0, metavar="K",
+        help="grouped K-fold cross-validation instead of one split")
+    add("--only", nargs="+", metavar="NN",
+        help="only these notebooks, by number: --only 01 04; an appendix: --only A1")
+    add("--again", action="store_true", help="execute notebooks even when they are up to date")
+    add("--setup", action="store_true",
+        help="only prepare the environment (run_all.sh does that)")
+    add("--lab", action="store_true", help="open JupyterLab on the notebooks")
+    add("--test", action="store_true",
+        help="run the unit tests, then compare the notebooks by nbval; with --only just those")
+    add("--bless", action="store_true",
+        help="execute the committed notebooks anew and rewrite their outputs")
+    add("--site", action="store_true",
+        help="make pages to read offline of notebooks, reports and reference, in the folder site")
+    add("--list", action="store_true", help="list the notebooks, appendices too")
+    # fmt: on
     return parser
 
 
 def _refuse_what_is_ignored(
     parser: argparse.ArgumentParser, options: argparse.Namespace, extra: list[str]
 ) -> None:
-    """Stop with an error for a seed below 0 and for options that another leaves without effect."""
-    if options.seed < 0:
-        parser.error(f"argument --seed: {options.seed} is no seed: give 0 or more")
-    alone = next(
-        (
-            name
-            for name in ("setup", "lab", "test", "bless", "site", "list")
-            if getattr(options, name)
-        ),
-        None,
-    )
+    """Stop with an error for options that another one leaves without effect."""
+    alone = next((name for name in ALONE if getattr(options, name)), None)
     changed = [name for name in ("corpus", "profile", "seed", "folds", "dask", "tracker",
                                  "encoders", "corrections", "again")
                if getattr(options, name) != parser.get_default(name)]  # fmt: skip

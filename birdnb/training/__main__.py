@@ -6,20 +6,14 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from birdnb.command import add_corrections, called, command
+from birdnb.command import add_shared, called, command
 from birdnb.config import Profile, load_profile
 from birdnb.corpora.corrections import use_corrections
 from birdnb.data import open_study
 from birdnb.files import BirdnbError
 from birdnb.registry import BASELINE, CLASSICAL, FROZEN, MODELS, is_yardstick
 from birdnb.training.devices import leave, make_accelerator
-from birdnb.training.options import (
-    add_settings,
-    given_settings,
-    parse_fold,
-    parse_seed,
-    settings_of,
-)
+from birdnb.training.options import add_settings, given_settings, parse_fold, settings_of
 from birdnb.training.runs import AnySettings, RunResult
 from birdnb.training.tracker import add_tracker, follow
 from birdnb.training.train import settings_of_run, train_run
@@ -73,49 +67,18 @@ def make_parser() -> argparse.ArgumentParser:
         f"--lr-backbone 5e-5 --lr-head 1e-3 --run {BASELINE}",
     )
     study = parser.add_argument_group("study")
-    study.add_argument(
-        "--corpus",
-        default="demo",
-        metavar="NAME",
-        help="demo, or the folder of a corpus (default: %(default)s)",
-    )
-    study.add_argument(
-        "--profile",
-        default="laptop",
-        metavar="NAME",
-        help="laptop, gpu or a YAML file (default: %(default)s)",
-    )
-    study.add_argument(
-        "--seed",
-        type=parse_seed,
-        default=7,
-        metavar="N",
-        help="of split and training (default: %(default)s)",
-    )
-    study.add_argument(
-        "--fold",
-        type=parse_fold,
-        metavar="k/K",
-        help="fold k of K grouped folds instead of the single split",
-    )
-    add_corrections(study)
+    # fmt: off
+    add_shared(study, "--corpus", "--profile", "--seed", "--corrections")
+    study.add_argument("--fold", type=parse_fold, metavar="k/K",
+                       help="fold k of K grouped folds instead of the single split")
     run = parser.add_argument_group("run")
-    run.add_argument(
-        "--run",
-        metavar="NAME",
-        help=f"a run of the profile, {CLASSICAL}, {FROZEN}birdnet and the like, or a new name "
-        "beside --model",
-    )
-    run.add_argument(
-        "--model",
-        metavar="NAME",
-        help=f"{', '.join(MODELS)}; a new run starts from the profile's first with it",
-    )
-    run.add_argument(
-        "--again",
-        action="store_true",
-        help="start over even if the run is finished or was killed half-way",
-    )
+    run.add_argument("--run", metavar="NAME", help=f"a run of the profile, {CLASSICAL}, "
+                     f"{FROZEN}birdnet and the like, or a new name beside --model")
+    run.add_argument("--model", metavar="NAME",
+                     help=f"{', '.join(MODELS)}; a new run starts from the profile's first with it")
+    run.add_argument("--again", action="store_true",
+                     help="start over even if the run is finished or was killed half-way")
+    # fmt: on
     add_tracker(run)
     add_settings(parser)
     return parser

@@ -5,7 +5,6 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from birdnb.command import number
 from birdnb.config import (
     AugmentSettings,
     ModelSettings,
@@ -73,9 +72,6 @@ def check_values(values: dict[str, Any]) -> None:
     """Raise BirdnbError for a value that its setting cannot have; other names do not count."""
     override(RunSettings(), **{name: values[name] for name in OPTIONS if name in values})
     check_source(values.get("pretrained"))
-
-
-parse_seed = number(int, 0, said="is no seed: give a whole number from 0")
 
 
 def parse_fold(text: str) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from birdnb.study.books import select
         (["--test", "--", "-p", "epochs", "3"], "--test takes no notebook parameters"),
         (["--", "-p", "folds", "2"], "-p folds: give --folds instead"),
         (["--", "-p", "encoders", "birdnet"], "-p encoders: give --encoders instead"),
-        (["--seed", "-1"], "-1 is no seed: give 0 or more"),
+        (["--seed", "-1"], "'-1' is no seed: give 0 or more"),
     ],
 )
 def test_what_would_be_ignored_is_refused(words, message, capsys):

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from birdnb.command import called, command, number
+from birdnb.command import called, command, positive
 from birdnb.corpora.reading import read_table, read_text
 from birdnb.corpora.table import license_counts
 from birdnb.corpora.xeno_canto.api import API, XenoCantoApi
@@ -187,9 +187,6 @@ def _print_summary(args: argparse.Namespace, outcome: Outcome) -> None:
             print(f"  {count:5d} {name}")
 
 
-POSITIVE = number(int, 1, said="is not a positive number")
-
-
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     plain = str(__doc__).replace("``", "").replace("::", ":")  # without its markup
@@ -198,62 +195,31 @@ def make_parser() -> argparse.ArgumentParser:
         description=plain,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--query",
-        help="tags of https://xeno-canto.org/help/search, "
-        'as in: cnt:"Puerto Rico" grp:birds q:">C"',
-    )
+    add = parser.add_argument
+    # fmt: off
+    add("--query", help="tags of https://xeno-canto.org/help/search, "
+        'as in: cnt:"Puerto Rico" grp:birds q:">C"')
     where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder of the corpus; several runs add up"
-    )
-    where.add_argument(
-        "--complete",
-        type=user_path,
-        metavar="DIR",
-        help="no download: recordist, date, place and licence of the recordings in this folder, "
-        "by the numbers in their names (XC123.mp3); written beside it",
-    )
-    parser.add_argument(
-        "--species-file",
-        type=Path,
-        metavar="FILE",
-        help="scientific names, one a line: keep only these; without --query: ask for each",
-    )
-    parser.add_argument(
-        "--per-species",
-        type=POSITIVE,
-        metavar="N",
-        help="at most N of a species, recordists taking turns",
-    )
-    parser.add_argument(
-        "--min-per-species", type=POSITIVE, metavar="N", help="leave out species with fewer than N"
-    )
-    parser.add_argument(
-        "--max-length", type=float, metavar="SECONDS", help="leave out longer recordings"
-    )
-    parser.add_argument(
-        "--metadata-only", action="store_true", help="write metadata.csv and download no audio"
-    )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="say what would be downloaded; write nothing"
-    )
-    parser.add_argument(
-        "--api", default=API, help="address of the API, for mirrors (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--per-page",
-        type=POSITIVE,
-        default=500,
-        help="recordings a page, 50 to 500 (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--pause",
-        type=float,
-        default=1.0,
-        metavar="SECONDS",
-        help="between two requests; xeno-canto.org asks for 1 or more (default: %(default)s)",
-    )
+    where.add_argument("--out", type=Path, metavar="DIR",
+                       help="folder of the corpus; several runs add up")
+    where.add_argument("--complete", type=user_path, metavar="DIR",
+                       help="no download: recordist, date, place and licence of the recordings in "
+                       "this folder, by the numbers in their names (XC123.mp3); written beside it")
+    add("--species-file", type=Path, metavar="FILE",
+        help="scientific names, one a line: keep only these; without --query: ask for each")
+    add("--per-species", type=positive, metavar="N",
+        help="at most N of a species, recordists taking turns")
+    add("--min-per-species", type=positive, metavar="N",
+        help="leave out species with fewer than N")
+    add("--max-length", type=float, metavar="SECONDS", help="leave out longer recordings")
+    add("--metadata-only", action="store_true", help="write metadata.csv and download no audio")
+    add("--dry-run", action="store_true", help="say what would be downloaded; write nothing")
+    add("--api", default=API, help="address of the API, for mirrors (default: %(default)s)")
+    add("--per-page", type=positive, default=500, metavar="N",
+        help="recordings a page, 50 to 500 (default: %(default)s)")
+    add("--pause", type=float, default=1.0, metavar="SECONDS",
+        help="between two requests; xeno-canto.org asks for 1 or more (default: %(default)s)")
+    # fmt: on
     return parser
 
 
