@@ -141,13 +141,9 @@ class StudyData:
 
 
 def open_study(
-    corpus: str | Path,
-    profile: str | Path | Profile = "laptop",
-    seed: int = 7,
-    fold: tuple[int, int] | None = None,
-    progress: bool = True,
-    dask: str | None = None,
-) -> StudyData:
+    corpus: str | Path, profile: str | Path | Profile = "laptop", seed: int = 7,
+    fold: tuple[int, int] | None = None, progress: bool = True, dask: str | None = None,
+) -> StudyData:  # fmt: skip
     """Open corpus, cache and split, checked for leakage; finished parts are reused.
 
     ``fold`` is (k, K), k from 1: fold k of K grouped folds instead of the single split. The split
@@ -231,16 +227,9 @@ class AudioSpectrogramDataset(Dataset):
     """
 
     def __init__(
-        self,
-        table: pd.DataFrame,
-        labels: Sequence[str],
-        audio: AudioSettings,
-        *,
-        root: Path | str,
-        cache: LmsCache | None = None,
-        normalisation: str = "standard",
-        segments: int | None = None,
-    ) -> None:
+        self, table: pd.DataFrame, labels: Sequence[str], audio: AudioSettings, *, root: Path | str,
+        cache: LmsCache | None = None, normalisation: str = "standard", segments: int | None = None,
+    ) -> None:  # fmt: skip
         unknown = sorted(set(table["species"]) - set(labels))
         if unknown:
             raise BirdnbError(

@@ -49,13 +49,9 @@ class PlainDataset(Dataset):
 def plain_loader(dataset: Dataset, batch_size: int, workers: int) -> DataLoader:
     """Shuffled batches from worker processes that stay alive between epochs."""
     return DataLoader(
-        dataset,
-        batch_size,
-        shuffle=True,
-        num_workers=workers,
-        persistent_workers=workers > 0,
+        dataset, batch_size, shuffle=True, num_workers=workers, persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
-    )
+    )  # fmt: skip
 
 
 def plain_ast(n_classes: int) -> Any:

@@ -70,13 +70,9 @@ def data_row(device: torch.device, n: int, rounds: int = ROUNDS) -> Row:
     speed = {name: n / seconds for name, seconds in took.items()}
     ratio = speed["birdnb"] / speed["plain"]
     return Row(
-        "data alone, batches of 32",
-        "clips/s",
-        speed["birdnb"],
-        speed["plain"],
-        "DataLoader, a file each",
-        ratio,
-    )
+        "data alone, batches of 32", "clips/s", speed["birdnb"], speed["plain"],
+        "DataLoader, a file each", ratio,
+    )  # fmt: skip
 
 
 def step_row(device: torch.device, size: str, batch: int, rounds: int = ROUNDS) -> Row:

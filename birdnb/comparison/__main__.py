@@ -102,13 +102,9 @@ def _chosen(args: argparse.Namespace) -> Comparison:
 def _about(args: argparse.Namespace, judged: Pooled | Curve) -> str:
     how = f"{called('python -m birdnb.comparison')} {args.words}"
     return about_page(
-        args.corpus,
-        (judged.sessions, judged.labels),
-        Path(args.profile).stem,
-        args.folds,
-        args.seeds,
-        how,
-    )
+        args.corpus, (judged.sessions, judged.labels), Path(args.profile).stem, args.folds,
+        args.seeds, how,
+    )  # fmt: skip
 
 
 PERCENT = number(

@@ -127,13 +127,9 @@ def _changed(
 
 
 def compare(
-    comparison: Comparison,
-    corpus: str,
-    profile: Profile,
-    folds: int,
-    seeds: Sequence[int] = (7,),
+    comparison: Comparison, corpus: str, profile: Profile, folds: int, seeds: Sequence[int] = (7,),
     progress: bool = True,
-) -> list[Pooled]:
+) -> list[Pooled]:  # fmt: skip
     """Train every variant of every run on every fold and seed, and pool what they say.
 
     Logistic regression comes first, then the profile's frozen encoders. Finished trainings are

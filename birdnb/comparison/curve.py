@@ -97,17 +97,12 @@ def row_of(training: Training) -> dict[str, Any]:
     data, result = training.data, training.result
     counts = session_counts(data)
     return {
-        "run": training.run,
-        "seed": data.seed,
-        "fold": data.fold[0] if data.fold else 1,
-        "share": training.eighths / 8,
-        "sessions_a_species": round(float(counts.mean()), 3),
+        "run": training.run, "seed": data.seed, "fold": data.fold[0] if data.fold else 1,
+        "share": training.eighths / 8, "sessions_a_species": round(float(counts.mean()), 3),
         "sessions": data.table.loc[data.table["side"] == "train", "session"].nunique(),
-        "recordings": len(data.side("train")),
-        "accuracy": accuracy(result.test),
-        "f1_macro": f1_macro(result.test),
-        "seconds": result.metrics["seconds"],
-    }
+        "recordings": len(data.side("train")), "accuracy": accuracy(result.test),
+        "f1_macro": f1_macro(result.test), "seconds": result.metrics["seconds"],
+    }  # fmt: skip
 
 
 def session_counts(data: StudyData) -> pd.Series:

@@ -125,13 +125,9 @@ class Curve:
 
 
 def learning_curves(
-    corpus: str,
-    profile: Profile,
-    runs: Sequence[str] | None = None,
-    folds: int = 4,
-    seeds: Sequence[int] = (7,),
-    progress: bool = True,
-) -> Iterator[Curve]:
+    corpus: str, profile: Profile, runs: Sequence[str] | None = None, folds: int = 4,
+    seeds: Sequence[int] = (7,), progress: bool = True,
+) -> Iterator[Curve]:  # fmt: skip
     """Train run after run, the cheap ones first, and give the curve of each as it is finished.
 
     ``runs`` are the cheap ones unless given. ``how_many_recordings.csv`` in the study's report

@@ -60,13 +60,9 @@ class Pooled:
 
 
 def about_page(
-    corpus: str,
-    judged: tuple[Sequence[str], Sequence[str]],
-    profile: str,
-    folds: int,
-    seeds: Sequence[int],
-    how: str,
-) -> str:
+    corpus: str, judged: tuple[Sequence[str], Sequence[str]], profile: str, folds: int,
+    seeds: Sequence[int], how: str,
+) -> str:  # fmt: skip
     """Say what a page is about, and ``how`` it was written: the command.
 
     ``judged``: the session of each recording that was judged, and the labels.

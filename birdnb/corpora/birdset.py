@@ -19,17 +19,9 @@ from birdnb.corpora.walking import files_under
 from birdnb.files import BirdnbError, artifacts_dir, atomic_path, safe_name
 
 FIELDS = [
-    "ebird_code",
-    "ebird_code_secondary",
-    "filepath",
-    "recordist",
-    "license",
-    "source",
-    "quality",
-    "lat",
-    "long",
-    "local_time",
-]
+    "ebird_code", "ebird_code_secondary", "filepath", "recordist", "license", "source", "quality",
+    "lat", "long", "local_time",
+]  # fmt: skip
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 

@@ -18,20 +18,9 @@ from birdnb.files import BirdnbError, name_fault, safe_name
 
 REQUIRED = ["recording_id", "path", "species"]
 COLUMNS = [
-    *REQUIRED,
-    "common_name",
-    "recordist",
-    "date",
-    "time",
-    "locality",
-    "latitude",
-    "longitude",
-    "license",
-    "url",
-    "quality",
-    "equipment",
-    "background_species",
-]
+    *REQUIRED, "common_name", "recordist", "date", "time", "locality", "latitude", "longitude",
+    "license", "url", "quality", "equipment", "background_species",
+]  # fmt: skip
 MEASURED = ["latitude", "longitude"]  # [degrees]; -9 is a number, and no way to say nothing
 UNLISTED = "not in the table"
 LEFT_OUT = ["recording_id", "path", "species", "reason"]

@@ -167,13 +167,9 @@ def reported() -> dict:
 
 def _answer(rule: Rule, run: str | None, value: float | None, interval: list[float] | None) -> dict:
     row = {
-        "question": rule.question,
-        "run": run,
-        "value": value,
-        "target": rule.target,
-        "unit": rule.unit,
-        "rule": rule.text(),
-    }
+        "question": rule.question, "run": run, "value": value, "target": rule.target,
+        "unit": rule.unit, "rule": rule.text(),
+    }  # fmt: skip
     if value is None:
         return row | {"decision": NOT_MEASURED, "certain": None, "ci95": None}
     certain = rule.decide(interval[0]) == rule.decide(interval[1]) if interval else None

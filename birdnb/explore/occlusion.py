@@ -11,14 +11,9 @@ from birdnb.features.lms import normalise
 
 
 def occlusion(
-    model: torch.nn.Module,
-    lms: np.ndarray,
-    target: int,
-    normalisation: str,
-    *,
-    bands: int = 24,
+    model: torch.nn.Module, lms: np.ndarray, target: int, normalisation: str, *, bands: int = 24,
     frames: int = 32,
-) -> np.ndarray:
+) -> np.ndarray:  # fmt: skip
     """Map where hiding a clip (128, T) [dB] lowers the probability of class ``target``.
 
     Returns (128, T) percentage points. A patch of ``bands`` by ``frames`` is set to the clip's

@@ -146,13 +146,9 @@ def detection_view(detection: pd.Series, source: Source, audio: AudioSettings) -
 
 
 def review(
-    detections: pd.DataFrame,
-    sources: Mapping[str, Source],
-    audio: AudioSettings,
-    labels: Sequence[str],
-    path: Path,
-    seed: int = 0,
-) -> widgets.VBox | Figure:
+    detections: pd.DataFrame, sources: Mapping[str, Source], audio: AudioSettings,
+    labels: Sequence[str], path: Path, seed: int = 0,
+) -> widgets.VBox | Figure:  # fmt: skip
     """Ask about one detection after the other: hear it, accept, reject, or name another species.
 
     Each answer is written to ``path`` at once; those given already are not asked again. Headless:

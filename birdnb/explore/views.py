@@ -107,17 +107,10 @@ def quarantine_view(data: StudyData, number: int) -> View:
 
 
 def augmentation_view(
-    data: StudyData,
-    recording: str,
-    partner: str,
-    noise_from: str | None = None,
-    snr_db: float = math.inf,
-    share: float = 1.0,
-    masks: bool = False,
-    bands: int = 15,
-    frames: int = 35,
-    seed: int = 0,
-) -> View:
+    data: StudyData, recording: str, partner: str, noise_from: str | None = None,
+    snr_db: float = math.inf, share: float = 1.0, masks: bool = False, bands: int = 15,
+    frames: int = 35, seed: int = 0,
+) -> View:  # fmt: skip
     """Show a clip before and after noise, masks, and a blend of ``share`` of it with ``partner``.
 
     ``snr_db`` is that of the noise, ``bands`` and ``frames`` are the widths of the masks. Steps

@@ -16,14 +16,9 @@ NO_DECAY = ("position_embeddings", "cls_token", "distillation_token")
 
 
 def build_model(
-    name: str,
-    n_classes: int,
-    n_frames: int,
-    pretrained: bool | str = False,
-    *,
-    size: str | Mapping[str, Any] = "tiny",
-    drop_path: float = 0.0,
-) -> nn.Module:
+    name: str, n_classes: int, n_frames: int, pretrained: bool | str = False, *,
+    size: str | Mapping[str, Any] = "tiny", drop_path: float = 0.0,
+) -> nn.Module:  # fmt: skip
     """Build a network: (B, 128, n_frames) normalised LMS in, (B, n_classes) logits out.
 
     ``pretrained`` is False, "synthetic" (the shipped checkpoint), True (the model's hub

@@ -35,14 +35,9 @@ TINY = {
 }
 # of ASTConfig: all that decides what a network computes from its weights
 SHAPE = (
-    *TINY,
-    "hidden_act",
-    "layer_norm_eps",
-    "patch_size",
-    "qkv_bias",
-    "frequency_stride",
+    *TINY, "hidden_act", "layer_norm_eps", "patch_size", "qkv_bias", "frequency_stride",
     "time_stride",
-)
+)  # fmt: skip
 Shape = str | Mapping[str, Any]  # a name of SIZES, or values of SHAPE
 TOKENS = 2  # [CLS] and the distillation token, ahead of the patches
 
@@ -58,14 +53,9 @@ class AudioAST(nn.Module):
     input_scale: Tensor
 
     def __init__(
-        self,
-        n_classes: int,
-        n_frames: int,
-        *,
-        size: Shape = "tiny",
-        drop_path: float = 0.0,
+        self, n_classes: int, n_frames: int, *, size: Shape = "tiny", drop_path: float = 0.0,
         network: ASTForAudioClassification | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__()
         self.size = size if network is None else {k: getattr(network.config, k) for k in SHAPE}
         network = network or _new(size, n_classes, n_frames)
@@ -78,14 +68,9 @@ class AudioAST(nn.Module):
 
     @classmethod
     def from_pretrained(
-        cls,
-        source: str,
-        n_classes: int,
-        n_frames: int,
-        *,
-        size: Shape = "tiny",
+        cls, source: str, n_classes: int, n_frames: int, *, size: Shape = "tiny",
         drop_path: float = 0.0,
-    ) -> AudioAST:
+    ) -> AudioAST:  # fmt: skip
         """Build it from a .safetensors file or run folder of this class, or from transformers.
 
         ``source`` may also be a folder that transformers saved or a hub id; those bring their own
@@ -133,13 +118,9 @@ class AudioAST(nn.Module):
 
 
 def build(
-    n_classes: int,
-    n_frames: int,
-    pretrained: bool | str = False,
-    *,
-    size: Shape = "tiny",
+    n_classes: int, n_frames: int, pretrained: bool | str = False, *, size: Shape = "tiny",
     drop_path: float = 0.0,
-) -> AudioAST:
+) -> AudioAST:  # fmt: skip
     """Build the network as ``build_model`` asks for it."""
     source = _source(pretrained, size)
     if source is None:

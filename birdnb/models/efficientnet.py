@@ -28,13 +28,9 @@ class AudioEfficientNet(nn.Module):
     backbone: Any  # timm's network
 
     def __init__(
-        self,
-        n_classes: int,
-        *,
-        size: str = ARCHITECTURE,
-        drop_path: float = 0.0,
+        self, n_classes: int, *, size: str = ARCHITECTURE, drop_path: float = 0.0,
         backbone: nn.Module | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__()
         own: dict[str, Any] = {"in_chans": 1, "num_classes": n_classes, "drop_path_rate": drop_path}
         self.backbone = backbone or timm.create_model(size, pretrained=False, **own)
@@ -99,13 +95,9 @@ class AudioEfficientNet(nn.Module):
 
 
 def build(
-    n_classes: int,
-    n_frames: int,
-    pretrained: bool | str = False,
-    *,
-    size: str = "",
+    n_classes: int, n_frames: int, pretrained: bool | str = False, *, size: str = "",
     drop_path: float = 0.0,
-) -> AudioEfficientNet:
+) -> AudioEfficientNet:  # fmt: skip
     """Build the network as ``build_model`` asks; sizes unknown to timm mean EfficientNet-B2."""
     if pretrained is False:
         name = size if timm.is_model(size) else ARCHITECTURE

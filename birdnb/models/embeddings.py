@@ -87,13 +87,9 @@ class _Task:
 
 
 def build_embeddings(
-    name: str,
-    corpus: Corpus,
-    cache: LmsCache,
-    profile: Profile,
-    jobs: int | None = None,
+    name: str, corpus: Corpus, cache: LmsCache, profile: Profile, jobs: int | None = None,
     progress: bool = True,
-) -> Embeddings:
+) -> Embeddings:  # fmt: skip
     """Encode the recordings of a cache that are not yet encoded, and open the folder.
 
     ``jobs`` processes, None for one a core, 1 for this one. Raises BirdnbError as ``open_encoder``

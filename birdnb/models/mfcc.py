@@ -44,13 +44,9 @@ class MfccNet(nn.Module):
 
 
 def build(
-    n_classes: int,
-    n_frames: int,
-    pretrained: bool | str = False,
-    *,
-    size: str = "",
+    n_classes: int, n_frames: int, pretrained: bool | str = False, *, size: str = "",
     drop_path: float = 0.0,
-) -> nn.Module:
+) -> nn.Module:  # fmt: skip
     """Build the network, any T, one size. Raises BirdnbError when weights are asked for."""
     if pretrained:
         raise BirdnbError("the MFCC reference has no pretrained weights: set pretrained=false")

@@ -103,13 +103,9 @@ def reliability_diagram(curves: Mapping[str, pd.DataFrame], ax: Axes | None = No
             at = (50 * (row.low + row.high), -ROW * (number + 0.5))
             ax.text(*at, str(row.recordings), ha="center", va="center", fontsize=10, color=colour)
         ax.plot(
-            [],
-            [],
-            color=colour,
-            marker=marker,
-            markersize=8,
+            [], [], color=colour, marker=marker, markersize=8,
             label=f"{legend_label(name)}: calibration error {100 * error:.1f} points",
-        )
+        )  # fmt: skip
     note = (
         f"numbers and size of a dot: recordings;\na line joins dots of {FEW} and more, side by side"
     )
@@ -148,28 +144,16 @@ def embedding_map(
     if rest.any():
         label = f"{names[rest].nunique()} other species"
         ax.scatter(
-            points[rest, 0],
-            points[rest, 1],
-            s=16,
-            color="#BBBBBB",
-            linewidths=0,
-            label=label,
+            points[rest, 0], points[rest, 1], s=16, color="#BBBBBB", linewidths=0, label=label,
             zorder=1,
-        )
+        )  # fmt: skip
     for i, name in enumerate(common):
         at = points[(names == name).to_numpy()]
         colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i // len(COLOURS) + i % 2 * 2]
         ax.scatter(
-            at[:, 0],
-            at[:, 1],
-            s=42,
-            color=colour,
-            marker=marker,
-            alpha=0.85,
-            linewidths=0,
-            label=legend_label(name),
-            zorder=2,
-        )
+            at[:, 0], at[:, 1], s=42, color=colour, marker=marker, alpha=0.85, linewidths=0,
+            label=legend_label(name), zorder=2,
+        )  # fmt: skip
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handletextpad=0.2, labelspacing=0.5)
     axis = "component" if method == "pca" else "t-SNE axis"
     ax.set(xlabel=f"{axis} 1", ylabel=f"{axis} 2", xticks=[], yticks=[], title=title)
@@ -193,13 +177,9 @@ def project(embeddings: np.ndarray, method: str, seed: int) -> np.ndarray:
 
 
 def occlusion_map(
-    lms: np.ndarray,
-    importance: np.ndarray,
-    audio: AudioSettings,
-    title: str = "",
-    species: str = "the species",
-    model: str = "the model",
-) -> Figure:
+    lms: np.ndarray, importance: np.ndarray, audio: AudioSettings, title: str = "",
+    species: str = "the species", model: str = "the model",
+) -> Figure:  # fmt: skip
     """Draw a clip (128, T) above the map of where hiding it lowers a species' probability.
 
     ``importance`` (128, T) is in points. ``species`` is the one whose probability is followed.

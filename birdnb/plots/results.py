@@ -53,14 +53,9 @@ def per_species_f1(per_class: Mapping[str, Mapping], title: str = "F1 of each sp
     ax.axvline(mean, color=COLOURS[1], linewidth=1.3, zorder=1)
     side = "right" if mean > 0.5 else "left"  # away from the column of n
     ax.text(
-        mean,
-        len(species) - 0.3,
-        f"mean {mean:.2f}",
-        color=COLOURS[1],
-        fontsize=11,
-        ha=side,
+        mean, len(species) - 0.3, f"mean {mean:.2f}", color=COLOURS[1], fontsize=11, ha=side,
         va="bottom",
-    )
+    )  # fmt: skip
     ax.text(
         1.03, len(species) - 0.3, "n", fontsize=11, va="bottom", style="italic", color="#444444"
     )

@@ -29,14 +29,9 @@ def mel_band_of(hz: np.ndarray | float, audio: AudioSettings) -> np.ndarray:
 
 
 def visualize_spectrogram(
-    lms: np.ndarray,
-    audio: AudioSettings,
-    title: str = "",
-    ax: Axes | None = None,
-    normalised: bool = False,
-    limits: tuple[float, float] | None = None,
-    colorbar: bool = True,
-) -> Axes:
+    lms: np.ndarray, audio: AudioSettings, title: str = "", ax: Axes | None = None,
+    normalised: bool = False, limits: tuple[float, float] | None = None, colorbar: bool = True,
+) -> Axes:  # fmt: skip
     """Draw one LMS (128, T) in seconds and kHz; equal ``limits`` make several comparable."""
     ax = ax or new_axes((9, 3.2))
     image = draw_lms(ax, lms, audio, limits)
@@ -71,14 +66,9 @@ def waveform(
         colour = COLOURS[rank % len(COLOURS)]
         ax.axvspan(start, start + audio.clip_seconds, color=colour, alpha=0.22, linewidth=0)
         ax.text(
-            start + 0.05,
-            top,
-            f"clip {rank + 1}",
-            color=colour,
-            va="bottom",
-            weight="bold",
+            start + 0.05, top, f"clip {rank + 1}", color=colour, va="bottom", weight="bold",
             fontsize=11,
-        )
+        )  # fmt: skip
     ax.set(
         title=title,
         xlabel="time [s]",
@@ -92,14 +82,9 @@ def waveform(
 
 
 def spectrogram_grid(
-    spectrograms: Sequence[np.ndarray],
-    titles: Sequence[str],
-    audio: AudioSettings,
-    columns: int = 4,
-    normalised: bool = False,
-    shared_limits: bool = False,
-    title: str = "",
-) -> Figure:
+    spectrograms: Sequence[np.ndarray], titles: Sequence[str], audio: AudioSettings,
+    columns: int = 4, normalised: bool = False, shared_limits: bool = False, title: str = "",
+) -> Figure:  # fmt: skip
     """Draw several LMS (128, T) side by side, a title above each, labels at the edge only."""
     columns = min(columns, len(spectrograms))
     rows = math.ceil(len(spectrograms) / columns)
@@ -185,15 +170,9 @@ def draw_lms(
     # a frame's and a band's centre lie on its tick
     extent = (-step / 2, (lms.shape[1] - 0.5) * step, -0.5, lms.shape[0] - 0.5)
     image = ax.imshow(
-        lms,
-        origin="lower",
-        aspect="auto",
-        cmap=CMAP,
-        vmin=low,
-        vmax=high,
-        extent=extent,
+        lms, origin="lower", aspect="auto", cmap=CMAP, vmin=low, vmax=high, extent=extent,
         interpolation="nearest",
-    )
+    )  # fmt: skip
     ticks = [khz for khz in KHZ_TICKS if 1000 * khz < audio.sample_rate / 2]
     ax.set_yticks(mel_band_of(1000 * np.array(ticks), audio), [f"{khz:g}" for khz in ticks])
     return image

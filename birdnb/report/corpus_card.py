@@ -98,16 +98,10 @@ def _facts(report: ReportInput, table: pd.DataFrame) -> dict[str, Any]:
     placed = table.dropna(subset=["latitude", "longitude"])
     behind = background_matrix(table, report.labels)
     return {
-        "n": len(table),
-        "species": _species(report, table),
-        "recordists": who[who != ""].nunique(),
-        "anonymous": int((who == "").sum()),
-        "who": _counted(table["recordist"], "recordist"),
-        "places": table.loc[table["locality"] != "", "locality"].nunique(),
-        "placed": len(placed),
-        "box": _box(placed),
-        "days": days,
-        "months": int(table["month"].notna().sum()),
+        "n": len(table), "species": _species(report, table), "recordists": who[who != ""].nunique(),
+        "anonymous": int((who == "").sum()), "who": _counted(table["recordist"], "recordist"),
+        "places": table.loc[table["locality"] != "", "locality"].nunique(), "placed": len(placed),
+        "box": _box(placed), "days": days, "months": int(table["month"].notna().sum()),
         "hours": int(table["hour"].notna().sum()),
         "equipment": _counted(table["equipment"], "equipment"),
         "formats": _counted(table["format"], "format"),
@@ -115,11 +109,9 @@ def _facts(report: ReportInput, table: pd.DataFrame) -> dict[str, Any]:
         "channels": _counted(_whole(table, "channels"), "channels"),
         "total": duration(float(seconds.sum())) if len(seconds) else "",
         "lengths": [f"{value:.1f} s" for value in seconds.quantile([0, 0.5, 1])],
-        "licences": _licences(table),
-        "sides": _sides(table),
-        "background": int(behind.any(axis=1).sum()),
-        "left_out": _left_out(report),
-    }
+        "licences": _licences(table), "sides": _sides(table),
+        "background": int(behind.any(axis=1).sum()), "left_out": _left_out(report),
+    }  # fmt: skip
 
 
 def _counted(column: pd.Series, name: str) -> str:

@@ -37,14 +37,9 @@ def template(name: str) -> jinja2.Template:
         "verdict": verdict,
     }
     environment.globals |= {
-        "title": title,
-        "score": score,
-        "points": points,
-        "verdict": verdict,
-        "percent": percent,
-        "gate_value": gate_value,
-        "in_unit": in_unit,
-    }
+        "title": title, "score": score, "points": points, "verdict": verdict, "percent": percent,
+        "gate_value": gate_value, "in_unit": in_unit,
+    }  # fmt: skip
     return environment.get_template(name)
 
 

@@ -95,27 +95,15 @@ def render(
     ``more``: what learning curves say of runs, where there are any.
     """
     text = words.template("report.md.j2").render(
-        m=metrics,
-        more_recordings=more,
-        curves=f"{CURVES}.html",
+        m=metrics, more_recordings=more, curves=f"{CURVES}.html",
         figures={name: (_caption(name), path) for name, path in figures.items()},
-        others=[name for name in figures if name not in CAPTIONS],
-        labels=report.labels,
-        layout=report.layout,
-        split=metrics["split"],
-        reported=reported(),
-        short=SHORT,
-        full=FULL,
-        ensemble=ENSEMBLE,
-        with_encoders=ENSEMBLE_WITH,
-        **comparison_words(report, metrics),
-        **heard_words(report, metrics),
-        **yardstick_words(report, metrics),
-        **recordings_words(report, metrics),
-        **species_words(report, metrics),
-        **corpus_words(report),
-        **settings_words(report),
-    )
+        others=[name for name in figures if name not in CAPTIONS], labels=report.labels,
+        layout=report.layout, split=metrics["split"], reported=reported(), short=SHORT, full=FULL,
+        ensemble=ENSEMBLE, with_encoders=ENSEMBLE_WITH, **comparison_words(report, metrics),
+        **heard_words(report, metrics), **yardstick_words(report, metrics),
+        **recordings_words(report, metrics), **species_words(report, metrics),
+        **corpus_words(report), **settings_words(report),
+    )  # fmt: skip
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 

@@ -131,13 +131,9 @@ def _file(path: str, species: str, place: str, name: str, url: str) -> _File:
         suffixes.append(suffix)
         stem = stem.removesuffix(suffix)
     return _File(
-        folder,
-        stem,
-        "".join(suffixes),
-        _plain(species),
-        _plain(place),
+        folder, stem, "".join(suffixes), _plain(species), _plain(place),
         frozenset(_archive_numbers(f"{stem} | {_plain(name)}", url)),
-    )
+    )  # fmt: skip
 
 
 def _digits_of_moments(base: str) -> str:

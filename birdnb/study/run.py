@@ -116,14 +116,10 @@ def _with_whole_paths(extra: dict[str, Any], encoders: tuple[str, ...]) -> dict[
 
 
 def _execute(
-    execute: Callable[..., str | None],
-    book: Path,
-    parameters: dict[str, Any],
-    report: Path,
-    stamp: str,
-    again: bool,
+    execute: Callable[..., str | None], book: Path, parameters: dict[str, Any], report: Path,
+    stamp: str, again: bool,
     runs: Callable[[], str],
-) -> bool:
+) -> bool:  # fmt: skip
     """Execute one notebook; print one line, its beginning at once; return whether it went well.
 
     ``runs`` tells the state of the runs that the notebook writes: one whose runs are gone or others

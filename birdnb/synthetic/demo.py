@@ -88,14 +88,9 @@ class Take:
 
 
 def make_demo(
-    root: Path,
-    seed: int = 7,
-    progress: bool = True,
-    *,
-    species: int = 12,
-    recordings: int = 30,
+    root: Path, seed: int = 7, progress: bool = True, *, species: int = 12, recordings: int = 30,
     jobs: int = -1,
-) -> None:
+) -> None:  # fmt: skip
     """Write the demo corpus under ``root``: ``audio/*`` and, last of all, ``manifest.csv``.
 
     The same arguments give the same samples. Files that are already there are kept, so that a

@@ -48,14 +48,9 @@ def _performance(bird: Species, rng: np.random.Generator) -> Iterator[tuple[Moti
 
 
 def _sing_motif(
-    bird: Species,
-    motif: Motif,
-    time: float,
-    waveform: np.ndarray,
-    marks: list[tuple[float, float]],
-    rng: np.random.Generator,
-    sample_rate: int,
-) -> float:
+    bird: Species, motif: Motif, time: float, waveform: np.ndarray,
+    marks: list[tuple[float, float]], rng: np.random.Generator, sample_rate: int,
+) -> float:  # fmt: skip
     """Add a motif from ``time`` on, its syllables to ``marks``, and return when it ends [s]."""
     spread, syllable = bird.variability, bird.syllables[motif.syllable]
     n = max(

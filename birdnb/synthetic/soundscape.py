@@ -106,25 +106,15 @@ def invent_clip(
     """
     birds = [individual(bird, rng) for bird in (species, *others)]
     return perform(
-        birds,
-        invent_site(rng),
-        invent_recorder(rng),
-        rng,
-        seconds,
-        sample_rate,
+        birds, invent_site(rng), invent_recorder(rng), rng, seconds, sample_rate,
         snr=rng.uniform(*SNR),
-    )
+    )  # fmt: skip
 
 
 def perform(
-    birds: Sequence[Species],
-    site: Site,
-    recorder: Recorder,
-    rng: np.random.Generator,
-    seconds: float,
-    sample_rate: int,
-    snr: float,
-) -> Song:
+    birds: Sequence[Species], site: Site, recorder: Recorder, rng: np.random.Generator,
+    seconds: float, sample_rate: int, snr: float,
+) -> Song:  # fmt: skip
     """Let birds sing at a site and record them, all within 80 m.
 
     The first is at ``snr`` [dB], the others 6-25 dB fainter.
@@ -175,13 +165,9 @@ def background(
 
 
 def record(
-    voices: Sequence[Voice],
-    noise: np.ndarray,
-    site: Site,
-    recorder: Recorder,
-    rng: np.random.Generator,
-    sample_rate: int,
-) -> np.ndarray:
+    voices: Sequence[Voice], noise: np.ndarray, site: Site, recorder: Recorder,
+    rng: np.random.Generator, sample_rate: int,
+) -> np.ndarray:  # fmt: skip
     """Put voices into a background and record them: (samples,) float32 in [-1, 1].
 
     Every voice loses high frequencies with distance and gains echoes; the first one sets the level

@@ -114,15 +114,9 @@ def invent_species(rng: np.random.Generator, identity: str = "unnamed") -> Speci
     phrases = tuple(_invent_phrase(rng, style, syllables) for _ in range(rng.integers(1, 4)))
     order = str(rng.choice(["cycle", "shuffle", "repeat"]))
     return Species(
-        identity,
-        name,
-        syllables,
-        phrases,
-        order,
-        gap,
-        rng.uniform(*style.pause),
+        identity, name, syllables, phrases, order, gap, rng.uniform(*style.pause),
         rng.uniform(0.5, 1.5),
-    )
+    )  # fmt: skip
 
 
 def _invent_syllable(
@@ -145,21 +139,16 @@ def _invent_syllable(
         else rng.normal(0, 0.03)
     )
     return Syllable(
-        seconds=_between(rng, *style.seconds),
-        hertz=fundamental,
-        sweep=float(sweep),
-        curve=_between(rng, 0.4, 2.5),
-        arch=float(arch),
-        wiggle=(float(rng.normal(0, 0.08)), float(rng.normal(0, 0.05))),
-        backwards=False,
+        seconds=_between(rng, *style.seconds), hertz=fundamental, sweep=float(sweep),
+        curve=_between(rng, 0.4, 2.5), arch=float(arch),
+        wiggle=(float(rng.normal(0, 0.08)), float(rng.normal(0, 0.05))), backwards=False,
         vibrato_rate=_between(rng, 8, 60),
         vibrato_depth=_between(rng, 0.03, 0.2) if kind == "vibrato" else 0.0,
         harmonics=tuple(np.round(harmonics / harmonics.max(), 3)[: _last_audible(harmonics)]),
         buzz_rate=_between(rng, 40, 250) if rng.random() < 0.15 else 0.0,
-        roughness=style.roughness * _between(rng, 0.3, 3),
-        attack=rng.uniform(0.1, 0.7),
+        roughness=style.roughness * _between(rng, 0.3, 3), attack=rng.uniform(0.1, 0.7),
         level=rng.uniform(-8, 0),
-    )
+    )  # fmt: skip
 
 
 def _last_audible(harmonics: np.ndarray) -> int:

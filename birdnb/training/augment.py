@@ -79,13 +79,9 @@ class Augment:
 
 
 def spec_augment(
-    x: Tensor,
-    generator: Generator,
-    *,
-    prob: float = 0.8,
-    freq_mask: tuple[int, int] = (8, 15),
+    x: Tensor, generator: Generator, *, prob: float = 0.8, freq_mask: tuple[int, int] = (8, 15),
     time_mask: tuple[int, int] = (20, 35),
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """Mask one block of mel bands and one of frames in a share ``prob`` of the samples.
 
     They are set to the sample's mean. ``x`` is normalised, (B, 128, T). Widths are drawn evenly
@@ -124,13 +120,9 @@ def mix_up(
 
 
 def inject_noise(
-    lms_db: Tensor,
-    noise_bank: Tensor,
-    generator: Generator,
-    *,
-    prob: float = 0.5,
+    lms_db: Tensor, noise_bank: Tensor, generator: Generator, *, prob: float = 0.5,
     snr_db: tuple[float, float] = (3.0, 30.0),
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """Add noise from the bank to a share ``prob`` of the samples.
 
     ``lms_db`` (B, 128, T) and ``noise_bank`` (M, 128, T) in dB. The signal-to-noise ratio is drawn

@@ -37,19 +37,10 @@ from birdnb.training.runs import HISTORY
 
 
 def fit(
-    model: nn.Module,
-    clips_train: Clips,
-    clips_val: Clips,
-    settings: RunSettings,
-    folder: Path | str,
-    *,
-    seed: int,
-    labels: list[str],
-    noise_bank: Tensor | None = None,
-    progress: bool = True,
-    accelerator: Accelerator | None = None,
-    first: int | None = None,
-) -> pd.DataFrame:
+    model: nn.Module, clips_train: Clips, clips_val: Clips, settings: RunSettings,
+    folder: Path | str, *, seed: int, labels: list[str], noise_bank: Tensor | None = None,
+    progress: bool = True, accelerator: Accelerator | None = None, first: int | None = None,
+) -> pd.DataFrame:  # fmt: skip
     """Train ``model`` in place and return its history, a row an epoch.
 
     It ends with the weights that ``settings`` keeps. ``folder`` gets ``history.csv``,
@@ -91,17 +82,9 @@ class Epochs(Loop):
     first: int | None = None  # epochs after which to stop for now
 
     def __init__(
-        self,
-        model: nn.Module,
-        train: Clips,
-        val: Clips,
-        settings: RunSettings,
-        folder: Path,
-        seed: int,
-        labels: list[str],
-        noise_bank: Tensor | None,
-        accelerator: Accelerator,
-    ) -> None:
+        self, model: nn.Module, train: Clips, val: Clips, settings: RunSettings, folder: Path,
+        seed: int, labels: list[str], noise_bank: Tensor | None, accelerator: Accelerator,
+    ) -> None:  # fmt: skip
         t, world, device = settings.train, accelerator.num_processes, accelerator.device
         self.per_epoch = math.ceil(len(train) / t.batch_size)  # batches, of nearly equal size
         if len(train) // self.per_epoch < world:
@@ -118,16 +101,9 @@ class Epochs(Loop):
             noise_bank = on_device(noise_bank, device) if settings.augment.noise else None
         counts = torch.bincount(train.target, minlength=len(labels))
         super().__init__(
-            model,
-            settings,
-            counts,
-            noise_bank,
-            accelerator,
-            name=folder.name,
-            path=folder / LAST,
-            key=key,
-            labels=labels,
-        )
+            model, settings, counts, noise_bank, accelerator, name=folder.name, path=folder / LAST,
+            key=key, labels=labels,
+        )  # fmt: skip
 
     def batches(self) -> Iterator[Batch]:
         """Give the clips of each epoch in another order."""

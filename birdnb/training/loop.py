@@ -71,19 +71,10 @@ class Loop(ABC):
     save_anywhere = False
 
     def __init__(
-        self,
-        model: nn.Module,
-        settings: RunSettings,
-        class_counts: Tensor,
-        noise_bank: Tensor | None,
-        accelerator: Accelerator,
-        *,
-        name: str,
-        path: Path,
-        key: str,
-        labels: list[str],
-        save_seconds: float = 0.0,
-    ) -> None:
+        self, model: nn.Module, settings: RunSettings, class_counts: Tensor,
+        noise_bank: Tensor | None, accelerator: Accelerator, *, name: str, path: Path, key: str,
+        labels: list[str], save_seconds: float = 0.0,
+    ) -> None:  # fmt: skip
         self.settings, self.accelerator, self.device = settings, accelerator, accelerator.device
         self.name, self.path, self.key, self.labels = name, path, key, labels
         self.save_seconds, self.next_save = save_seconds, time.perf_counter() + save_seconds

@@ -160,27 +160,17 @@ def run_config(
     }
     weights = weights_key(settings.model) if isinstance(settings, RunSettings) else None
     return {
-        "run": run,
-        **of_encoder,
-        "key": key_of(plain, data.seed, data.labels, split, weights),
-        "settings": plain,
-        "seed": data.seed,
-        "fold": list(data.fold) if data.fold else None,
-        "profile": data.profile.name,
-        "corpus": data.origin(),
+        "run": run, **of_encoder, "key": key_of(plain, data.seed, data.labels, split, weights),
+        "settings": plain, "seed": data.seed, "fold": list(data.fold) if data.fold else None,
+        "profile": data.profile.name, "corpus": data.origin(),
         "recordings": {side: len(data.side(side)) for side in ("train", "validation", "test")},
-        "split": split,
-        "weights": weights,
-        "cache": data.cache.folder.name,
-        "audio": dataclasses.asdict(data.profile.audio),
-        "n_frames": data.profile.audio.n_frames,
-        "device": device_name(device),
-        "processes": processes,
-        "threads": torch.get_num_threads(),
+        "split": split, "weights": weights, "cache": data.cache.folder.name,
+        "audio": dataclasses.asdict(data.profile.audio), "n_frames": data.profile.audio.n_frames,
+        "device": device_name(device), "processes": processes, "threads": torch.get_num_threads(),
         "birdnb": __version__,
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         "git_commit": git_commit(),
-    }
+    }  # fmt: skip
 
 
 def prepare_folder(folder: Path, config: dict[str, Any], labels: list[str], again: bool) -> None:

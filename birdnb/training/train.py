@@ -40,14 +40,9 @@ from birdnb.training.yardstick import frozen_settings, own_answer, train_frozen
 
 
 def train_run(
-    data: StudyData,
-    run: str,
-    settings: AnySettings | None = None,
-    progress: bool = True,
-    *,
-    again: bool = False,
-    accelerator: Accelerator | None = None,
-) -> RunResult:
+    data: StudyData, run: str, settings: AnySettings | None = None, progress: bool = True, *,
+    again: bool = False, accelerator: Accelerator | None = None,
+) -> RunResult:  # fmt: skip
     """Train a run, or load it when it is finished and unchanged, or go on where it was killed.
 
     ``settings`` are the profile's unless given, and ``ClassicalSettings`` for the run called
@@ -122,13 +117,9 @@ def _learn(
     m, t = settings.model, settings.train
     torch.manual_seed(data.seed)  # for new weights
     model = build_model(
-        m.name,
-        len(data.labels),
-        data.profile.audio.n_frames,
-        m.pretrained,
-        size=m.size,
+        m.name, len(data.labels), data.profile.audio.n_frames, m.pretrained, size=m.size,
         drop_path=m.drop_path,
-    )
+    )  # fmt: skip
     if accelerator.is_main_process:
         record_size(folder, getattr(model, "size", m.size))
     train = data.clips("train", t.segments)

@@ -25,13 +25,9 @@ API = "https://xeno-canto.org/api/3/recordings"
 ATTEMPTS = 6
 LONGEST_WAIT = 600.0  # [s] a server that asks for more is left alone until the next run
 HTTP_LOGGERS = [
-    "httpx",
-    "httpcore.connection",
-    "httpcore.http11",
-    "httpcore.http2",
-    "httpcore.proxy",
+    "httpx", "httpcore.connection", "httpcore.http11", "httpcore.http2", "httpcore.proxy",
     "httpcore.socks",
-]
+]  # fmt: skip
 T = TypeVar("T")
 
 
