@@ -30,6 +30,8 @@ ENCODER_LIST = "encoders"  # a section that is a list: [birdnet, onnx:PATH]
 N_MELS = 128  # mel bands of every spectrogram that a network is given
 Normalisation = Literal["standard", "noise_floor"]
 Size = Literal["tiny", "base"]
+Group = Literal["session", "recordist", "recording"]
+Loss = Literal["cross_entropy", "focal"]
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,7 @@ class AudioSettings(Settings):
     hop_length: int = Field(default=512, ge=1, description="step [samples]; 23 ms at 22,050 Hz")
     n_mels: int = Field(default=N_MELS, ge=1, description="mel bands, Slaney scale as in librosa")
     clip_seconds: float = Field(default=4.0, ge=3, le=5, description="length of a clip [s]")
-    segments_per_recording: int = Field(
-        default=3, ge=1, description="clips kept of each, the most active first"
-    )
+    segments_per_recording: int = Field(default=3, ge=1, description="clips, most active first")
     first_seconds: float | None = Field(
         default=None, ge=5, description="clips come from the first so many only [s]; null: from all"
     )
@@ -74,23 +74,17 @@ class SplitSettings(Settings):
     validation_share: float = Field(default=0.15, gt=0, lt=1, description="share of the recordings")
     test_share: float = Field(default=0.15, gt=0, lt=1, description="share of the recordings")
     # a session is a recordist's, on a date, at a place; recording leaks sessions: to compare only
-    group_by: Literal["session", "recordist", "recording"] = Field(
-        default="session", description="what stays together on one side"
-    )
-    shuffle_seed: int | None = Field(
-        default=None, ge=0, description="of a plain shuffle of the groups; null: by species"
-    )
+    group_by: Group = Field(default="session", description="what stays together on one side")
+    shuffle_seed: int | None = Field(default=None, ge=0, description="of a plain shuffle, if any")
     min_recordings: int = Field(default=3, ge=1, description="a species with fewer cannot be split")
     min_groups: int = Field(default=3, ge=1, description="... or with fewer sessions, one a side")
     rare_species: Literal["drop", "train_only"] = Field(
         default="drop", description="what becomes of species that cannot be split"
     )
-    strangers: tuple[str, ...] | None = Field(
-        default=None,
-        strict=False,  # YAML and JSON have lists
-        description="species held out on purpose: nothing is trained on them, they tell how often "
-        "a run cries wolf",
-    )
+    strangers: tuple[str, ...] | None = Field(  # not strict: YAML and JSON have lists
+        default=None, strict=False, description="species held out: nothing is trained on them, "
+        "they tell how often a run cries wolf",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -126,9 +120,7 @@ class TrainSettings(Settings):
     layer_decay: float = Field(default=1.0, gt=0, description="rate relative to the layer above")
     weight_decay: float = Field(default=0.01, ge=0, description="weight decay of AdamW")
     warmup: float = Field(default=0.1, ge=0, le=1, description="share of steps in which rates rise")
-    loss: Literal["cross_entropy", "focal"] = Field(
-        default="cross_entropy", description="loss to learn from"
-    )
+    loss: Loss = Field(default="cross_entropy", description="loss to learn from")
     focal_gamma: float = Field(default=2.0, ge=0, description="gamma of the focal loss")
     class_balance: bool = Field(default=False, description="weigh species by inverse frequency")
     label_smoothing: float = Field(
@@ -144,12 +136,9 @@ class TrainSettings(Settings):
     keep: Literal["best", "last"] = Field(
         default="best", description="weights to end with; best by validation macro F1, then loss"
     )
-    segments: int = Field(
-        default=3, ge=1, description="clips learned from each recording, most active first"
-    )
+    segments: int = Field(default=3, ge=1, description="clips of a recording, most active first")
     precision: Literal["auto", "fp32", "bf16", "hardware"] = Field(
-        default="auto",
-        description="arithmetic; auto: bf16 where the GPU has it; hardware: or the CPU has it",
+        default="auto", description="auto: bf16 where the GPU has it; hardware: or the CPU has it"
     )
 
 

@@ -160,6 +160,11 @@ def write_json(path: Path | str, value: Any) -> Path:
     return write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of what an error says, or what kind it is."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].strip()
+
+
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal digits."""
     with open(path, "rb") as file:

@@ -23,8 +23,10 @@ def machine() -> dict[str, Any]:
     import joblib
     import torch
 
+    from birdnb.pretraining.card import processor
+
     return {
-        "processor": _processor(), "cores": joblib.cpu_count(),
+        "processor": processor(), "cores": joblib.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
         "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
         "date": datetime.date.today().isoformat(),
@@ -82,11 +84,3 @@ def card_watched() -> Iterator[dict[str, float]]:
         shares = [float(line) for line in said if line.strip().isdecimal()]
         if shares:
             found["busy"] = statistics.median(shares)
-
-
-def _processor() -> str:
-    """Return the processor's name as the system knows it."""
-    known = Path("/proc/cpuinfo")
-    lines = known.read_text(encoding="utf-8").splitlines() if known.is_file() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

@@ -27,13 +27,13 @@ from birdnb.training.train import settings_of_run, train_run
 PRESETS = Path(__file__).with_name("variants.yaml")
 
 
-def load_comparison(name: str, path: Path = PRESETS) -> Comparison:
+def load_comparison(name: str) -> Comparison:
     """Return a preset of ``variants.yaml``. Raises BirdnbError for one that is not there."""
-    presets = yaml.safe_load(path.read_text(encoding="utf-8"))
+    presets = yaml.safe_load(PRESETS.read_text(encoding="utf-8"))
     if name not in presets:
         raise BirdnbError(
-            f"no comparison {name!r} in {path.name}: choose one of {', '.join(presets)}, or give "
-            f"--variant"
+            f"no comparison {name!r} in {PRESETS.name}: choose one of {', '.join(presets)}, or "
+            f"give --variant"
         )
     preset = presets[name]
     return Comparison(name, **{**preset, "runs": tuple(preset["runs"])})

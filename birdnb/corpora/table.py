@@ -102,10 +102,10 @@ def audio_files(folder: Path, root: Path) -> list[str]:
     return [path for path in _audio_files(folder, root) if not name_fault(path)]
 
 
-def misnamed(path: str, species: str = "") -> tuple[str, str, str, str]:
+def misnamed(path: str) -> tuple[str, str, str, str]:
     """Return the row of a file whose name is not UTF-8, with marks for bytes that are no text."""
     shown = os.fsencode(path).decode(errors="replace")
-    return "", shown, species, name_fault(path)
+    return "", shown, "", name_fault(path)
 
 
 def left_out_rows(rows: Iterable[tuple[str, str, str, str]]) -> pd.DataFrame:

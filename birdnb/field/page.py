@@ -4,7 +4,6 @@ import datetime
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 
 from birdnb import __version__
@@ -14,7 +13,7 @@ from birdnb.field.promise import Promises
 from birdnb.field.scores import Heard
 from birdnb.files import write_text
 from birdnb.report.page import style
-from birdnb.report.words import duration
+from birdnb.report.words import duration, templates
 
 HERE = Path(__file__).parent
 ROWS = 300  # recordings in a table of the page at most; the CSV files have all
@@ -30,10 +29,7 @@ def write_page(
     each: int,
 ) -> Path:
     """Write FIELD.html: styles, pictures and sounds stand in it."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE), undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, autoescape=True,
-    )  # fmt: skip
+    environment = templates(HERE, autoescape=True)
     environment.filters |= {"duration": duration, "shade": shade, "percent": percent}
     read = [one for one in heard if not one.reason]
     counts = detections["species"].value_counts()

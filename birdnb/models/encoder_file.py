@@ -16,7 +16,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from birdnb.cards import Card, card_named, make_card
-from birdnb.files import BirdnbError, sha256_of, user_path
+from birdnb.files import BirdnbError, first_line, sha256_of, user_path
 from birdnb.models.encoders import Label
 from birdnb.settings import Settings, check_shape, fields_of, filled, literal, read_yaml
 
@@ -133,7 +133,7 @@ def _from_csv(file: Path) -> list[Label]:
 
 def refuse(path: Path, what: str, error: Exception) -> BirdnbError:
     """Return the error for a file that is damaged or something else."""
-    said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    said = first_line(error)
     return BirdnbError(f"{path} cannot be read as {what} ({said}): fetch or copy it again")
 
 

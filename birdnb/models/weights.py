@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from birdnb.config import ModelSettings, key_of
-from birdnb.files import BirdnbError, atomic_path, sha256_of, user_path
+from birdnb.files import BirdnbError, atomic_path, first_line, sha256_of, user_path
 
 SHIPPED = Path(__file__).resolve().parent.parent / "weights"
 # shipped, by the model's name
@@ -78,7 +78,7 @@ def read_weights(source: str | Path) -> dict[str, Tensor]:
     # torch and safetensors raise a dozen kinds here: all of them mean that the file is no good
     except Exception as error:
         raise BirdnbError(
-            f"{path} cannot be read as model weights ({_first_line(error)}): fetch or copy it again"
+            f"{path} cannot be read as model weights ({first_line(error)}): fetch or copy it again"
         ) from error
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(
@@ -137,7 +137,7 @@ def load_all_but(
 def unavailable(source: str, error: Exception) -> BirdnbError:
     """Return the error for hub weights that could not be had: what was tried and what to do."""
     return BirdnbError(
-        f"the pretrained weights {source!r} could not be loaded ({_first_line(error)}): {REMEDY}"
+        f"the pretrained weights {source!r} could not be loaded ({first_line(error)}): {REMEDY}"
     )
 
 
@@ -154,10 +154,6 @@ def _weights_file(path: Path) -> Path:
 def _must_exist(path: Path) -> None:
     if not path.exists():
         raise BirdnbError(f"no weights at {path}: {REMEDY}")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].strip()
 
 
 def weights_key(model: ModelSettings) -> str | None:

@@ -7,25 +7,21 @@ import re
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import torch
 
 from birdnb import __version__
 from birdnb.files import sha256_of
+from birdnb.report.words import templates
 from birdnb.training.devices import device_name
 from birdnb.training.runs import git_commit
 
-TEMPLATE = Path(__file__).with_name("model_card.md.j2")
 PACKAGES = ("torch", "transformers", "timm", "numpy", "scipy")
 
 
 def model_card(weights: Path, *, device: torch.device, **facts: Any) -> str:
     """Render Markdown about the weights in a file; the template must find all its ``facts``."""
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    return templates(Path(__file__).parent).get_template("model_card.md.j2").render(
         name=weights.name, megabytes=weights.stat().st_size / 1e6, sha256=sha256_of(weights),
         machine=machine(device),
         versions={"birdnb": __version__, "commit": git_commit() or "unknown",
@@ -46,15 +42,16 @@ def card_rows(weights: Path) -> dict[str, str]:
 
 def machine(device: torch.device) -> str:
     """Return processor, cores and the GPU if used: nothing that tells whose machine it is."""
-    info = Path("/proc/cpuinfo")
-    named = (
-        re.search(r"model name\s*:\s*(.+)", info.read_text(encoding="utf-8"))
-        if info.exists()
-        else None
-    )
-    processor = named[1] if named else platform.processor() or platform.machine()
-    text = f"{processor}, {cores()} core{'s' if cores() > 1 else ''}"
+    text = f"{processor()}, {cores()} core{'s' if cores() > 1 else ''}"
     return text if device.type == "cpu" else f"{device_name(device)}; {text}"
+
+
+def processor() -> str:
+    """Return the processor's name as the system knows it."""
+    info = Path("/proc/cpuinfo")
+    said = info.read_text(encoding="utf-8") if info.is_file() else ""
+    named = re.search(r"model name\s*:\s*(.+)", said)
+    return named[1].strip() if named else platform.processor() or platform.machine()
 
 
 def cores() -> int:

@@ -19,6 +19,7 @@ from birdnb.report.words import (
     title,
     verdict,
 )
+from birdnb.training.runs import flat
 
 
 def pipe_table(frame: pd.DataFrame, left: int = 1) -> str:
@@ -230,11 +231,7 @@ def shared_settings(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 def _of_networks(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Flatten the settings of the networks among the runs: run -> dotted name -> value."""
     return {
-        name: {
-            f"{part}.{key}": value
-            for part, values in config["settings"].items()
-            for key, value in values.items()
-        }
+        name: flat(config["settings"])
         for name, config in configs.items()
         if "train" in config.get("settings", {})
     }

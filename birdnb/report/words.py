@@ -21,25 +21,20 @@ HERE = Path(__file__).parent
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~!&$])")
 
 
+def templates(folder: Path, autoescape: bool = False) -> jinja2.Environment:
+    """Open the templates of a folder; what they are not given is an error, not a blank."""
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder), undefined=jinja2.StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True, autoescape=autoescape,
+    )  # fmt: skip
+
+
 def template(name: str) -> jinja2.Template:
     """Open a template of this folder; it knows the functions of this module."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=False,
-    )
-    environment.filters |= {
-        "plain": plain,
-        "percent": percent,
-        "interval": interval,
-        "verdict": verdict,
-    }
-    environment.globals |= {
-        "title": title, "score": score, "points": points, "verdict": verdict, "percent": percent,
-        "gate_value": gate_value, "in_unit": in_unit,
-    }  # fmt: skip
+    environment = templates(HERE)
+    environment.filters |= {f.__name__: f for f in (plain, percent, interval, verdict)}
+    told = (title, score, points, verdict, percent, gate_value, in_unit)
+    environment.globals |= {f.__name__: f for f in told}
     return environment.get_template(name)
 
 

@@ -242,7 +242,7 @@ def _set_aside(folder: Path) -> None:
 
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> str:
     """Say in words what changed between two configurations."""
-    old, new = _flat(before.get("settings", {})), _flat(now["settings"])
+    old, new = flat(before.get("settings", {})), flat(now["settings"])
     changed = [
         f"{key} {old.get(key)} is now {new.get(key)}"
         for key in sorted(old | new)
@@ -258,7 +258,8 @@ def _changes(before: dict[str, Any], now: dict[str, Any]) -> str:
     return ", ".join(changed[:3]) + more
 
 
-def _flat(settings: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def flat(settings: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return settings by dotted name: part.key -> value."""
     return {
         f"{part}.{key}": value for part, values in settings.items() for key, value in values.items()
     }

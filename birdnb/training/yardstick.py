@@ -30,14 +30,14 @@ SIDES = {"train": "train", "val": "validation", "test": "test"}
 Outcome = tuple[pd.DataFrame, dict[str, Predictions], dict[str, Any]]  # history, sides, about
 
 
-def frozen_settings(profile: Profile, run: str, encoders: Sequence[str] = ()) -> FrozenSettings:
+def frozen_settings(profile: Profile, run: str) -> FrozenSettings:
     """Return the settings of a run of a frozen encoder by its name, such as frozen_birdnet.
 
-    The encoder is one of ``encoders``, of the profile's, or one that needs no path. Raises
-    BirdnbError when none of them makes a run of that name.
+    The encoder is one of the profile's, or one that needs no path. Raises BirdnbError when none of
+    them makes a run of that name.
     """
     named = run.removeprefix(FROZEN).removeprefix(OWN_ANSWER)
-    known = [*encoders, *profile.encoders, *ENCODERS]
+    known = (*profile.encoders, *ENCODERS)
     name = next((name for name in known if encoder_id(name) == named), None)
     if name is None:
         raise BirdnbError(
