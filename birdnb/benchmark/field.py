@@ -60,7 +60,8 @@ def rows(minutes: float = 10.0, rounds: int = ROUNDS) -> list[Row]:
             listeners = graphs | plain
     encoders = _birdnets()
     with tempfile.TemporaryDirectory(prefix="birdnb-") as folder:
-        sound = _dawn(Path(folder), minutes)
+        path, _ = make_dawn(Path(folder) / "dawn", minutes=minutes)
+        sound = Heard(path.name, str(path))
         ways: dict[str, Callable[[], Any]] = {
             name: partial(_go, listener, sound, Path(folder))
             for name, listener in listeners.items()
@@ -94,11 +95,6 @@ def _listeners(device: torch.device, graph: bool = False) -> dict[str, Listener]
         found[title] = Listener(title, Path(), labels, AUDIO, title, hear, device)
     parts = list(found.values())
     return found | {ENSEMBLE: joined("ensemble", Path(), parts, np.ones(len(parts)), 1.2)}
-
-
-def _dawn(folder: Path, minutes: float) -> Heard:
-    path, _ = make_dawn(folder / "dawn", minutes=minutes)
-    return Heard(path.name, str(path))
 
 
 def _go(listener: Listener, sound: Heard, folder: Path) -> None:

@@ -203,7 +203,8 @@ def _holds_audio(path: Path) -> bool:
     schema = _schema(path)
     if schema is None or "audio" not in schema.names:
         return False
-    if "bytes" not in {field.name for field in _fields(schema.field("audio").type)}:
+    kind = schema.field("audio").type
+    if not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0:
         return False
     try:
         first = next(pq.ParquetFile(path).iter_batches(batch_size=4, columns=["audio.bytes"]), None)
@@ -211,14 +212,6 @@ def _holds_audio(path: Path) -> bool:
         return False
     sounds = [] if first is None else first.column(0).to_pylist()
     return any((audio or {}).get("bytes") for audio in sounds)
-
-
-def _fields(kind: pa.DataType) -> list[pa.Field]:
-    return (
-        [kind.field(number) for number in range(kind.num_fields)]
-        if pa.types.is_struct(kind)
-        else []
-    )
 
 
 def _import_folder(root: Path, files: list[Path]) -> Path:

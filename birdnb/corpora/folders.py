@@ -119,7 +119,9 @@ def read_species_folders(root: Path, progress: bool = True) -> Source:
     for parent, folders, names in walk(root):
         inside = "" if parent == str(root) else f"{Path(parent).relative_to(root).as_posix()}/"
         for name in folders:
-            if fault := _folder_fault(Path(parent) / name):
+            link, closed = (Path(parent) / name).is_symlink(), is_closed(Path(parent) / name)
+            if link or closed:
+                fault = "a link to a folder: put the folder itself here" if link else CLOSED
                 left.append(("", inside + name, (inside + name).split("/")[0], fault))
         for name in names:
             path = inside + name
@@ -136,12 +138,6 @@ def read_species_folders(root: Path, progress: bool = True) -> Source:
     species = [path.split("/")[0] for path in kept]
     table = pd.DataFrame({"recording_id": make_ids(kept), "path": kept, "species": species})
     return Source(root, table, left_out_rows(sorted(left, key=lambda row: row[1].split("/"))))
-
-
-def _folder_fault(folder: Path) -> str:
-    if folder.is_symlink():
-        return "a link to a folder: put the folder itself here"
-    return CLOSED if is_closed(folder) else ""
 
 
 def _file_fault(root: Path, path: str, own: list[str]) -> str | None:

@@ -37,7 +37,7 @@ class CorpusFiles:
         fault = path_fault(path, self.root)
         if fault != MISSING:
             return path, "" if fault else str((self.root / path).resolve()), fault
-        found = self._alike(path)
+        found = self._by_key.get(_key(path)) or self._by_key.get(_key(unquote(path)), [])
         if len(found) == 1 and not path_fault(found[0], self.root):
             return found[0], str((self.root / found[0]).resolve()), ""
         return path, "", fault + self._hint(path, found)
@@ -57,9 +57,6 @@ class CorpusFiles:
             return file if self._folders[folder] and stat.S_ISREG(os.lstat(file).st_mode) else ""
         except (OSError, ValueError, RuntimeError):
             return ""
-
-    def _alike(self, path: str) -> list[str]:
-        return self._by_key.get(_key(path)) or self._by_key.get(_key(unquote(path)), [])
 
     def _hint(self, path: str, alike: list[str]) -> str:
         """Name the files that may be meant; "" where none is near."""

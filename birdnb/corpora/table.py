@@ -72,13 +72,10 @@ def _as_stated(table: pd.DataFrame) -> pd.DataFrame:
         if name in MEASURED:
             table[name] = table[name].where(pd.to_numeric(table[name], "coerce").notna(), "")
         elif name not in REQUIRED:
-            table[name] = table[name].where(_stated(table[name]), "")
+            stated = {text for text in table[name].unique() if is_stated(text)}
+            table[name] = table[name].where(table[name].isin(stated), "")
     table["species"] = one_spelling(table["species"])
     return table.reset_index(drop=True)
-
-
-def _stated(column: pd.Series) -> pd.Series:
-    return column.map({text: is_stated(text) for text in column.unique()}).astype(bool)
 
 
 def make_ids(paths: Sequence[str]) -> list[str]:

@@ -71,7 +71,9 @@ def doubt_view(data: StudyData, doubt: pd.Series) -> View:
     """Show a recording (row of ``doubtful_labels``) beside one of the species rather suggested."""
     audio, recording, other = data.profile.audio, str(doubt.name), doubt["suggestion"]
     names = {recording: f"{doubt['species']}? {recording}"}
-    if other != doubt["species"] and (other_one := _typical(data, other)):
+    there = data.table.query("side == 'train' and species == @other")
+    if other != doubt["species"] and len(there):
+        other_one = typical_recording(data, other)
         names[other_one] = f"for comparison, {other}: {other_one}"
     figure, axes = plt.subplots(1, 2, figsize=(11, 3.3), layout="constrained", squeeze=False)
     for ax, (name, title) in zip(axes[0], names.items(), strict=False):
@@ -87,11 +89,6 @@ def doubt_view(data: StudyData, doubt: pd.Series) -> View:
         f"{percent(doubt['self_confidence'])} and rather say <b>{html.escape(other)}</b>"
     )
     return View(figure, clip_waveform(data, recording), text)
-
-
-def _typical(data: StudyData, species: str) -> str | None:
-    there = data.table.query("side == 'train' and species == @species")
-    return None if there.empty else typical_recording(data, species)
 
 
 def quarantine_view(data: StudyData, number: int) -> View:

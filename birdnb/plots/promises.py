@@ -71,7 +71,8 @@ def detections_over_spectrogram(
     """
     seconds = lms.shape[1] * audio.hop_length / audio.sample_rate
     span = (start, start + seconds)
-    tables = [_within(part, span) for part in (detections, truth) if part is not None]
+    given = [part for part in (detections, truth) if part is not None]
+    tables = [part[(part["start"] < span[1]) & (part["end"] > span[0])] for part in given]
     names = sorted(set(pd.concat(tables)["species"]), reverse=True)
     figure, (above, below) = plt.subplots(
         2, 1, figsize=(11, 3.4 + 0.3 * max(1, len(names))), sharex=True,
@@ -89,10 +90,6 @@ def detections_over_spectrogram(
     below.set(xlim=span, xlabel="time [s]")
     below.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
-
-
-def _within(table: pd.DataFrame, span: Sequence[float]) -> pd.DataFrame:
-    return table[(table["start"] < span[1]) & (table["end"] > span[0])]
 
 
 def _bars(

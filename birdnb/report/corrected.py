@@ -26,7 +26,8 @@ def corrections_of(report: ReportInput, run: str | None) -> dict[str, Any] | Non
         return None
     when, on_test = sorted(filter(None, table["when"])), table[table["side"] == "test"]
     found, before = report.test(run), _before(report, run)
-    changed = _changed(report, found)
+    other = report.tables[0].set_index("recording_id")["label_before"] != ""
+    changed = other.loc[found.recording_ids].to_numpy()  # (R,) bool
     right = found.predicted == found.targets
     return {decision: int((table["decision"] == decision).sum()) for decision in DECISIONS} | {
         "by": sorted(set(filter(None, table["by"]))),
@@ -41,12 +42,6 @@ def corrections_of(report: ReportInput, run: str | None) -> dict[str, Any] | Non
         "before": None if before is None else accuracy(before),
         "same": _same(found, changed, before),
     }
-
-
-def _changed(report: ReportInput, found: Predictions) -> np.ndarray:
-    """Tell which of the recordings have another label than in the folder, (R,) bool."""
-    before = report.tables[0].set_index("recording_id")["label_before"]
-    return (before.loc[found.recording_ids] != "").to_numpy()
 
 
 def _same(

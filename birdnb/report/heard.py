@@ -22,17 +22,14 @@ def cards_of(report: ReportInput, run: str) -> list[Card]:
     """Return the cards of the pretrained weights behind a run, of an ensemble those with a say."""
     result = report.runs[run][0]
     if "members" in result.config:
-        heavy = [m for m in result.config["members"] if _has_a_say(report, run, m)]
+        weights = [fold.metrics["weights"] for fold in report.runs[run]]
+        heavy = [m for m in result.config["members"] if any(of.get(m) for of in weights)]
         return list({c.title: c for m in heavy for c in cards_of(report, m)}.values())
     if "card" in result.config:
         return [make_card(result.config["card"], run)]
     model = result.config.get("settings", {}).get("model", {}).get("name", "")
     card = card_of_weights(model, result.metrics.get("pretrained") or False)
     return [] if card is None else [card]
-
-
-def _has_a_say(report: ReportInput, run: str, member: str) -> bool:
-    return any(result.metrics["weights"].get(member) for result in report.runs[run])
 
 
 def heard_of(report: ReportInput, run: str) -> dict[str, Any] | None:

@@ -279,7 +279,7 @@ def _split_counts(report: ReportInput) -> dict[str, Any]:
     for side in SIDES:
         parts = [table[table["side"] == side] for table in report.tables]
         means = {
-            name: float(np.mean([_distinct(part[column]) for part in parts]))
+            name: float(np.mean([part[column].replace("", None).nunique() for part in parts]))
             for name, column in COUNTED.items()
         }
         counts[side] = {
@@ -291,7 +291,3 @@ def _split_counts(report: ReportInput) -> dict[str, Any]:
             sum((table.groupby(column)["side"].nunique() > 1).sum() for table in report.tables)
         )
     return counts
-
-
-def _distinct(column: pd.Series) -> int:
-    return int(column[column != ""].nunique())

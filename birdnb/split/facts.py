@@ -21,7 +21,7 @@ def known_sessions(manifest: pd.DataFrame) -> tuple[pd.Series, pd.DataFrame]:
     The facts are recordist, day and place of each row, "" where not stated.
     """
     recordist = people(manifest["recordist"])
-    place = _places(manifest["locality"])
+    place = _one_writing(_plain_texts(manifest["locality"], _plain_place))
     day = read_days(manifest["date"])[0]
     facts = pd.DataFrame({"recordist": recordist, "day": day, "place": place})
     someone = recordist != ""
@@ -73,10 +73,6 @@ def unknown_sessions(manifest: pd.DataFrame) -> int:
 def people(column: pd.Series) -> pd.Series:
     """Return names in one way of writing: J. Smith is J Smith and Smith, J.; "" for nobody."""
     return _one_writing(_plain_texts(column, label_key))
-
-
-def _places(column: pd.Series) -> pd.Series:
-    return _one_writing(_plain_texts(column, _plain_place))
 
 
 def coordinates(manifest: pd.DataFrame) -> pd.DataFrame:

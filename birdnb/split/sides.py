@@ -107,11 +107,16 @@ def make_split(manifest: pd.DataFrame, settings: SplitSettings, seed: int) -> pd
     kept in training only hold their groups there. Raises BirdnbError when there are fewer than
     three groups.
     """
-    shares = _side_shares(settings.validation_share, settings.test_share)
+    validation, test = settings.validation_share, settings.test_share
+    if validation + test >= 1:
+        raise BirdnbError(
+            f"validation_share {validation} and test_share {test} must be together below 1"
+        )
     free, group = _free_rows(manifest, settings)
     side = pd.Series(
         "train", index=pd.Index(manifest["recording_id"], name="recording_id"), name="side"
     )
+    shares = [1 - validation - test, validation, test]
     part = _parts(manifest, free, group, shares, np.random.default_rng(seed))
     side.loc[part.index] = [SIDES[number] for number in part]
     return side
@@ -226,15 +231,6 @@ def _free_rows(manifest: pd.DataFrame, settings: SplitSettings) -> tuple[pd.Seri
         return pd.Series(True, index=manifest.index), group
     rare = manifest["species"].isin(_rare_reasons(manifest, group, settings))
     return ~group.isin(set(group[rare])), group
-
-
-def _side_shares(validation: float, test: float) -> list[float]:
-    if not (0 < validation < 1 and 0 < test < 1 and validation + test < 1):
-        raise BirdnbError(
-            f"validation_share {validation} and test_share {test} must be above 0 and together "
-            f"below 1"
-        )
-    return [1 - validation - test, validation, test]
 
 
 def _check_folds(species: pd.Series, group: pd.Series, settings: SplitSettings, k: int) -> None:

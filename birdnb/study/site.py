@@ -23,7 +23,7 @@ FIGURES = shutil.ignore_patterns("notebooks", "logs", "*.html", ".tmp-*")
 
 def build(folder: Path = SITE) -> int:
     """Build the site and return the status of Sphinx. Raises BirdnbError: not installed."""
-    if missing := [name for name in NEEDED if not _is_there(name)]:
+    if missing := [name for name in NEEDED if not importlib.util.find_spec(name)]:
         raise BirdnbError(
             f"the site needs {', '.join(missing)}: pip install 'birdnb[site]', or let "
             f"./run_all.sh --site do it"
@@ -102,7 +102,3 @@ def _toctree(options: list[str], pages: list[str]) -> str:
 
 def _heading(text: str, line: str) -> str:
     return f"{text}\n{line * len(text)}\n"
-
-
-def _is_there(module: str) -> bool:
-    return importlib.util.find_spec(module) is not None

@@ -35,7 +35,11 @@ def files_key(name: str) -> str:
     """Return a key of the files of a corpus or of weights; no path (demo) stands for itself."""
     root = user_path(name)
     files = [root] if root.is_file() else root.rglob("*")
-    found = sorted((str(path), *_size_and_time(path)) for path in files if path.is_file())
+    found = sorted(
+        (str(path), path.stat().st_size, path.stat().st_mtime_ns)
+        for path in files
+        if path.is_file()
+    )
     return key(name, json.dumps(found))
 
 
@@ -51,7 +55,3 @@ def runs_key(runs: Iterable[str], parameters: dict[str, Any], profile: str) -> s
             config = (metrics.parent / "config.json").read_text(encoding="utf-8")
             parts += [str(metrics.parent.relative_to(folder)), config]
     return key(*parts)
-
-
-def _size_and_time(path: Path) -> tuple[int, int]:
-    return path.stat().st_size, path.stat().st_mtime_ns

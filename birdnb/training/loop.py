@@ -21,7 +21,7 @@ from accelerate.utils import broadcast
 from torch import Generator, Tensor, nn
 from tqdm import tqdm
 
-from birdnb.config import AugmentSettings, RunSettings
+from birdnb.config import RunSettings
 from birdnb.features.lms import normalise
 from birdnb.files import BirdnbError
 from birdnb.models import parameter_groups
@@ -92,11 +92,10 @@ class Loop(ABC):
         self.plain = accelerator.unwrap_model(self.model)
         self.n_classes = len(class_counts)
         self.loss = build_loss(t, class_counts).to(self.device)
-        self.augment = (
-            Augment(settings.augment, noise_bank, self.n_classes, m.normalisation)
-            if _is_on(settings.augment)
-            else None
-        )
+        a = settings.augment
+        is_on = a.specaugment or a.mixup or a.noise or a.time_shift or a.extra
+        augment = Augment(a, noise_bank, self.n_classes, m.normalisation)
+        self.augment = augment if is_on else None
         self.history: list[dict[str, Any]] = []
         self.kept: dict[str, Tensor] = {}  # the weights to end with, where it is not the last ones
         self.batches_done, self.steps_done, self.clips_done = 0, 0, 0
@@ -283,7 +282,3 @@ class Loop(ABC):
         })  # fmt: skip
         now = time.perf_counter()
         self.next_save = now + max(self.save_seconds, (now - start) / SAVE_SHARE)
-
-
-def _is_on(a: AugmentSettings) -> bool:
-    return a.specaugment or a.mixup or a.noise or a.time_shift or bool(a.extra)

@@ -45,7 +45,8 @@ def collect(
         with tqdm(desc="pages", unit="page", disable=len(queries) > 1 or None) as bar:
             while number <= last:
                 page = _page(api, query, number, per_page, folder / f"page-{number:04d}.json", keep)
-                last = _page_count(page)
+                count = text_of(page, "numPages")
+                last = int(count) if count.isdigit() else 1
                 for record in page.get("recordings") or []:
                     if isinstance(record, dict):
                         records.setdefault(
@@ -100,11 +101,6 @@ def _page(
     if keep:
         write_text(path, json.dumps(page, ensure_ascii=False, indent=1))
     return page
-
-
-def _page_count(page: dict[str, Any]) -> int:
-    count = text_of(page, "numPages")
-    return int(count) if count.isdigit() else 1
 
 
 def _save(out: Path, outcome: Outcome) -> None:
