@@ -5,8 +5,7 @@ other one; Northcutt, Jiang and Chuang, Confident Learning, https://arxiv.org/ab
 """
 
 import warnings
-from collections.abc import Callable, Sequence
-from typing import cast
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -17,8 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from birdnb.data import StudyData
-from birdnb.evaluation.predictions import Predictions
-from birdnb.features.lms import normalise
+from birdnb.evaluation.predictions import Predictions, clip_features
 from birdnb.files import BirdnbError
 from birdnb.models import build_model
 from birdnb.models.classical import mfcc_statistics
@@ -114,10 +112,4 @@ def frozen_features(data: StudyData, ids: Sequence[str]) -> np.ndarray:
         ).to(device).eval()  # fmt: skip
     except BirdnbError:  # weights of a hub that cannot be had now: the cheaper numbers will do
         return mfcc_statistics(lms)
-    embed = cast(Callable[[torch.Tensor], torch.Tensor], model.embed)
-    with torch.no_grad():
-        parts = [
-            embed(normalise(batch.to(device).float(), settings.normalisation)).cpu()
-            for batch in torch.from_numpy(lms).split(64)
-        ]
-    return torch.cat(parts).float().numpy()
+    return clip_features(model, torch.from_numpy(lms), settings.normalisation).numpy()

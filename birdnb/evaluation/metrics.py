@@ -46,12 +46,9 @@ def weighted_scores(predictions: Predictions, weights: np.ndarray) -> dict[str, 
 
 
 def summarise(
-    predictions: Predictions,
-    labels: Sequence[str],
-    sessions: Sequence[str] | None,
-    seed: int = 0,
+    predictions: Predictions, labels: Sequence[str], sessions: Sequence[str] | None, seed: int = 0,
     bootstrap: int = 1000,
-) -> dict:
+) -> dict:  # fmt: skip
     """Compute every metric of the study, as plain numbers for JSON.
 
     None where undefined, e.g. AUROC with a single species. ``sessions`` gives the session of each
@@ -136,10 +133,9 @@ def paired_bootstrap(
         )
     right_a, right_b = a.predicted == a.targets, b.predicted == b.targets
     result: dict[str, Any] = {
-        "recordings": len(a),
-        "only_first_right": int((right_a & ~right_b).sum()),
-    }
-    result["only_second_right"] = int((right_b & ~right_a).sum())
+        "recordings": len(a), "only_first_right": int((right_a & ~right_b).sum()),
+        "only_second_right": int((right_b & ~right_a).sum()),
+    }  # fmt: skip
     # row 0: the recordings as they are
     weights = np.concatenate([np.ones((1, len(a))), _draws(a, sessions, seed, bootstrap)])
     scores_a, scores_b = weighted_scores(a, weights), weighted_scores(b, weights)

@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -159,6 +159,22 @@ def clip_logits(
             x = normalise(part.to(device).float(), normalisation)  # (B, 128, T)
             found.append(model(x).float().cpu())  # (B, C)
     return torch.cat(found)
+
+
+def clip_features(model: Any, lms: torch.Tensor, normalisation: str) -> torch.Tensor:
+    """Return what a model in evaluation mode has below its head for clips (N, 128, T) [dB]: (N, D).
+
+    Where its weights are, 64 clips at once; the features come to the CPU.
+    """
+    import torch
+
+    from birdnb.features.lms import normalise
+
+    device, found = next(model.parameters()).device, []
+    with torch.no_grad():
+        for part in lms.split(64):
+            found.append(model.embed(normalise(part.to(device).float(), normalisation)).cpu())
+    return torch.cat(found).float()
 
 
 def by_recording(clips: Clips, probabilities: torch.Tensor) -> Predictions:

@@ -1,8 +1,7 @@
 """Ask a trained network how it sees and hears the test recordings."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -10,9 +9,9 @@ from matplotlib.figure import Figure
 
 from birdnb.corpora.table import credit
 from birdnb.data import StudyData
+from birdnb.evaluation.predictions import clip_features
 from birdnb.explore.examples import Run
 from birdnb.explore.occlusion import occlusion
-from birdnb.features.lms import normalise
 from birdnb.plots.models import occlusion_map
 from birdnb.plots.style import add_credit, percent
 from birdnb.training.devices import make_accelerator
@@ -30,12 +29,7 @@ def test_embeddings(data: StudyData, run: TrainedRun) -> tuple[np.ndarray, list[
     """Return features (R, D) of the test recordings, means over their clips, and their species."""
     device, clips = make_accelerator().device, data.clips("test")
     model, kind = load_model(run.folder).to(device), _normalisation(run)
-    with torch.no_grad():
-        embed = cast(Callable[[torch.Tensor], torch.Tensor], model.embed)
-        parts = [
-            embed(normalise(lms.to(device).float(), kind)).cpu() for lms in clips.lms.split(64)
-        ]
-    features = torch.cat(parts).float()  # (N, D)
+    features = clip_features(model, clips.lms, kind)  # (N, D)
     total = torch.zeros(len(clips.recording_ids), features.shape[1])
     total.index_add_(0, clips.recording, features)
     mean = total / torch.bincount(clips.recording, minlength=len(total))[:, None]  # (R, D)

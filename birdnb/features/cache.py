@@ -38,12 +38,9 @@ QUARANTINE = ["recording_id", "path", "species", "reason"]
 
 
 def build_cache(
-    corpus: Corpus,
-    audio: AudioSettings,
-    jobs: int | None = None,
-    progress: bool = True,
+    corpus: Corpus, audio: AudioSettings, jobs: int | None = None, progress: bool = True,
     dask: str | None = None,
-) -> LmsCache:
+) -> LmsCache:  # fmt: skip
     """Extract what is not yet in the cache and open it. Resumable; two builds at once do no harm.
 
     ``jobs`` worker processes (None: one a core; 1: in this process), or the Dask cluster whose
