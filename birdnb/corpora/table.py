@@ -52,7 +52,7 @@ def check_manifest(table: pd.DataFrame, root: Path | str) -> tuple[pd.DataFrame,
     found = list(map(CorpusFiles(root).find, table["path"]))
     table["path"] = [path for path, _, _ in found]
     reasons = [
-        _id_fault(recording_id) or faults[species] or fault
+        id_fault(recording_id) or faults[species] or fault
         for recording_id, species, (_, _, fault) in zip(
             table["recording_id"], table["species"], found, strict=True
         )
@@ -181,10 +181,12 @@ def _audio_files(folder: Path, root: Path) -> list[str]:
     return [path for path in files_under(folder, root) if is_audio(f"{root}/{path}")]
 
 
-def _id_fault(recording_id: str) -> str:
+def id_fault(recording_id: str) -> str:
+    """Say why a recording_id cannot be a file name; "" when it can."""
     if not recording_id:
         return "recording_id is empty"
-    if UNSAFE.search(recording_id) or len(recording_id.encode()) > 200:
+    printable = recording_id.isprintable() and len(recording_id.encode()) <= 200
+    if UNSAFE.search(recording_id) or not printable:
         return f"recording_id {recording_id[:60]!r} is not safe as a file name"
     return ""
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from birdnb.config import AudioSettings, key_of
+from birdnb.corpora.table import id_fault
 from birdnb.features.ledger import NAMES, Record, append_record, read_ledger, write_ledger
 from birdnb.features.store import LmsCache, verified
 from birdnb.features.workers import Task, extract_all
@@ -54,7 +55,7 @@ def build_cache(
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     sweep(folder)
-    safe = corpus.manifest["recording_id"].map(_is_safe)
+    safe = corpus.manifest["recording_id"].map(id_fault) == ""
     manifest = corpus.manifest[safe]
     ledger = folder / "state.jsonl"
     before = read_ledger(ledger)
@@ -176,14 +177,3 @@ def _summary(quarantine: pd.DataFrame) -> str:
     """Return the kinds of reasons with their counts."""
     kinds = quarantine["reason"].str.split(":").str[0]
     return "; ".join(f"{count} x {kind}" for kind, count in kinds.value_counts().items())
-
-
-def _is_safe(recording_id: str) -> bool:
-    """Return whether a recording_id is a plain file name, not hidden, without folders."""
-    plain = recording_id.isprintable() and not set(recording_id) & set("/\\:")
-    return (
-        plain
-        and bool(recording_id.strip(" ."))
-        and not recording_id.startswith(".")
-        and len(recording_id.encode()) <= 200
-    )
