@@ -6,7 +6,7 @@ et al., https://arxiv.org/abs/2010.03759), and a background class: logistic regr
 the training side's clips from its quiet stretches by what the model says of them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +30,14 @@ class Opinions:
         """Return what the background class is told of a clip: log probabilities and energy."""
         logs = np.log(np.maximum(self.probabilities.astype(np.float64), FLOOR))
         return np.column_stack([logs, np.nan_to_num(self.energy)])
+
+
+def joined(parts: Sequence[Opinions]) -> Opinions:
+    """Return what was said of several parts, one behind the other."""
+    return Opinions(
+        np.concatenate([part.probabilities for part in parts]),
+        np.concatenate([part.energy for part in parts]),
+    )
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 import soundfile
 import torch
 
-from birdnb.evaluation.refusal import Opinions
+from birdnb.evaluation.refusal import Opinions, joined
 from birdnb.features.activity import SHORTEST_SECONDS
 from birdnb.features.audio import MAX_BROKEN, Recording, check_sound
 from birdnb.features.decoders import AudioError, StopsEarlyError
@@ -131,14 +131,13 @@ def _hear(
         note = f"broken samples: {sound.broken / sound.frames:.1%} were read as zero"
     elif not stops:
         check_sound(sound, SHORTEST_SECONDS)
-    said = scores or [Opinions(heard.probabilities, heard.energy)]
+    said = joined(scores or [Opinions(heard.probabilities, heard.energy)])
     whole = replace(
         heard, seconds=sound.seconds, sample_rate=sound.sample_rate,
         channel="mean" if sound.channel is None else str(sound.channel + 1), note=note,
         silent=min(silent, sound.seconds),
         starts=np.concatenate(starts) if starts else heard.starts,
-        probabilities=np.concatenate([one.probabilities for one in said]),
-        energy=np.concatenate([one.energy for one in said]),
+        probabilities=said.probabilities, energy=said.energy,
     )  # fmt: skip
     return whole, stops[0] if stops else None
 

@@ -184,8 +184,8 @@ def joined(
         said = [one.hear(batch) for one, _ in used]
         mean = combine([_predictions(one.probabilities) for one in said], weigh)
         energy = np.average([one.energy for one in said], axis=0, weights=weigh)
-        p = mean.probabilities if temperature == 1 else _scaled(mean, temperature)
-        return Opinions(p, energy.astype(np.float32))
+        mean = mean if temperature == 1 else apply_temperature(mean, temperature)
+        return Opinions(mean.probabilities, energy.astype(np.float32))
 
     told = [listener.weights for listener in listeners] + [shares.tolist(), temperature]
     weights = first.weights if len(listeners) == 1 else hashlib.sha256(repr(told).encode())
@@ -196,10 +196,6 @@ def joined(
         name, folder, first.labels, first.audio, digest, hear, first.device, waves,
         first.synthetic, engines,
     )  # fmt: skip
-
-
-def _scaled(predictions: Predictions, temperature: float) -> np.ndarray:
-    return apply_temperature(predictions, temperature).probabilities
 
 
 def _predictions(probabilities: np.ndarray) -> Predictions:

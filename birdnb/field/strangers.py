@@ -19,6 +19,7 @@ from birdnb.evaluation.refusal import (
     alarms_per_hour,
     candidates,
     choose_refusal,
+    joined,
     refusal_table,
 )
 from birdnb.field.promise import Promises
@@ -70,22 +71,15 @@ def listen_to_nothing(parts: Sequence[tuple[StudyData, Ask]]) -> Wolves:
             quiet.setdefault(side, []).append(ask(silence))
         for side in SIDES:
             strangers.setdefault(side, []).append(ask(data.cache.load_many(others[side])[0]))
-    joined = [
-        {side: _joined(those) for side, those in kind.items()} for kind in (known, quiet, strangers)
-    ]
-    return Wolves(joined[0], joined[1], joined[2], parts[0][0].profile.audio.clip_seconds)
+    known_all, quiet_all, strange = (
+        {side: joined(those) for side, those in kind.items()} for kind in (known, quiet, strangers)
+    )
+    return Wolves(known_all, quiet_all, strange, parts[0][0].profile.audio.clip_seconds)
 
 
 def _some(clips: np.ndarray) -> np.ndarray:
     """Return at most ENOUGH clips, evenly spread."""
     return clips[:: max(1, -(-len(clips) // ENOUGH))]
-
-
-def _joined(parts: Sequence[Opinions]) -> Opinions:
-    return Opinions(
-        np.concatenate([part.probabilities for part in parts]),
-        np.concatenate([part.energy for part in parts]),
-    )
 
 
 def find_refusal(promises: Promises, wolves: Wolves) -> Promises:

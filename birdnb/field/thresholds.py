@@ -12,7 +12,7 @@ from birdnb.data import Clips, StudyData, reopen_study
 from birdnb.evaluation.calibration import apply_temperature, fit_temperature
 from birdnb.evaluation.predictions import Predictions
 from birdnb.evaluation.promises import Threshold, find_threshold, measure
-from birdnb.evaluation.refusal import Opinions
+from birdnb.evaluation.refusal import Opinions, joined
 from birdnb.features.audio import Recording, hear
 from birdnb.field.detect import calibrated
 from birdnb.field.listener import Listener, find_run, member_folder, open_listener
@@ -115,14 +115,11 @@ def _ask(folder: Path, promises: Promises) -> Ask:
     listener = open_listener(folder, make_accelerator().device)
 
     def ask(lms: np.ndarray) -> Opinions:
-        parts = [Opinions(np.zeros((0, len(listener.labels)), np.float32), np.zeros(0))] + [
-            listener.hear(Batch(np.zeros(len(part)), part))
-            for part in np.split(lms.astype(np.float32), range(BATCH, len(lms), BATCH))
-            if len(part)
-        ]
-        said = np.concatenate([one.probabilities for one in parts])
-        p = calibrated(said, promises.temperature)[0]
-        return Opinions(p, np.concatenate([one.energy for one in parts]))
+        none = Opinions(np.zeros((0, len(listener.labels)), np.float32), np.zeros(0))
+        parts = np.split(lms.astype(np.float32), range(BATCH, len(lms), BATCH))
+        heard = [listener.hear(Batch(np.zeros(len(part)), part)) for part in parts if len(part)]
+        said = joined([none, *heard])
+        return Opinions(calibrated(said.probabilities, promises.temperature)[0], said.energy)
 
     return ask
 
