@@ -18,11 +18,8 @@ from birdnb.files import BirdnbError
 
 T = TypeVar("T")
 BOUNDS = {
-    "ge": "{:g} or more",
-    "gt": "more than {:g}",
-    "le": "at most {:g}",
-    "lt": "less than {:g}",
-}
+    "ge": "{:g} or more", "gt": "more than {:g}", "le": "at most {:g}", "lt": "less than {:g}",
+}  # fmt: skip
 TYPES = {  # for people
     int: "an integer",
     float: "a number",

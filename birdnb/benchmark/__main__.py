@@ -42,15 +42,10 @@ def table(found: dict[str, list[Row]], about: dict[str, Any]) -> str:
             ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
             lines.append(
                 (
-                    row.what,
-                    f"{_number(row.birdnb)} {row.unit}",
-                    other,
-                    row.other_is,
-                    ratio,
-                    row.target,
-                    met,
+                    row.what, f"{_number(row.birdnb)} {row.unit}", other, row.other_is, ratio,
+                    row.target, met,
                 )
-            )
+            )  # fmt: skip
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = [
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()

@@ -55,16 +55,12 @@ def rows(sizes: tuple[int, ...] = SIZES) -> list[Row]:
     small, before, large = sizes[0], *sizes[-2:]
     return [
         Row(
-            f"{what}, {large:,} recordings; ratio: exponent",
-            "GB" if name == "memory" else "s",
-            found[large][name],
-            found[small][name],
-            f"{small:,} recordings",
-            exponent(found[before][name], found[large][name], large / before),
-            MOST,
+            f"{what}, {large:,} recordings; ratio: exponent", "GB" if name == "memory" else "s",
+            found[large][name], found[small][name], f"{small:,} recordings",
+            exponent(found[before][name], found[large][name], large / before), MOST,
         )
         for name, what in WHAT.items()
-    ]
+    ]  # fmt: skip
 
 
 def exponent(before: float, after: float, times: float) -> float:

@@ -66,12 +66,9 @@ def card_watched() -> Iterator[dict[str, float]]:
              f"--loop-ms={EVERY}"]  # fmt: skip
     # through a pipe: the program ends with this process, however that ends
     watcher = subprocess.Popen(
-        query,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        stdin=subprocess.DEVNULL,
+        query, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL,
         text=True,
-    )
+    )  # fmt: skip
     said: list[str] = []
     reader = threading.Thread(target=lambda: said.extend(watcher.stdout or ()), daemon=True)
     reader.start()

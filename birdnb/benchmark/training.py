@@ -154,21 +154,14 @@ def loop_rows(size: str, batch: int, n: int, plain: float, step: float) -> list[
         ),
         Row(what, "clips/s", speed, target="at least 2000"),
         Row(
-            "... beside its step alone",
-            "clips/s",
-            speed,
-            step,
-            "one batch over and over",
-            speed / step,
-            "at least 0.9",
+            "... beside its step alone", "clips/s", speed, step, "one batch over and over",
+            speed / step, "at least 0.9",
         ),
         Row(
-            f"... its peak memory, batch {batch}",
-            "GB",
-            memory,
+            f"... its peak memory, batch {batch}", "GB", memory,
             target="at most 6" if batch <= 16 else "",
         ),
-    ]
+    ]  # fmt: skip
 
 
 def random_clips(n: int) -> Clips:

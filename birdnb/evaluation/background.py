@@ -22,11 +22,8 @@ def background_scores(predictions: Predictions, behind: np.ndarray) -> dict[str,
     others = behind.shape[1] - 1
     mistakes = int(wrong.sum())
     return {
-        "recordings": int(behind.any(axis=1).sum()),
-        "mistakes": mistakes,
-        "named": int(named.sum()),
-        "share": float(named.sum() / mistakes) if mistakes else None,
+        "recordings": int(behind.any(axis=1).sum()), "mistakes": mistakes,
+        "named": int(named.sum()), "share": float(named.sum() / mistakes) if mistakes else None,
         "by_chance": float(behind[wrong].sum() / others / mistakes) if mistakes else None,
-        "accuracy": accuracy(predictions),
-        "lenient": float((~wrong | named).mean()),
-    }
+        "accuracy": accuracy(predictions), "lenient": float((~wrong | named).mean()),
+    }  # fmt: skip

@@ -66,18 +66,15 @@ def summarise(
     present = [int(c) for c in np.flatnonzero(scores["support"])]
     order = np.argsort(-predictions.probabilities, axis=1, kind="stable")[:, :5]
     result: dict[str, Any] = {
-        "recordings": len(predictions),
-        "sessions": _session_index(predictions, sessions)[1],
-        "species": len(present),
-        "accuracy": accuracy(predictions),
+        "recordings": len(predictions), "sessions": _session_index(predictions, sessions)[1],
+        "species": len(present), "accuracy": accuracy(predictions),
         "balanced_accuracy": float(np.nanmean(scores["recall"])),
         "top5_accuracy": float((order == predictions.targets[:, None]).any(axis=1).mean()),
         "f1_macro": f1_macro(predictions),
         "map_macro": float(_mean_average_precision(predictions, one)[0]),
-        "auroc_macro": _auroc(predictions),
-        "ece": expected_calibration_error(predictions),
+        "auroc_macro": _auroc(predictions), "ece": expected_calibration_error(predictions),
         "log_loss": log_loss(predictions),
-    }
+    }  # fmt: skip
     per_class: dict[str, dict[str, Any]] = {
         labels[c]: {"support": int(scores["support"][c])}
         | {k: float(scores[k][c]) for k in ("precision", "recall", "f1")}

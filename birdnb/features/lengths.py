@@ -21,17 +21,12 @@ CHUNKED = {"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF"}
 _BEGINNINGS = [
     re.compile(pattern, re.DOTALL)
     for pattern in (
-        rb"OggS\x00[\x02\x06]",
-        rb"fLaC[\x00\x80]\x00\x00\x22",
-        rb"(?:RIF[FX]|RF64)....WAVE",
-        rb"FORM....AIF[FC]",
-        rb"\.snd\x00\x00......\x00\x00\x00[\x01-\x1b]",
-        rb"caff\x00\x01\x00.desc",
-        rb"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb",
-        rb"\x00\x00\x00.ftyp[ -~]{4}",
-        rb"0&\xb2u\x8ef\xcf\x11\xa6\xd9\x00\xaa\x00b\xcel",
+        rb"OggS\x00[\x02\x06]", rb"fLaC[\x00\x80]\x00\x00\x22", rb"(?:RIF[FX]|RF64)....WAVE",
+        rb"FORM....AIF[FC]", rb"\.snd\x00\x00......\x00\x00\x00[\x01-\x1b]",
+        rb"caff\x00\x01\x00.desc", rb"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb",
+        rb"\x00\x00\x00.ftyp[ -~]{4}", rb"0&\xb2u\x8ef\xcf\x11\xa6\xd9\x00\xaa\x00b\xcel",
     )
-]
+]  # fmt: skip
 
 
 _OTHER_CHUNKS = {

@@ -89,14 +89,11 @@ def _extract(task: Task, record: Record) -> Record:
     arrays = [found.lms] if found.noise is None else [found.lms, found.noise]
     paths = paths_of(task.folder, task.recording_id)
     record = replace(
-        record,
-        starts=tuple(round(start, 6) for start in found.starts),
-        seconds=round(found.seconds, 6),
-        sample_rate=found.sample_rate,
-        channels=found.channels,
+        record, starts=tuple(round(start, 6) for start in found.starts),
+        seconds=round(found.seconds, 6), sample_rate=found.sample_rate, channels=found.channels,
         channel="mean" if found.channel is None else str(found.channel + 1),
         checksums=tuple(write_lms(path, lms) for path, lms in zip(paths, arrays, strict=False)),
-    )
+    )  # fmt: skip
     return stamped(task.folder, task.audio, record)
 
 

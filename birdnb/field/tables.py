@@ -48,22 +48,17 @@ def raven(found: pd.DataFrame, heard: Heard, listener: Listener) -> str:
     """Return a recording's selection table for Raven, https://www.ravensoundsoftware.com."""
     table = pd.DataFrame(
         {
-            "Selection": range(1, len(found) + 1),
-            "View": "Spectrogram 1",
+            "Selection": range(1, len(found) + 1), "View": "Spectrogram 1",
             "Channel": 1 if heard.channel == "mean" else int(heard.channel),
-            "Begin Time (s)": found["start"],
-            "End Time (s)": found["end"],
+            "Begin Time (s)": found["start"], "End Time (s)": found["end"],
             "Low Freq (Hz)": listener.audio.high_pass_hz,
             "High Freq (Hz)": min(listener.audio.sample_rate, heard.sample_rate) / 2,
             "Begin File": _one_line(PurePosixPath(heard.recording).name),
-            "Begin Path": _one_line(heard.source),
-            "File Offset (s)": found["start"],
-            "Species": found["species"].map(_one_line),
-            "Score": found["probability"].round(4),
-            "Threshold": found["threshold"].round(4),
-            "Rank": found["rank"],
+            "Begin Path": _one_line(heard.source), "File Offset (s)": found["start"],
+            "Species": found["species"].map(_one_line), "Score": found["probability"].round(4),
+            "Threshold": found["threshold"].round(4), "Rank": found["rank"],
         }
-    )
+    )  # fmt: skip
     return table.to_csv(sep="\t", index=False, lineterminator="\n")
 
 

@@ -28,11 +28,8 @@ from birdnb.models.weights import REMEDY, is_local, load_all_but, read_weights, 
 HUB_ID = "MIT/ast-finetuned-audioset-10-10-0.4593"
 SIZES = get_args(Size)
 TINY = {
-    "hidden_size": 192,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "intermediate_size": 768,
-}
+    "hidden_size": 192, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 768,
+}  # fmt: skip
 # of ASTConfig: all that decides what a network computes from its weights
 SHAPE = (
     *TINY, "hidden_act", "layer_norm_eps", "patch_size", "qkv_bias", "frequency_stride",

@@ -28,11 +28,8 @@ class ConvStem(nn.Module):
         ):
             conv = nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False)
             blocks += [
-                conv,
-                nn.BatchNorm2d(channels_out),
-                nn.GELU(),
-                nn.MaxPool2d(stride, ceil_mode=True),
-            ]
+                conv, nn.BatchNorm2d(channels_out), nn.GELU(), nn.MaxPool2d(stride, ceil_mode=True),
+            ]  # fmt: skip
         self.blocks = nn.Sequential(*blocks, nn.Conv2d(self.CHANNELS[-1], width, 1))
 
     def grid(self, n_frames: int) -> tuple[int, int]:

@@ -196,12 +196,9 @@ def occlusion_map(
     for ax in axes:
         ax.set_ylabel("frequency [kHz]")
     figure.colorbar(
-        image,
-        ax=axes[1],
-        label=f"probability of\n{wrap(species, 24)}\nlost when hidden [points]",
-        pad=0.01,
-        aspect=12,
-    )
+        image, ax=axes[1], label=f"probability of\n{wrap(species, 24)}\nlost when hidden [points]",
+        pad=0.01, aspect=12,
+    )  # fmt: skip
     return figure
 
 

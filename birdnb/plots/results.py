@@ -43,12 +43,9 @@ def per_species_f1(per_class: Mapping[str, Mapping], title: str = "F1 of each sp
             1.03, row, str(scores["support"]), va="center", ha="left", fontsize=10, color="#444444"
         )
     ax.plot(
-        [per_class[s]["f1"] for s in species],
-        np.arange(len(species)),
-        "o",
-        color=COLOURS[0],
+        [per_class[s]["f1"] for s in species], np.arange(len(species)), "o", color=COLOURS[0],
         markersize=6,
-    )
+    )  # fmt: skip
     mean = float(np.mean([per_class[s]["f1"] for s in species]))
     ax.axvline(mean, color=COLOURS[1], linewidth=1.3, zorder=1)
     side = "right" if mean > 0.5 else "left"  # away from the column of n

@@ -30,12 +30,9 @@ def temporal_structure(lms: np.ndarray, audio: AudioSettings, title: str = "") -
     axes[2].plot(lags, repeats, color=COLOURS[2])
     axes[2].axhline(0, color=GREY, linewidth=1)
     axes[2].set(
-        title="repetition",
-        xlabel="lag [s]",
-        ylabel="autocorrelation",
-        xlim=(0, lags[-1]),
+        title="repetition", xlabel="lag [s]", ylabel="autocorrelation", xlim=(0, lags[-1]),
         ylim=(-1, 1.05),
-    )
+    )  # fmt: skip
     figure.suptitle(title, x=0.01, ha="left", fontsize=13)
     return figure
 

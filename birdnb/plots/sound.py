@@ -38,12 +38,9 @@ def visualize_spectrogram(
     ax.set(title=title, xlabel="time [s]", ylabel="frequency [kHz]")
     if colorbar:
         ax.figure.colorbar(
-            image,
-            ax=ax,
-            label="normalised level" if normalised else "level [dB]",
-            pad=0.01,
+            image, ax=ax, label="normalised level" if normalised else "level [dB]", pad=0.01,
             aspect=14,
-        )
+        )  # fmt: skip
     return ax
 
 
@@ -70,12 +67,9 @@ def waveform(
             fontsize=11,
         )  # fmt: skip
     ax.set(
-        title=title,
-        xlabel="time [s]",
-        ylabel="amplitude",
-        xlim=(0, len(samples) / audio.sample_rate),
-        ylim=(-top, top),
-    )
+        title=title, xlabel="time [s]", ylabel="amplitude",
+        xlim=(0, len(samples) / audio.sample_rate), ylim=(-top, top),
+    )  # fmt: skip
     if len(windows):
         ax.set_title(title, pad=20)  # room for the names of the clips
     return ax

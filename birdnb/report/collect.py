@@ -32,14 +32,11 @@ if TYPE_CHECKING:
     from birdnb.training.runs import RunResult
 
 TITLES = {
-    CLASSICAL: "MFCC statistics + logistic regression",
-    MFCC: "Phase 2 reference: MFCC network",
-    BASELINE: "AST baseline",
-    FULL: "AST + augmentation",
-    EFFICIENTNET: "EfficientNet-B2 + augmentation",
-    ENSEMBLE: "Ensemble",
+    CLASSICAL: "MFCC statistics + logistic regression", MFCC: "Phase 2 reference: MFCC network",
+    BASELINE: "AST baseline", FULL: "AST + augmentation",
+    EFFICIENTNET: "EfficientNet-B2 + augmentation", ENSEMBLE: "Ensemble",
     ENSEMBLE_WITH: "Ensemble with encoders",
-}
+}  # fmt: skip
 
 
 @dataclass

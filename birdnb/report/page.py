@@ -48,12 +48,9 @@ def page(text: str, folder: Path, synthetic: bool = False) -> str:
     body = str(mistune.create_markdown(renderer=renderer, plugins=["table"])(text))
     links = [f'<a href="#s{i}">{section}</a>' for i, section in enumerate(renderer.sections)]
     return PAGE.format(
-        name=striptags(renderer.title),
-        title=renderer.title,
-        style=style(),
-        links=" ".join(links),
+        name=striptags(renderer.title), title=renderer.title, style=style(), links=" ".join(links),
         body=body,
-    )
+    )  # fmt: skip
 
 
 class PageRenderer(mistune.HTMLRenderer):

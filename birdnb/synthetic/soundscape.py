@@ -70,27 +70,21 @@ def invent_site(rng: np.random.Generator) -> Site:
         for _ in range(rng.choice([0, 0, 0, 1, 2]))
     )
     return Site(
-        slope=rng.uniform(4, 12),
-        wind=rng.uniform(-25, 8),
+        slope=rng.uniform(4, 12), wind=rng.uniform(-25, 8),
         leaves_hertz=float(np.exp(rng.uniform(np.log(700), np.log(7000)))),
-        leaves=rng.uniform(-30, -6),
-        rain=rng.uniform(100, 2000) if rng.random() < 0.1 else 0.0,
-        insects=insects,
-        echo_seconds=rng.uniform(0.1, 0.8),
-    )
+        leaves=rng.uniform(-30, -6), rain=rng.uniform(100, 2000) if rng.random() < 0.1 else 0.0,
+        insects=insects, echo_seconds=rng.uniform(0.1, 0.8),
+    )  # fmt: skip
 
 
 def invent_recorder(rng: np.random.Generator) -> Recorder:
     """Draw a recordist's equipment."""
     return Recorder(
-        tilt=rng.normal(0, 1.6),
-        peak_hertz=rng.uniform(1500, 8000),
-        peak_level=rng.normal(0, 4),
+        tilt=rng.normal(0, 1.6), peak_hertz=rng.uniform(1500, 8000), peak_level=rng.normal(0, 4),
         low_cut=rng.choice([20.0, 100.0, 300.0, 600.0, 1000.0]),
         high_cut=rng.choice([8000.0, 11000.0, 16000.0, 20000.0], p=[0.1, 0.15, 0.5, 0.25]),
-        hiss=rng.uniform(-40, -8),
-        clips=rng.choice([0.0, 0.1]),
-    )
+        hiss=rng.uniform(-40, -8), clips=rng.choice([0.0, 0.1]),
+    )  # fmt: skip
 
 
 def invent_clip(

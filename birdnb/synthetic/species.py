@@ -232,22 +232,16 @@ def individual(species: Species, rng: np.random.Generator) -> Species:
     pitch, tempo = 2 ** rng.normal(0, 0.08), 2 ** rng.normal(0, 0.12)
     syllables = tuple(
         replace(
-            s,
-            seconds=s.seconds * tempo,
-            hertz=s.hertz * pitch * 2 ** rng.normal(0, 0.04),
-            sweep=s.sweep * rng.uniform(0.8, 1.2),
-            arch=s.arch * rng.uniform(0.8, 1.2),
+            s, seconds=s.seconds * tempo, hertz=s.hertz * pitch * 2 ** rng.normal(0, 0.04),
+            sweep=s.sweep * rng.uniform(0.8, 1.2), arch=s.arch * rng.uniform(0.8, 1.2),
         )
         for s in species.syllables
-    )
+    )  # fmt: skip
     known = [p for p in species.phrases if rng.random() < 0.75] or [species.phrases[0]]
     phrases = tuple(
         tuple(replace(m, interval=m.interval * tempo) for m in phrase) for phrase in known
     )
     return replace(
-        species,
-        syllables=syllables,
-        phrases=phrases,
-        gap=species.gap * tempo,
+        species, syllables=syllables, phrases=phrases, gap=species.gap * tempo,
         pause=species.pause * tempo,
-    )
+    )  # fmt: skip

@@ -58,12 +58,9 @@ class Augment:
             x = time_shift(x, generator)
         if s.noise and self.noise_bank is not None and len(self.noise_bank):
             x = inject_noise(
-                x,
-                self.noise_bank,
-                generator,
-                prob=s.noise_prob,
+                x, self.noise_bank, generator, prob=s.noise_prob,
                 snr_db=(s.snr_db_min, s.snr_db_max),
-            )
+            )  # fmt: skip
         for step in self.extra:
             x = step(x, generator)
         x = normalise(x, self.normalisation)

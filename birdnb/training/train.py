@@ -126,13 +126,10 @@ def _learn(
     if t.background_labels:
         train = replace(train, shares=data.shares(train.recording_ids, t.background_labels))
     shared = {
-        "seed": data.seed,
-        "labels": data.labels,
+        "seed": data.seed, "labels": data.labels,
         "noise_bank": data.noise_bank() if settings.augment.noise else None,
-        "progress": progress,
-        "accelerator": accelerator,
-        "first": first,
-    }
+        "progress": progress, "accelerator": accelerator, "first": first,
+    }  # fmt: skip
     with followed(accelerator, folder):
         return model, fit(model, train, data.clips("validation"), settings, folder, **shared)
 

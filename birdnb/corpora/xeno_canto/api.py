@@ -86,11 +86,8 @@ class XenoCantoApi:
     def page(self, query: str, number: int, per_page: int) -> dict[str, Any]:
         """Return one page of a query's recordings as the API sends it, or raise BirdnbError."""
         params: dict[str, str | int] = {
-            "query": query,
-            "key": self._key,
-            "per_page": per_page,
-            "page": number,
-        }
+            "query": query, "key": self._key, "per_page": per_page, "page": number,
+        }  # fmt: skip
         return self._persist(lambda: self._get_page(params))
 
     def audio(self, url: str, path: Path) -> int:
