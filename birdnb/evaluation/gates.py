@@ -5,7 +5,7 @@ from FEW_SESSIONS or more; without an interval nobody can say (None).
 """
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,17 +107,13 @@ def gates(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict]:
     last = final_run(runs)
     test = {name: run.get("test", {}) for name, run in runs.items()}
     tested = test.get(last) if last else None
-    full, ensemble = runs.get(FULL, {}), runs.get(ENSEMBLE, {})
+    full, gain = runs.get(FULL, {}), runs.get(ENSEMBLE, {}).get("gain", {})
     measured = {
         "gate_2": (BASELINE, *_value(test.get(BASELINE), "accuracy")),
         "gate_3": (FULL, *_value(test.get(FULL), "accuracy")),
         "train_validation_gap": (FULL, _gap(full), None),
         "baseline_convergence": (BASELINE, _convergence(runs.get(BASELINE, {})), None),
-        "ensemble_gain": (
-            ENSEMBLE,
-            ensemble.get("gain", {}).get("difference"),
-            ensemble.get("gain", {}).get("ci95"),
-        ),
+        "ensemble_gain": (ENSEMBLE, gain.get("difference"), gain.get("ci95")),
         "accuracy_level": (last, *_value(tested, "accuracy")),
         "f1_level": (last, *_value(tested, "f1_macro")),
         "map_level": (last, *_value(tested, "map_macro")),
@@ -128,7 +124,7 @@ def gates(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict]:
     table = {name: _answer(RULES[name], *values) for name, values in measured.items()}
     final = table.pop("final")
     table |= {"success_level": _success_level(last, tested), "final": final}
-    gain, row = ensemble.get("gain", {}), table["ensemble_gain"]
+    row = table["ensemble_gain"]
     if row["certain"] and (
         row["ci95"] == [0, 0]
         or (row["decision"] != RULES["ensemble_gain"].otherwise and gain["p"] > 0.05)
@@ -193,21 +189,18 @@ def _success_level(run: str | None, test: Mapping[str, Any] | None) -> dict:
     }
     if NOT_MEASURED in (parts[0]["decision"], parts[1]["decision"]):
         return row | {"decision": NOT_MEASURED, "certain": None}
-    # both are needed: the lower one counts
-    level = min((part["decision"] for part in parts), key=order.index)
-    row["decision"] = level
-    if parts[0]["ci95"] and parts[1]["ci95"]:
-        ends = [
-            min(
-                (r.decide(p["ci95"][i]) for r, p in zip(SUCCESS, parts, strict=True)),
-                key=order.index,
-            )
-            for i in (0, 1)
-        ]
-        row["certain"] = ends[0] == ends[1]
-    else:
-        row["certain"] = None
-    return row
+
+    def level(values: Iterable[float]) -> str:
+        """Return the lower of two levels, accuracy's and F1's: both are needed."""
+        each = (rule.decide(value) for rule, value in zip(SUCCESS, values, strict=True))
+        return min(each, key=order.index)
+
+    ends = [part["ci95"] for part in parts]
+    levels = {level(end) for end in zip(*ends, strict=True)} if all(ends) else set()
+    return row | {
+        "decision": level(part["value"] for part in parts),
+        "certain": len(levels) == 1 if levels else None,
+    }
 
 
 def _value(metrics: Mapping[str, Any] | None, key: str) -> tuple[float | None, list[float] | None]:
