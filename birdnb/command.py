@@ -24,6 +24,8 @@ def command(interrupted: str) -> Callable[[Callable[P, int]], Callable[P, int]]:
     """
 
     def decorate(function: Callable[P, int]) -> Callable[P, int]:
+        """Wrap the function that does what the command is asked."""
+
         @functools.wraps(function)
         def main(*args: P.args, **kwargs: P.kwargs) -> int:
             print_anything()
@@ -102,6 +104,7 @@ def number(
     """Return what reads an option's number; its error is the text given, and ``said``."""
 
     def read(text: str) -> int | float:
+        """Read what was typed. Raises argparse.ArgumentTypeError outside the range."""
         try:
             value = kind(text)
         except ValueError:

@@ -65,6 +65,7 @@ class Stream(soundfile.SoundFile):
         return super().seekable()
 
     def seekable(self) -> bool:
+        """Deny it, so that soundfile does not seek after a read."""
         return False
 
     def place(self) -> int:

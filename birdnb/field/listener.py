@@ -125,6 +125,7 @@ def by_network(network: Network, settings: dict[str, Any], device: torch.device)
     normalisation, precision = settings["model"]["normalisation"], settings["train"]["precision"]
 
     def hear(batch: Batch) -> Opinions:
+        """Say what it makes of N windows."""
         lms = torch.from_numpy(batch.lms)  # (N, 128, T)
         with autocast(device, precision):
             logits = clip_logits(network, lms, normalisation, len(lms), device)
@@ -137,6 +138,7 @@ def _without_logits(score: Callable[[Batch], np.ndarray]) -> Hear:
     """Return what says probabilities only; the energy is not known."""
 
     def hear(batch: Batch) -> Opinions:
+        """Say what it makes of N windows."""
         p = score(batch)
         return Opinions(p, np.full(len(p), np.nan, np.float32))
 
@@ -181,6 +183,7 @@ def joined(
     weigh = [share for _, share in used]
 
     def hear(batch: Batch) -> Opinions:
+        """Say what it makes of N windows."""
         said = [one.hear(batch) for one, _ in used]
         mean = combine([_predictions(one.probabilities) for one in said], weigh)
         energy = np.average([one.energy for one in said], axis=0, weights=weigh)

@@ -115,6 +115,7 @@ def _ask(folder: Path, promises: Promises) -> Ask:
     listener = open_listener(folder, make_accelerator().device)
 
     def ask(lms: np.ndarray) -> Opinions:
+        """Say what the run makes of clips."""
         none = Opinions(np.zeros((0, len(listener.labels)), np.float32), np.zeros(0))
         parts = np.split(lms.astype(np.float32), range(BATCH, len(lms), BATCH))
         heard = [listener.hear(Batch(np.zeros(len(part)), part)) for part in parts if len(part)]
