@@ -117,8 +117,7 @@ def _with_whole_paths(extra: dict[str, Any], encoders: tuple[str, ...]) -> dict[
 
 def _execute(
     execute: Callable[..., str | None], book: Path, parameters: dict[str, Any], report: Path,
-    stamp: str, again: bool,
-    runs: Callable[[], str],
+    stamp: str, again: bool, runs: Callable[[], str],
 ) -> bool:  # fmt: skip
     """Execute one notebook; print one line, its beginning at once; return whether it went well.
 
