@@ -88,14 +88,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     parts = PARTS if args.part == "all" else (args.part,)
     found, about = {part: measure(part, args.corpus) for part in parts}, machine()
     print(table(found, about))
-    if args.markdown:
-        write_text(args.markdown, page(found, about))
-    if args.json:
+    write(found, about, args.markdown, args.json)
+    return 0
+
+
+def write(
+    found: dict[str, list[Row]], about: dict[str, Any], markdown: Path | None, json: Path | None
+) -> None:
+    """Write the rows of each part as a page and as JSON, where a file is given."""
+    if markdown:
+        write_text(markdown, page(found, about))
+    if json:
         rows = {
             part: [asdict(row) | {"met": row.met} for row in rows] for part, rows in found.items()
         }
-        write_json(args.json, {"machine": about} | rows)
-    return 0
+        write_json(json, {"machine": about} | rows)
 
 
 def _study(args: argparse.Namespace) -> int:

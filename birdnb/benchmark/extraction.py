@@ -29,8 +29,11 @@ MOST = 200  # recordings measured
 ENOUGH = 20.0  # [s] of work for one core before several are compared with it
 
 
-def rows(corpus: str, rounds: int = ROUNDS) -> list[Row]:
-    """Return the seconds of sound extracted per second, by one core and by all of them."""
+def rows(corpus: str, rounds: int = ROUNDS, enough: float = ENOUGH) -> list[Row]:
+    """Return the seconds of sound extracted per second, by one core and by all of them.
+
+    Several cores share what takes one ``enough`` seconds.
+    """
     paths, sound = _recordings(corpus)
     took = dict.fromkeys(("birdnb", "plain", "decoding"), 0.0)
     with threadpool_limits(1):
@@ -51,7 +54,7 @@ def rows(corpus: str, rounds: int = ROUNDS) -> list[Row]:
             took["plain"] / took["birdnb"], "at least 2"),
         Row("... time relative to decoding", unit, ours, sound / took["decoding"], "decoding alone",
             took["birdnb"] / took["decoding"], "at most 1.5"),
-        *_over_cores(paths, sound, math.ceil(ENOUGH / took["birdnb"]), rounds),
+        *_over_cores(paths, sound, math.ceil(enough / took["birdnb"]), rounds),
     ]  # fmt: skip
 
 

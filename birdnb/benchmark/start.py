@@ -76,8 +76,8 @@ def rows(sizes: tuple[int, ...] = SIZES, rounds: int = ROUNDS) -> list[Row]:
     return found
 
 
-def repeated_corpus(folder: Path, n: int) -> Path:
-    """Write ``n`` recordings, the same under many names, with a finished cache; return the root."""
+def repeated_corpus(folder: Path, n: int, shared: int = SHARED) -> Path:
+    """Write ``n`` recordings, ``shared`` of them alike, with a finished cache; return the root."""
     root = folder / "repeated"
     cache = folder / "audio_lms_cache" / "repeated" / key_of(AUDIO, VERSION)
     rng = np.random.default_rng(0)
@@ -93,16 +93,16 @@ def repeated_corpus(folder: Path, n: int) -> Path:
         }
     )
     write_table(root / "manifest.csv", table)
-    write_ledger(cache / "state.jsonl", _records(root, cache, names))
+    write_ledger(cache / "state.jsonl", _records(root, cache, names, shared))
     return root
 
 
-def _records(root: Path, cache: Path, names: list[str]) -> Iterator[Record]:
+def _records(root: Path, cache: Path, names: list[str], shared: int) -> Iterator[Record]:
     """Write the files of each recording, most of them as another name of an earlier one."""
     clips = np.zeros((3, AUDIO.n_mels, AUDIO.n_frames), np.float16)
     for i, name in enumerate(names):
         paths = [f"{root}/audio/{name}.wav", *paths_of(cache, name)]
-        if i % SHARED == 0:
+        if i % shared == 0:
             originals = paths
             write_text(paths[0], "sound")
             checksums = write_lms(paths[1], clips), write_lms(paths[2], clips[0])

@@ -40,11 +40,19 @@ class Recording:
 
     The mean of its channels, or ``channel`` of them (from 0) where they cancel each other. Isolated
     broken samples (NaN, infinite, beyond a million times full scale) are read as zero. ``stopped``
-    is how libsndfile failed before: other decoders are to read it. Raises AudioError.
+    is how libsndfile failed before: other decoders are to read it. ``keep`` mono samples are kept
+    in memory, ``block`` are decoded at a time. Raises AudioError.
     """
 
-    def __init__(self, path: Path | str, stopped: StopsEarlyError | None = None) -> None:
-        self.path = Path(path)
+    def __init__(
+        self,
+        path: Path | str,
+        stopped: StopsEarlyError | None = None,
+        *,
+        keep: int = KEEP,
+        block: int = BLOCK,
+    ) -> None:
+        self.path, self._keep, self._block = Path(path), keep, block
         self.channel: int | None = None
         self.frames = self.broken = 0
         self._decoded: Decoded | None = None
@@ -159,13 +167,13 @@ class Recording:
             return
         self._file.close()
         self._file = Stream(self.path)
-        while frame > 0 and (passed := len(self._file.read(min(frame, BLOCK)))):
+        while frame > 0 and (passed := len(self._file.read(min(frame, self._block)))):
             frame -= passed
 
     def _blocks(self) -> Iterator[np.ndarray]:
         hop = coarse_frame(self.sample_rate)[1]
-        size = max(1, BLOCK // self.channels // hop) * hop
-        kept = np.empty(self._file.frames, np.float32) if self._file.frames <= KEEP else None
+        size = max(1, self._block // self.channels // hop) * hop
+        kept = np.empty(self._file.frames, np.float32) if self._file.frames <= self._keep else None
         while True:
             place = np.empty(size, np.float32) if kept is None else kept[self.frames :][:size]
             samples = self._next(place)
@@ -210,13 +218,13 @@ class Recording:
         )  # fmt: skip
 
 
-def hear(path: Path | str, use: Callable[[Recording], Result]) -> Result:
+def hear(path: Path | str, use: Callable[[Recording], Result], keep: int = KEEP) -> Result:
     """Call ``use`` with a recording, and again with other decoders when libsndfile stops early."""
     try:
-        with Recording(path) as sound:
+        with Recording(path, keep=keep) as sound:
             return use(sound)
     except StopsEarlyError as stopped:
-        with Recording(path, stopped) as sound:
+        with Recording(path, stopped, keep=keep) as sound:
             return use(sound)
 
 

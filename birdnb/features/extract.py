@@ -19,7 +19,7 @@ from birdnb.features.activity import (
     find_silence,
     find_windows,
 )
-from birdnb.features.audio import Recording, check_sound, hear
+from birdnb.features.audio import KEEP, Recording, check_sound, hear
 from birdnb.features.decoders import AudioError
 from birdnb.features.lms import framed_log_mel, log_mel
 
@@ -41,14 +41,15 @@ class Extraction:
     channel: int | None  # taken (from 0), where the channels cancel; None: their mean
 
 
-def extract(path: Path | str, audio: AudioSettings) -> Extraction:
+def extract(path: Path | str, audio: AudioSettings, keep: int = KEEP) -> Extraction:
     """Extract a recording. One shorter than a clip is repeated until it fills one.
 
+    A recording of more than ``keep`` mono samples is not held in memory but decoded twice.
     Raises AudioError when it cannot be decoded, is shorter than half a second, silent, constant or
     broken.
     """
     try:
-        return hear(path, lambda sound: _extract(sound, audio))
+        return hear(path, lambda sound: _extract(sound, audio), keep)
     except (AudioError, OSError):
         raise
     except Exception as error:

@@ -201,21 +201,21 @@ def read_json(path: Path) -> Any:
         raise _damaged(path, error) from error
 
 
-def git_commit() -> str | None:
-    """Return the commit this copy of birdnb is at, None where git does not know.
+def git_commit(root: Path = ROOT) -> str | None:
+    """Return the commit that a copy of birdnb is at, None where git does not know.
 
     With "+" when what decides results was changed since: the package or its dependencies, not
     reports or notebooks.
     """
-    commit = _git("describe", "--always", "--abbrev=12", "--match=")
-    changed = _git("status", "--porcelain", "--", "birdnb", "pyproject.toml")
+    commit = _git(root, "describe", "--always", "--abbrev=12", "--match=")
+    changed = _git(root, "status", "--porcelain", "--", "birdnb", "pyproject.toml")
     return f"{commit}+" if commit and changed else commit
 
 
-def _git(*words: str) -> str | None:
+def _git(root: Path, *words: str) -> str | None:
     try:
         done = subprocess.run(
-            ["git", "-C", str(ROOT), *words], capture_output=True, text=True, timeout=10
+            ["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

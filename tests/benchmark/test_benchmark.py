@@ -22,6 +22,7 @@ from birdnb.benchmark import (
     study,
     training,
 )
+from birdnb.benchmark.machine import machine
 from birdnb.benchmark.plain import FRAMES, PlainDataset, plain_lms, plain_loader
 from birdnb.benchmark.rows import Row, best_seconds
 from birdnb.config import AudioSettings
@@ -89,9 +90,10 @@ def test_targets():
     )
 
 
-def test_a_repeated_corpus_is_a_finished_study(tmp_path, monkeypatch):
-    monkeypatch.setattr(start, "SHARED", 100)
-    corpus = open_corpus(start.repeated_corpus(tmp_path / "artifacts", 250), progress=False)
+def test_a_repeated_corpus_is_a_finished_study(tmp_path):
+    corpus = open_corpus(
+        start.repeated_corpus(tmp_path / "artifacts", 250, shared=100), progress=False
+    )
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")}
     cache = build_cache(corpus, AUDIO, progress=False)
     after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")}
@@ -110,22 +112,11 @@ def test_figures_of_any_size_are_written_without_exponents():
         assert f"| row {value} | {text} s |" in page
 
 
-def test_start_is_measured_in_a_process_of_its_own(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(start, "rows", partial(start.rows, (1000,), 1))
+def test_start_is_measured_in_a_process_of_its_own(tmp_path):
     much = np.ones(2**28)  # 2.1 GB here are not those of the process that is measured
-    assert (
-        benchmark.main(
-            [
-                "load",
-                "--json",
-                str(tmp_path / "speed.json"),
-                "--markdown",
-                str(tmp_path / "speed.md"),
-            ]
-        )
-        == 0
-    )
+    found, about = {"load": start.rows((1000,), rounds=1)}, machine()
     del much
+    benchmark.write(found, about, tmp_path / "speed.md", tmp_path / "speed.json")
     written = json.loads((tmp_path / "speed.json").read_text())
     assert list(written) == ["machine", "load"]
     assert {"processor", "cores", "gpu", "date", "versions"} <= set(written["machine"])
@@ -137,9 +128,8 @@ def test_start_is_measured_in_a_process_of_its_own(monkeypatch, tmp_path, capsys
     )
     assert 0.1 < rows["... peak memory of the process, 1,000 recordings"]["birdnb"] < 2.0
     assert rows["... audio libraries among it"]["met"] is True
-    out = capsys.readouterr().out
     page = (tmp_path / "speed.md").read_text()
-    for text in (out, page):
+    for text in (benchmark.table(found, about), page):
         assert all(what in text for what in rows) and written["machine"]["processor"] in text
     assert re.search(
         r"\| import birdnb \| [\d.]+ s \| – \| – \| at most 0.2 \| (yes|\*\*no\*\*) \|", page
@@ -151,9 +141,8 @@ def test_extraction_is_measured_on_what_can_be_read(monkeypatch, tmp_path, capsy
         write(tmp_path / f"corpus/finch/{name}", recording(20.0 + seed, 1.0, 1.0, seed=seed))
     write(tmp_path / "corpus/finch/short.ogg", recording(5.0, 1.0, 1.0, seed=4))
     (tmp_path / "corpus/finch/d.ogg").write_text("not a sound")
-    monkeypatch.setattr(extraction, "ENOUGH", 1e-6)
-    monkeypatch.setattr(extraction.joblib, "cpu_count", lambda: 2)
-    one, decoding, several, limit = extraction.rows(str(tmp_path / "corpus"), rounds=1)
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "2")
+    one, decoding, several, limit = extraction.rows(str(tmp_path / "corpus"), 1, enough=1e-6)
     assert "2 recordings of 20 s" in one.what, "the compressed ones that are sound and not short"
     assert one.ratio == pytest.approx(one.birdnb / one.other)
     assert decoding.ratio == pytest.approx(decoding.other / decoding.birdnb)
@@ -165,14 +154,13 @@ def test_extraction_is_measured_on_what_can_be_read(monkeypatch, tmp_path, capsy
     assert re.search("error: the corpus .* does not exist", capsys.readouterr().err)
 
 
-def test_training_is_measured(monkeypatch):
+def test_training_is_measured():
     from transformers import ASTConfig, ASTForAudioClassification
 
-    config = ASTConfig(num_labels=10, hidden_size=24, num_hidden_layers=1, num_attention_heads=2)
-    monkeypatch.setattr(training, "plain_ast", lambda n_classes: ASTForAudioClassification(config))
-    monkeypatch.setattr(training, "SPECIES", 10)
+    config = ASTConfig(num_labels=90, hidden_size=24, num_hidden_layers=1, num_attention_heads=2)
+    plain = ASTForAudioClassification(config)
     cpu = torch.device("cpu")
-    for row in (training.data_row(cpu, 64, 1), training.step_row(cpu, "tiny", 2, 1)):
+    for row in (training.data_row(cpu, 64, 1), training.step_row(cpu, "tiny", 2, 1, plain)):
         assert row.birdnb > 0 and row.ratio == pytest.approx(row.birdnb / row.other)
     speed, absolute, alone, memory = training.loop_rows("tiny", 16, 32, 2.0, 4.0)
     assert speed.ratio == pytest.approx(speed.birdnb / 2.0) and absolute.birdnb == speed.birdnb > 0
@@ -180,10 +168,11 @@ def test_training_is_measured(monkeypatch):
     assert memory.birdnb > 0 and memory.target == "at most 6"
 
 
-def test_ctrl_c(monkeypatch, capsys):
-    monkeypatch.setattr(
-        benchmark, "measure", lambda part, corpus: (_ for _ in ()).throw(KeyboardInterrupt)
-    )
+def test_ctrl_c(tmp_path, monkeypatch, capsys):
+    """The first process that is measured presses it."""
+    press = "import os, signal, time\nos.kill(os.getppid(), signal.SIGINT)\ntime.sleep(600)"
+    (tmp_path / "sitecustomize.py").write_text(press)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     assert benchmark.main(["load"]) == 130
     assert "interrupted" in capsys.readouterr().err
 
@@ -256,10 +245,9 @@ def test_the_field_is_measured_with_and_without_birdnet():
     assert all((row.ratio is None) == (row.other is None) for row in rows)
 
 
-def test_growth_is_measured_with_its_exponents(monkeypatch):
+def test_growth_is_measured_with_its_exponents():
     """A figure that grows with the square of the size has the exponent 2, and misses the target."""
     assert growth.exponent(2.0, 200.0, 10) == pytest.approx(2.0)
-    monkeypatch.setattr(start, "SHARED", 500)
     rows = growth.rows((300, 600))
     assert rows[0].what.split(",")[0] == "corpus and finished cache opened"
     assert len(rows) == len(growth.WHAT)

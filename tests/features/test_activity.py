@@ -9,7 +9,6 @@ from scipy import signal
 from sound_files import noise, recording, song, write
 
 from birdnb.config import AudioSettings
-from birdnb.features import audio as audio_module
 from birdnb.features.activity import (
     Coarse,
     coarse_activity,
@@ -174,11 +173,10 @@ def plain(path):
     ],
 )
 @pytest.mark.parametrize("kept", [2**25, 1000])
-def test_windows_equal_the_plain_way(tmp_path, sample_rate, suffix, kept, monkeypatch):
-    monkeypatch.setattr(audio_module, "KEEP", kept)
+def test_windows_equal_the_plain_way(tmp_path, sample_rate, suffix, kept):
     sound = recording(16.0, 1.0, 1.5, sample_rate) + recording(16.0, 8.0, 3.0, sample_rate, seed=1)
     path = write(tmp_path / f"a.{suffix}", np.stack([sound, 0.7 * sound], axis=1), sample_rate)
-    whole, found = plain(path), extract(path, AUDIO)
+    whole, found = plain(path), extract(path, AUDIO, kept)
     assert (
         found.lms.shape == (len(found.starts), 128, 173)
         and found.sample_rate == sample_rate

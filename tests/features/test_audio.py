@@ -9,7 +9,6 @@ import soundfile
 from scipy import signal
 from sound_files import encode, noise, recording, write
 
-from birdnb.features import audio
 from birdnb.features.activity import coarse_frame
 from birdnb.features.audio import Recording, check_sound, high_pass, read_audio
 from birdnb.features.decoders import AudioError
@@ -94,12 +93,10 @@ def test_a_slice_beyond_the_recording_is_zero(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])
-def test_recordings_too_long_for_memory_are_read_again(tmp_path, suffix, monkeypatch):
+def test_recordings_too_long_for_memory_are_read_again(tmp_path, suffix):
     path = write(tmp_path / f"a.{suffix}", recording(20.0, 3.0, 15.0, 32000), 32000)
     whole = read_audio(path)
-    monkeypatch.setattr(audio, "KEEP", 1000)
-    monkeypatch.setattr(audio, "BLOCK", 5000)
-    with Recording(path) as sound:
+    with Recording(path, keep=1000, block=5000) as sound:
         assert sum(len(block) for block in sound.blocks()) == sound.frames
         for first, last in [(0, 3000), (100_000, 190_000), (400_000, 450_000)]:
             part = sound.slice(first, last, 22050, 500.0)
@@ -107,10 +104,9 @@ def test_recordings_too_long_for_memory_are_read_again(tmp_path, suffix, monkeyp
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])
-def test_blocks_are_the_recording(tmp_path, suffix, monkeypatch):
+def test_blocks_are_the_recording(tmp_path, suffix):
     path = write(tmp_path / f"a.{suffix}", 0.01 * recording(5.0, 1.0, 3.0, 44100), 44100)
-    monkeypatch.setattr(audio, "BLOCK", 7000)
-    with Recording(path) as sound:
+    with Recording(path, block=7000) as sound:
         blocks = list(sound.blocks())
     assert {len(block) % coarse_frame(44100)[1] for block in blocks[:-1]} == {0}
     np.testing.assert_array_equal(np.concatenate(blocks), soundfile.read(path, dtype="float32")[0])
@@ -217,12 +213,13 @@ def test_a_missing_decoder_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("subtype", ["GSM610", "G721_32", "NMS_ADPCM_16", "IMA_ADPCM"])
-def test_formats_that_only_go_forwards_are_read(tmp_path, subtype, monkeypatch):
+def test_formats_that_only_go_forwards_are_read(tmp_path, subtype):
     path = write(tmp_path / "a.wav", recording(20.0, 3.0, 15.0, 8000), 8000, subtype=subtype)
     expected = high_pass(soundfile.read(path, dtype="float32")[0], 8000, 500.0)
     np.testing.assert_allclose(read_audio(path, 8000), expected, atol=1e-6)
-    monkeypatch.setattr(audio, "KEEP", 1000)
-    part = read_audio(path, 8000, start=11.0, seconds=4.0)
+    with Recording(path, keep=1000) as sound:
+        assert sum(len(block) for block in sound.blocks()) == len(expected)
+        part = sound.slice(11 * 8000, 15 * 8000, 8000, 500.0)
     np.testing.assert_allclose(part, expected[11 * 8000 : 15 * 8000], atol=1e-5)
 
 

@@ -6,7 +6,6 @@ from scipy import signal
 from sound_files import corpus_of, noise, recording, song, write
 
 from birdnb.config import AudioSettings
-from birdnb.features import audio as audio_module
 from birdnb.features.audio import high_pass, read_audio
 from birdnb.features.cache import build_cache
 from birdnb.features.extract import extract
@@ -83,9 +82,8 @@ def stored(path, channels):
 
 @pytest.mark.parametrize("case", CANCEL)
 @pytest.mark.parametrize("kept", [2**25, 1000])
-def test_where_channels_cancel_one_of_them_is_taken(tmp_path, case, kept, monkeypatch):
-    monkeypatch.setattr(audio_module, "KEEP", kept)
-    found = extract(stored(tmp_path / "a.wav", CANCEL[case]), AUDIO)
+def test_where_channels_cancel_one_of_them_is_taken(tmp_path, case, kept):
+    found = extract(stored(tmp_path / "a.wav", CANCEL[case]), AUDIO, kept)
     assert found.channel is not None and found.channels == len(CANCEL[case])
     alone = write(
         tmp_path / "b.wav", CANCEL[case][found.channel].astype(np.float32), RATE, subtype="FLOAT"

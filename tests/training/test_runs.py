@@ -16,6 +16,7 @@ from birdnb.config import ModelSettings
 from birdnb.data import Clips
 from birdnb.evaluation.predictions import by_recording, predict
 from birdnb.files import BirdnbError
+from birdnb.models.weights import shipped
 from birdnb.training import runs, train
 from birdnb.training.__main__ import main
 from birdnb.training.train import begin_run, train_run
@@ -178,15 +179,10 @@ def test_local_weights_are_part_of_the_configuration(tmp_path):
     assert weights_key(name="mfcc") is None
 
 
-def test_shipped_weights_count_for_their_own_model_only(tmp_path, monkeypatch):
-    monkeypatch.setattr("birdnb.models.weights.SHIPPED", tmp_path)
-    for name in ("ast_tiny", "efficientnet_b2"):
-        (tmp_path / f"{name}.safetensors").write_bytes(b"1")
-    names = ("ast", "efficientnet_b2")
-    before = [weights_key(name=name, pretrained="synthetic") for name in names]
-    (tmp_path / "efficientnet_b2.safetensors").write_bytes(b"2")
-    after = [weights_key(name=name, pretrained="synthetic") for name in names]
-    assert after[0] == before[0] and after[1] != before[1]
+def test_shipped_weights_count_for_their_own_model_only():
+    for name in ("ast", "efficientnet_b2"):
+        own = weights_key(name=name, pretrained=str(shipped(name)))
+        assert weights_key(name=name, pretrained="synthetic") == own
 
 
 def test_damaged_run_folders_are_refused_with_the_file(done):
@@ -281,7 +277,7 @@ def test_an_unknown_run_is_named():
         runs.run_folder(small_study(), "../x")
 
 
-def test_the_commit_carries_a_plus_only_when_code_was_changed(tmp_path, monkeypatch):
+def test_the_commit_carries_a_plus_only_when_code_was_changed(tmp_path):
     def git(*words):
         command = [
             "git",
@@ -295,8 +291,7 @@ def test_the_commit_carries_a_plus_only_when_code_was_changed(tmp_path, monkeypa
         ]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
-    monkeypatch.setattr(runs, "ROOT", tmp_path)
-    assert runs.git_commit() is None
+    assert runs.git_commit(tmp_path) is None
     names = ("birdnb/code.py", "pyproject.toml", "reports/table.md")
     for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -307,11 +302,11 @@ def test_the_commit_carries_a_plus_only_when_code_was_changed(tmp_path, monkeypa
     commit = git("rev-parse", "HEAD")[:12]
     for name, plus in zip(names, ("+", "+", ""), strict=True):
         (tmp_path / name).write_text("after\n")
-        assert runs.git_commit() == commit + plus, name
+        assert runs.git_commit(tmp_path) == commit + plus, name
         git("checkout", "--quiet", "--", name)
-    assert runs.git_commit() == commit
+    assert runs.git_commit(tmp_path) == commit
     (tmp_path / "birdnb" / "new.py").write_text("")
-    assert runs.git_commit() == f"{commit}+"
+    assert runs.git_commit(tmp_path) == f"{commit}+"
 
 
 def test_a_run_that_was_begun_goes_on_and_ends_like_one_in_a_piece(done):
