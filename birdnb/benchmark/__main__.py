@@ -34,49 +34,33 @@ def measure(part: str, corpus: str) -> list[Row]:
 
 def table(found: dict[str, list[Row]], about: dict[str, Any]) -> str:
     """Return all rows as text, the machine below them."""
-    lines = [("", "birdnb", "compared with", "", "ratio", "target", "")]
-    for part in found.values():
-        for row in part:
-            met = {None: "", True: "reached", False: "MISSED"}[row.met]
-            other = "" if row.other is None else _number(row.other)
-            ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
-            lines.append(
-                (
-                    row.what, f"{_number(row.birdnb)} {row.unit}", other, row.other_is, ratio,
-                    row.target, met,
-                )
-            )  # fmt: skip
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    ]
-    return "\n".join([*text, "", described(about)])
+    return f"{_cells(found).to_string(index=False, justify='left')}\n\n{described(about)}"
 
 
 def page(found: dict[str, list[Row]], about: dict[str, Any]) -> str:
     """Return the same as Markdown."""
-    import pandas as pd
-
     from birdnb.report.tables import pipe_table
-    from birdnb.report.words import NONE
 
-    lines = [
-        {
-            "what": row.what, "birdnb": f"{_number(row.birdnb)} {row.unit}".strip(),
-            "beside": NONE if row.other is None else f"{_number(row.other)} ({row.other_is})",
-            "ratio": NONE if row.ratio is None else f"{row.ratio:.2f}",
-            "target": row.target or NONE,
-            "reached": {None: NONE, True: "yes", False: "**no**"}[row.met],
-        }
-        for part in found.values() for row in part
-    ]  # fmt: skip
     return (
         "# How fast is it?\n\nWritten by `python -m birdnb.benchmark`: each side in turn, in one "
         "run, best of three. "
         "Targets are for the ratio where there is one.\n\n"
-        f"{pipe_table(pd.DataFrame(lines))}\n\n{described(about)}.\n"
+        f"{pipe_table(_cells(found))}\n\n{described(about)}.\n"
     )
+
+
+def _cells(found: dict[str, list[Row]]) -> Any:
+    """Return what both say, a row a figure (pandas)."""
+    import pandas as pd
+
+    from birdnb.report.words import NONE
+
+    return pd.DataFrame([{
+        "what": row.what, "birdnb": f"{_number(row.birdnb)} {row.unit}".strip(),
+        "beside": NONE if row.other is None else f"{_number(row.other)} ({row.other_is})",
+        "ratio": NONE if row.ratio is None else f"{row.ratio:.2f}", "target": row.target or NONE,
+        "reached": {None: NONE, True: "yes", False: "**no**"}[row.met],
+    } for part in found.values() for row in part])  # fmt: skip
 
 
 @command("interrupted: what was measured last is not written, the same command measures again")
