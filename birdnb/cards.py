@@ -60,10 +60,7 @@ def card_named(name: str) -> Card:
 
 
 def card_of_weights(model: str, pretrained: bool | str) -> Card | None:
-    """Return the card of what a network begins with (``ModelSettings``); None: from nothing.
-
-    Weights that nobody here knows get a card that says so.
-    """
+    """Return the card of weights that a network begins with, unknown ones too; None: no weights."""
     if pretrained is False:
         return None
     if pretrained == "synthetic":

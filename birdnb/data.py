@@ -178,10 +178,7 @@ def open_study(
 
 
 def _usable(corpus: Corpus, cache: LmsCache) -> pd.DataFrame:
-    """Return the manifest of what is in the cache, as it was before any correction.
-
-    Sides are shared out by the labels of the folder: corrections move no recording to another one.
-    """
+    """Return the manifest of what is in the cache, uncorrected: corrections move no recording."""
     manifest, usable = (corpus.before or corpus).manifest, set(cache.index["recording_id"])
     dropped = cache.quarantine["reason"].str.startswith(DROPPED)
     usable |= set(cache.quarantine["recording_id"][dropped])
@@ -189,10 +186,7 @@ def _usable(corpus: Corpus, cache: LmsCache) -> pd.DataFrame:
 
 
 def reopen_study(config: dict[str, Any], progress: bool = True) -> StudyData:
-    """Open the data that a run was trained on, from its ``config.json``.
-
-    Raises BirdnbError when the recordings are no longer where they were, or no longer the same.
-    """
+    """Open the data of a run by its ``config.json``, or raise BirdnbError: moved, or changed."""
     origin, fold = config["corpus"], config["fold"]
     spec = "demo" if origin["synthetic"] else origin.get("folder")
     if spec is None:

@@ -82,10 +82,7 @@ def step_row(
     rounds: int = ROUNDS,
     plain: nn.Module | None = None,
 ) -> Row:
-    """Measure a training step of AST at T = 173, beside one padded to 1,024 frames.
-
-    Ours in bf16 where the GPU has it, the plain way (AST base unless given) in fp32.
-    """
+    """Measure a step of AST at T = 173, bf16 if it can, beside one of 1,024 frames in fp32."""
     torch.manual_seed(0)
     ours = build_model("ast", SPECIES, AUDIO.n_frames, size=size)
     ways = {"birdnb": _step(ours, torch.randn(batch, AUDIO.n_mels, AUDIO.n_frames), device, "auto")}

@@ -41,10 +41,7 @@ class Law:
 
 @dataclass(frozen=True)
 class Need:
-    """How many more sessions a species a score takes, with the ends of the 95 % interval.
-
-    Infinite for more than HORIZON times as many as there are, which no law can promise.
-    """
+    """How many more sessions a species a score takes, with 95 % ends; infinite beyond HORIZON."""
 
     target: float  # the score, 0 to 1
     more: float

@@ -63,10 +63,7 @@ def about_page(
     corpus: str, judged: tuple[Sequence[str], Sequence[str]], profile: str, folds: int,
     seeds: Sequence[int], how: str,
 ) -> str:  # fmt: skip
-    """Say what a page is about, and ``how`` it was written: the command.
-
-    ``judged``: the session of each recording that was judged, and the labels.
-    """
+    """Say what a page is about: ``judged`` holds sessions and labels, ``how`` is the command."""
     name = "demo" if corpus == "demo" else Path(corpus).resolve().name
     text = (
         f"Corpus {plain(name)}: {len(set(judged[0]))} recording sessions judged on, "

@@ -27,10 +27,7 @@ DROPPED = "dropped by a correction"  # how the reason of a recording left out be
 
 
 def use_corrections(path: str | None) -> None:
-    """Apply a table of corrections wherever this process and its children open the corpus.
-
-    None leaves things as they are. Raises BirdnbError when it is no such table.
-    """
+    """Let this process and its children apply corrections, if any, or raise BirdnbError."""
     if path is not None:
         read_corrections(user_path(path))
         os.environ[VARIABLE] = str(whole_path(path))
@@ -81,10 +78,7 @@ def read_corrections(path: Path) -> pd.DataFrame:
 
 
 def add_correction(path: Path, **row: str) -> pd.DataFrame:
-    """Write a decision into a table of corrections, in place of an earlier one; return the table.
-
-    Without ``decision``, that on the recording is taken back. Written atomically.
-    """
+    """Write a decision in place of an earlier one, or without one take it back; return all."""
     table = read_corrections(path) if path.is_file() else pd.DataFrame(columns=COLUMNS)
     table = table[table["recording_id"] != row["recording_id"]]
     if row.get("decision"):

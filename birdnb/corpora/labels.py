@@ -138,10 +138,7 @@ def _several(label: str, known: frozenset[str] | set[str]) -> bool:
 
 
 def one_spelling(labels: pd.Series) -> pd.Series:
-    """Give labels that differ by what ``label_key`` passes over the spelling most of them have.
-
-    A label without twins stays as it is, letter for letter.
-    """
+    """Give labels that ``label_key`` takes for one the spelling that most of them have."""
     counts = Counter(labels.tolist())
     twins: dict[str, list[str]] = {}
     for label in counts:
@@ -180,10 +177,7 @@ def spelling_notes(written: pd.Series, kept: pd.Series) -> list[str]:
 
 
 def look_alikes(labels: list[str]) -> list[tuple[str, str]]:
-    """Return the pairs of labels that only the scripts of some letters tell apart: a, Cyrillic a.
-
-    Labels are sorted as text, so that the Latin one of a pair comes first.
-    """
+    """Return pairs of labels that only scripts tell apart (a, Cyrillic a), the Latin one first."""
     first: dict[str, str] = {}
     found = [(first.setdefault(label_key(name).translate(ALIKE), name), name) for name in labels]
     return [(one, other) for one, other in found if label_key(one) != label_key(other)]

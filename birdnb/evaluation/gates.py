@@ -154,10 +154,7 @@ def in_unit(value: float, unit: str) -> str:
 
 
 def reported() -> dict:
-    """Read the figures that others reported: those of the study repeated here, and of benchmarks.
-
-    Keys: ``label``, ``corpus`` and ``runs``; ``benchmarks``, by the layout of their corpus.
-    """
+    """Read reported figures: label, corpus and runs of the study repeated; benchmarks by layout."""
     return yaml.safe_load((Path(__file__).parent / "reported.yaml").read_text(encoding="utf-8"))
 
 

@@ -68,10 +68,7 @@ def open_questions(detections: pd.DataFrame, review: pd.DataFrame, seed: int = 0
 
 
 def achieved_precision(review: pd.DataFrame) -> pd.DataFrame:
-    """Return the precision that listening found: a row a species, the last one "all".
-
-    Columns species, reviewed, right, precision and its interval low, high over recordings.
-    """
+    """Return species, reviewed, right, precision, low, high (over recordings); the last is all."""
     right = (review["heard"] == review["species"]).to_numpy()
     rows = []
     for species in [*sorted(review["species"].unique()), "all"]:

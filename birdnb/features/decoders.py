@@ -38,10 +38,7 @@ class StopsEarlyError(AudioError):
 
 
 class Stream(soundfile.SoundFile):
-    """A sound file that does not seek after every read to where it is: MP3 would lose a little.
-
-    ``place`` tells how far libsndfile has come in the file.
-    """
+    """A sound file that does not seek after a read, as MP3 loses a little; ``place``: its byte."""
 
     def __init__(self, file: Path | IO[bytes], **raw: Any) -> None:
         """Open by descriptor, so that the content decides and not the extension."""
@@ -159,10 +156,7 @@ def _why_not(path: Path, said_before: str, error: Exception) -> str:
 
 
 def recover(path: Path, heard: Heard, reason: str) -> Decoded:
-    """Read all of a recording of which libsndfile has read a part only.
-
-    Raises AudioError, which tells both lengths, where sound would be lost.
-    """
+    """Read all of a recording of which libsndfile read a part, or raise AudioError."""
     uncompressed = heard.container in lengths.CHUNKED and heard.subtype in _RAW
     if uncompressed and len(lengths.beginnings(path)) == 1:
         return _copied(path, heard)

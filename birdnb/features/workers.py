@@ -34,10 +34,7 @@ class Task:
 def extract_all(
     tasks: list[Task], jobs: int | None = None, progress: bool = True, dask: str | None = None
 ) -> Iterator[Record]:
-    """Extract recordings and yield their records as they come, in any order.
-
-    ``jobs`` and ``dask`` as in ``share_out``.
-    """
+    """Extract recordings and yield their records as they come; see ``share_out``."""
     work = Work(extract_one, "birdnb.features.extract", SLOWEST)
     records = (
         _killer(task) if record is None else record

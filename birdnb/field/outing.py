@@ -47,10 +47,7 @@ class Outing:
         }
 
     def windows(self, refusing: bool = True) -> Iterator[Heard]:
-        """Yield the recordings that could be read with their windows, one by one.
-
-        Windows that are refused have probability 0 throughout.
-        """
+        """Yield recordings that could be read with windows; those refused have probability 0."""
         return _with_windows(self.heard, self.files, self.promises if refusing else Promises())
 
 

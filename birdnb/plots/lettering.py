@@ -16,10 +16,7 @@ _told: set[str] = set()  # letters without a font that were named already: once 
 
 
 def fit_fonts(figure: Figure) -> None:
-    """Give every text of a figure fonts that have its letters, of those installed here.
-
-    Warns in one line of the letters that no font has; they are drawn as boxes.
-    """
+    """Give every text fonts that have its letters; one line warns of letters that none has."""
     lacking = []
     for text in figure.findobj(Text):
         letters = _letters(text.get_text()) - _has(tuple(text.get_fontfamily()))

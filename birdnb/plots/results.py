@@ -69,10 +69,7 @@ def per_species_f1(per_class: Mapping[str, Mapping], title: str = "F1 of each sp
 def rare_vs_common(
     per_class: Mapping[str, Mapping], training: Mapping[str, int], ax: Axes | None = None
 ) -> Axes:
-    """Plot each species' F1 against its training recordings, with the means of both halves.
-
-    The rarer and the commoner half; no means where both sides of the border have as many.
-    """
+    """Plot F1 against training recordings, with the means of the rarer and the commoner half."""
     ax = ax or new_axes((8, 4.2))
     species = sorted(per_class)
     count = np.array([training.get(s, 0) for s in species], dtype=float)

@@ -154,10 +154,7 @@ def noise_ladder(
 def draw_lms(
     ax: Axes, lms: np.ndarray, audio: AudioSettings, limits: tuple[float, float] | None = None
 ) -> AxesImage:
-    """Put an LMS (128, T) on an Axes, ticks at round kHz, and return the image.
-
-    As librosa's ``specshow``, but a picture of pixels instead of a mesh: small as a PNG.
-    """
+    """Put an LMS (128, T) on an Axes as pixels, ticks at round kHz, and return the image."""
     lms = np.asarray(lms, dtype=np.float32)
     low, high = limits or lms_limits(lms)
     step = audio.hop_length / audio.sample_rate

@@ -27,10 +27,7 @@ SAVED = "_birdnb_saved"  # attribute of a saved figure: its PNG, and the dots pe
 
 
 def style() -> None:
-    """Set matplotlib up for the whole study: readable at half size, the same bytes every time.
-
-    Under IPython figures are shown by ``shown``, so that committed notebooks stay small.
-    """
+    """Set matplotlib up: readable at half size, the same bytes; IPython shows by ``shown``."""
     plt.rcParams.update({
         "figure.dpi": 80, "savefig.dpi": 120, "figure.figsize": (9, 3.5),
         "figure.constrained_layout.use": True,

@@ -40,10 +40,7 @@ def data_url(kind: str, data: bytes) -> str:
 
 
 def page(text: str, folder: Path, synthetic: bool = False) -> str:
-    """Render Markdown as an HTML page: style and figures (read from ``folder``) stand in it.
-
-    ``synthetic`` sets off the first paragraph, which says that the songs are invented.
-    """
+    """Render Markdown as a page that stands alone; ``synthetic`` sets off the first paragraph."""
     renderer = PageRenderer(folder, synthetic)
     body = str(mistune.create_markdown(renderer=renderer, plugins=["table"])(text))
     links = [f'<a href="#s{i}">{section}</a>' for i, section in enumerate(renderer.sections)]

@@ -56,10 +56,7 @@ def measured_table(metrics: Mapping[str, Any]) -> str:
 
 
 def cost_table(metrics: Mapping[str, Any], configs: Mapping[str, Mapping[str, Any]]) -> str:
-    """List what every run took: epochs, time, parameters, first weights, train-validation gap.
-
-    ``configs`` are those of the runs, and say which epoch's weights were kept.
-    """
+    """List what every run took; ``configs`` say which epoch's weights were kept."""
     rows = []
     for name, run in metrics["runs"].items():
         train, val = run.get("train", {}).get("accuracy"), run["val"]["accuracy"]

@@ -90,10 +90,7 @@ def render(
     figures: Mapping[str, str],
     more: Mapping[str, str] | None = None,
 ) -> str:
-    """Render the report as Markdown; ``figures`` maps names to paths relative to the page.
-
-    ``more``: what learning curves say of runs, where there are any.
-    """
+    """Render the report as Markdown; ``figures``: name to path, ``more``: what curves say."""
     text = words.template("report.md.j2").render(
         m=metrics, more_recordings=more, curves=f"{CURVES}.html",
         figures={name: (_caption(name), path) for name, path in figures.items()},

@@ -16,10 +16,7 @@ COORDINATES = re.compile(r"([-+]?\d+(?:\.\d+)?)°? ?[,;/ ] ?([-+]?\d+(?:\.\d+)?)
 
 
 def known_sessions(manifest: pd.DataFrame) -> tuple[pd.Series, pd.DataFrame]:
-    """Return what is known of each row's session as a label ("" for nothing), and the facts.
-
-    The facts are recordist, day and place of each row, "" where not stated.
-    """
+    """Return each row's session as a label, and recordist, day and place; "" for unknown ones."""
     recordist = people(manifest["recordist"])
     place = _one_writing(_plain_texts(manifest["locality"], _plain_place))
     day = read_days(manifest["date"])[0]

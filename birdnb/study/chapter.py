@@ -108,10 +108,7 @@ class Chapter(Outdoors):
         return begin_run(self.data, run, settings, epochs)
 
     def frozen(self, encoders: Sequence[str] | None = None) -> dict[str, list[RunResult]]:
-        """Run frozen encoders (None: those of the profile) on the split or each fold.
-
-        Their own answers are there where they know two or more of the species.
-        """
+        """Run encoders (None: the profile's), and their own answers if they know two species."""
         names = check_encoders(self.profile.encoders if encoders is None else encoders)
         runs = [settings for name in names for settings in settings_of_encoder(self.data, name)]
         return {
@@ -187,10 +184,7 @@ class Chapter(Outdoors):
         return report_folder(self.corpus, self.profile.name)
 
     def save(self, figure: Figure, name: str, recordings: Sequence[str] = ()) -> Figure:
-        """Save a figure as ``figures/<name>.png`` of the report; return it to be shown once.
-
-        Below it stands who made the ``recordings`` that it shows.
-        """
+        """Save a figure as ``figures/<name>.png``, credit for ``recordings`` below; return it."""
         if len(recordings):
             add_credit(figure, credit(self.data.recordings.loc[list(recordings)]))
         self.figures[name] = save(figure, self.report / "figures" / f"{name}.png")
@@ -240,10 +234,7 @@ class Chapter(Outdoors):
         self.say("\n".join(lines))
 
     def facts(self, values: dict[str, float], within: float = 0.1) -> None:
-        """Print facts that must not change; ``./run_all.sh --test`` compares them.
-
-        Whole numbers exactly, others within ``within``. Raises AssertionError as ``fact_table``.
-        """
+        """Print facts that ``--test`` compares: whole numbers exactly, others ``within``."""
         print(fact_table(self.number, values, within))
 
     @staticmethod

@@ -10,10 +10,7 @@ from birdnb.synthetic.species import Motif, Species, Syllable
 
 @dataclass(frozen=True)
 class Song:
-    """A performance: the waveform, and when each syllable is sung.
-
-    ``waveform`` is (samples,) float32 in [-1, 1], ``syllables`` (n, 2) their on- and offsets [s].
-    """
+    """A performance: ``waveform`` (samples,) in [-1, 1], ``syllables`` (n, 2) on and off [s]."""
 
     waveform: np.ndarray
     syllables: np.ndarray

@@ -94,10 +94,7 @@ def invent_clip(
     sample_rate: int,
     others: Sequence[Species] = (),
 ) -> Song:
-    """Record a clip of a species with all the rest drawn anew.
-
-    That is individual, site, recorder, distance and signal-to-noise ratio.
-    """
+    """Record a clip of a species; individual, site, recorder, distance, SNR are drawn anew."""
     birds = [individual(bird, rng) for bird in (species, *others)]
     return perform(
         birds, invent_site(rng), invent_recorder(rng), rng, seconds, sample_rate,

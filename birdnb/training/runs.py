@@ -128,10 +128,7 @@ def load_model(folder: Path | str) -> nn.Module:
 
 
 def record_size(folder: Path, size: Any) -> None:
-    """Add the size of the network to ``config.json``, from which ``load_model`` builds it again.
-
-    It may be another than that of the settings: a checkpoint of a hub brings its own.
-    """
+    """Add the network's size, which a hub's checkpoint brings along, to ``config.json``."""
     config = read_json(folder / CONFIG)
     if config.get("size") != size:
         write_json(folder / CONFIG, config | {"size": size})

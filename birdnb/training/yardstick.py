@@ -130,10 +130,7 @@ def known_species(data: StudyData, encoder: Encoder) -> np.ndarray:
 
 
 def finished_encoders(datasets: Sequence[StudyData]) -> list[str]:
-    """Return the finished runs of frozen encoders on this split or these folds.
-
-    One line names those of other recordings or sides: who asks for none now may have asked before.
-    """
+    """Return finished runs of encoders on this split or folds; one line names the others."""
     first = datasets[0]
     beside = folder_of(first.corpus.name, first.profile.name, CLASSICAL, None).parent
     runs = sorted(path.name for path in beside.glob("*/") if is_yardstick(path.name))
