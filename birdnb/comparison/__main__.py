@@ -2,9 +2,10 @@
 
 import argparse
 import math
+import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,10 +16,12 @@ from birdnb.comparison.compare import PRESETS, choose, compare, parse_settings, 
 from birdnb.comparison.curve_page import write_curves
 from birdnb.comparison.growth import Curve, learning_curves
 from birdnb.comparison.page import Comparison, Pooled, about_page, write_comparison
+from birdnb.comparison.scaling import NEW, read_checkpoint, scaling
+from birdnb.comparison.scaling_page import write_scaling
 from birdnb.config import Profile, load_profile
 from birdnb.corpora import corpus_name
 from birdnb.corpora.corrections import use_corrections
-from birdnb.files import BirdnbError, report_folder, safe_name
+from birdnb.files import BirdnbError, report_folder, reports_dir, safe_name
 from birdnb.models.encoders import open_encoder
 from birdnb.registry import CURVES, check_encoders
 
@@ -31,7 +34,8 @@ EXAMPLES = (
     '  %(prog)s data/my_birds --variant "slow: lr_backbone=3e-4 epochs=20"\n'
     "  %(prog)s data/my_birds --variants ablation "
     '--only "no MixUp" "focal loss" --seeds 7 8\n'
-    "  %(prog)s data/my_birds --learning-curve --seeds 3 --target 80"
+    "  %(prog)s data/my_birds --learning-curve --seeds 3 --target 80\n"
+    "  %(prog)s data/my_birds --scaling ast efficientnet_b2 weights_50000.safetensors"
 )
 SEED = 7
 
@@ -40,15 +44,20 @@ SEED = 7
 def main(argv: Sequence[str] | None = None) -> int:
     """Compare from the shell; 0 when it is done, 2 after an error, 130 when interrupted."""
     args = make_parser().parse_args(argv)
+    files = (args.corpus, args.corrections, args.profile, *(args.scaling or ()))
     args.words = shlex.join(
-        Path(word).name if word in (args.corpus, args.corrections, args.profile) else word
+        re.sub(r"[^:]*/", "", word.rstrip("/")) if word in files else word
         for word in (sys.argv[1:] if argv is None else argv)
     )
     use_corrections(args.corrections)
-    path = _learning_curve(args) if args.learning_curve else _comparison(args)
+    path = _kind(args)(args)
     print(path.read_text(encoding="utf-8"))
     print(path)
     return 0
+
+
+def _kind(args: argparse.Namespace) -> Callable[[argparse.Namespace], Path]:
+    return _learning_curve if args.learning_curve else _scaling if args.scaling else _comparison
 
 
 def _comparison(args: argparse.Namespace) -> Path:
@@ -90,6 +99,25 @@ def _learning_curve(args: argparse.Namespace) -> Path:
     return path
 
 
+def _scaling(args: argparse.Namespace) -> Path:
+    """Judge checkpoints of pretraining, a page after each network, and return the page."""
+    for name in ("variants", "variant", "only", "everywhere", "encoders", "target"):
+        if getattr(args, name):
+            raise BirdnbError(f"--scaling takes no --{name}: it judges the weights by the recipe")
+    args.seeds = list(dict.fromkeys(args.seeds or [SEED]))
+    checkpoints = [read_checkpoint(given) for given in args.scaling]
+    name = safe_name(args.name or f"scaling_{corpus_name(args.corpus)}")
+    side, runs = args.side or "validation", tuple(args.runs or ())
+    comparison = Comparison(name, "What more clips in pretraining bring", runs, side, NEW, {})
+    judged = []
+    more = (args.folds, args.seeds)
+    for one in scaling(checkpoints, args.corpus, _profile(args), comparison, *more):
+        judged.append(one)
+        about = _about(args, one.points[-1][1])
+        path = write_scaling(comparison, judged, about, reports_dir())
+    return path
+
+
 def _chosen(args: argparse.Namespace) -> Comparison:
     """Return the comparison that the options ask for."""
     given = dict(parse_variant(text) for text in args.variant)
@@ -127,6 +155,7 @@ def make_parser() -> argparse.ArgumentParser:
         "reports/<name>_<corpus>.md: scores with intervals and paired differences. Or, with\n"
         "--learning-curve, train each run on growing parts of the training sessions and write\n"
         f"reports/<corpus>-<profile>/{CURVES}.md: what more recordings would bring.\n"
+        "Or, with --scaling, judge checkpoints of pretraining by the clips they heard.\n"
         "Finished trainings are not repeated; a killed one goes on.",
         epilog=f"variants in {PRESETS.name}:\n{known}\n\n{EXAMPLES}",
     )
@@ -150,6 +179,9 @@ def make_parser() -> argparse.ArgumentParser:
         "learning curve one number says how many, from 7 on")
     add("--learning-curve", action="store_true",
         help="train on nested parts of the training sessions: how many more would it take?")
+    add("--scaling", nargs="+", metavar="WEIGHTS", help="judge checkpoints of pretraining, frozen, "
+        "and with --runs fine-tuned, too: files with their cards, ast:PATH, or ast, "
+        "efficientnet_b2 (the shipped ones)")
     add("--target", type=PERCENT, metavar="PERCENT",
         help="accuracy that a learning curve is to reach (default: the next round one)")
     # fmt: on

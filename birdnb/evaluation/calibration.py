@@ -45,9 +45,14 @@ def log_loss(predictions: Predictions) -> float:
 
     Not scikit-learn's: that one normalises float32 rows once more, which moves the last digits.
     """
+    return float(losses(predictions).mean())
+
+
+def losses(predictions: Predictions) -> np.ndarray:
+    """Return the negative log probability (R,) of each recording's true species [nats]."""
     rows = np.arange(len(predictions))
     true = predictions.probabilities[rows, predictions.targets].astype(np.float64)
-    return float(-np.log(np.maximum(true, FLOOR)).mean())
+    return -np.log(np.maximum(true, FLOOR))
 
 
 def fit_temperature(validation: Predictions) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from birdnb.evaluation.calibration import expected_calibration_error, log_loss
+from birdnb.evaluation.calibration import expected_calibration_error, log_loss, losses
 from birdnb.evaluation.predictions import Predictions
 from birdnb.files import BirdnbError
 
@@ -147,6 +147,22 @@ def paired_bootstrap(
         beyond = min((values[1:] <= 0).sum(), (values[1:] >= 0).sum())
         result[f"{prefix}p"] = float(min(1.0, max(least, 2 * (1 + beyond) / (1 + bootstrap))))
     return result
+
+
+def loss_over(
+    a: Predictions,
+    b: Predictions | None,
+    sessions: Sequence[str] | None,
+    seed: int = 0,
+    bootstrap: int = 2000,
+) -> tuple[float, list[float]]:
+    """Return how much more log loss [nats] ``a`` has than ``b``, or its own without one.
+
+    With the 95 % interval over recording sessions; the recordings must be the same.
+    """
+    more = losses(a) - (losses(b.align(a.recording_ids)) if b else 0.0)  # (R,)
+    weights = _draws(a, sessions, seed, bootstrap)
+    return float(more.mean()), _interval(weights @ more / weights.sum(axis=1))
 
 
 def confusion(predictions: Predictions, n: int) -> np.ndarray:

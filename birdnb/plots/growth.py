@@ -13,6 +13,8 @@ from birdnb.plots.lettering import legend_label
 from birdnb.plots.style import COLOURS, GREY, wrap
 
 PANELS = (("accuracy", "accuracy [%]", 100), ("f1_macro", "F1-macro", 1))
+LOSSES = (("accuracy", "accuracy [%]", 100), ("log_loss", "log loss [nats]", 1))
+CLIPS = "thousand clips heard in pretraining (dotted: none)"
 SESSIONS = "training sessions a species"
 MOST = 12  # species that a figure has room for
 
@@ -41,6 +43,33 @@ def growth(
     if target is not None:
         axes[0].axhline(100 * target, color=GREY, linewidth=1.2, linestyle=":")
     axes[1].legend(loc="lower right")
+    return figure
+
+
+def scaling_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """Draw accuracy and log loss against the clips that checkpoints heard, a line a table.
+
+    ``tables``: name -> a row a checkpoint, with clips, accuracy (0..1), log_loss and the ends of
+    their intervals (``accuracy_ci95`` ...). New weights, with 0 clips, are a dotted line.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(12, 4.2))
+    for (score, label, scale), ax in zip(LOSSES, axes, strict=True):
+        for i, (name, table) in enumerate(tables.items()):
+            colour = COLOURS[i % len(COLOURS)]
+            new, heard = table[table["clips"] == 0], table[table["clips"].fillna(0) > 0]
+            for value in new[score]:
+                ax.axhline(scale * value, color=colour, linewidth=1.2, linestyle=":")
+            ends = pd.DataFrame(
+                heard[f"{score}_ci95"].tolist(), heard.index, [f"{score}_low", f"{score}_high"]
+            )
+            thousands = heard["clips"].astype(float) / 1000
+            _draw_points(ax, thousands, heard.join(ends), score, scale, colour)
+            ax.plot(thousands, scale * heard[score], color=colour, linewidth=1.4)
+            ax.plot([], [], "o-", color=colour, label=legend_label(name))
+        ax.set(title=label.split(" [")[0], ylabel=label)
+        clips = [n / 1000 for table in tables.values() for n in table["clips"] if n]
+        _sessions_axis(ax, clips or [1], CLIPS)
+    axes[1].legend(loc="best", fontsize=9)
     return figure
 
 

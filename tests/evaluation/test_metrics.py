@@ -25,6 +25,7 @@ from birdnb.evaluation.metrics import (
     accuracy,
     confusion,
     f1_macro,
+    loss_over,
     paired_bootstrap,
     rare_and_common,
     similarity_order,
@@ -202,6 +203,27 @@ def test_paired_bootstrap():
     assert back["difference"] == pytest.approx(-got["difference"]) and back["p"] == pytest.approx(
         got["p"], abs=0.01
     )
+
+
+def test_log_loss_over_another_is_scikit_learns_with_the_interval_of_a_mean():
+    rng = np.random.default_rng(9)
+    one, other = made_up(rng, 200, 5, right=5), made_up(rng, 200, 5, right=0)
+    other = Predictions(other.recording_ids, other.probabilities, one.targets)
+    own, more = (
+        sk.log_loss(one.targets, exact / exact.sum(axis=1, keepdims=True), labels=range(5))
+        for exact in (one.probabilities.astype(float), other.probabilities.astype(float))
+    )
+    assert loss_over(one, None, None)[0] == pytest.approx(own, rel=1e-5)
+    shuffled = other.align(list(rng.permutation(other.recording_ids)))
+    difference, ends = loss_over(one, shuffled, None)
+    assert difference == pytest.approx(own - more, rel=1e-4)
+    rows = np.arange(200)
+    each = np.log(other.probabilities[rows, one.targets] / one.probabilities[rows, one.targets])
+    error = each.std() / np.sqrt(200)  # normal approximation
+    assert np.diff(ends)[0] == pytest.approx(2 * 1.96 * error, rel=0.1)
+    pairs = [str(row // 20) for row in rows]  # ten sessions
+    assert np.diff(loss_over(one, other, pairs)[1])[0] > 0
+    assert loss_over(one, one, pairs) == (0, [0, 0])
 
 
 def test_all_right_is_no_reason_to_be_sure_of_f1():
