@@ -156,11 +156,8 @@ def open_study(
         raise BirdnbError(
             f"fold {fold[0]}/{fold[1]} does not exist: give k/K with k from 1 to K, such as 1/4"
         )
-    profile = (
-        profile
-        if isinstance(profile, Profile)
-        else load_profile(profile, demo=str(corpus) == "demo")
-    )
+    if not isinstance(profile, Profile):
+        profile = load_profile(profile, demo=str(corpus) == "demo")
     found = open_corpus(corpus, progress=progress)
     cache = build_cache(found, profile.audio, progress=progress, dask=dask)
     usable = _usable(found, cache)

@@ -204,11 +204,8 @@ def _aligned(members: Mapping[str, Member], side: str) -> list[Predictions]:
 def _sessions_of(
     predictions: Predictions, sessions: Mapping[str, str] | pd.Series | None
 ) -> list[str] | None:
-    return (
-        None
-        if sessions is None
-        else [sessions[recording] for recording in predictions.recording_ids]
-    )
+    ids = predictions.recording_ids
+    return None if sessions is None else [sessions[recording] for recording in ids]
 
 
 def _sum_of(members: Mapping[str, Member], key: str) -> float | None:

@@ -85,11 +85,9 @@ def spectrogram_grid(
     figure, axes = plt.subplots(
         rows, columns, figsize=(11, 0.3 + 2.3 * rows), sharex=True, sharey=True, squeeze=False
     )
-    limits = (
-        lms_limits(np.concatenate([np.asarray(s) for s in spectrograms], axis=1))
-        if shared_limits
-        else None
-    )
+    limits = None
+    if shared_limits:
+        limits = lms_limits(np.concatenate([np.asarray(s) for s in spectrograms], axis=1))
     for ax, lms, text in zip(axes.flat, spectrograms, titles, strict=False):
         image = draw_lms(ax, lms, audio, limits)
         ax.set_title(wrap(text, 84 // columns), fontsize=11)

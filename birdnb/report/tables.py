@@ -60,11 +60,9 @@ def cost_table(metrics: Mapping[str, Any], configs: Mapping[str, Mapping[str, An
     rows = []
     for name, run in metrics["runs"].items():
         train, val = run.get("train", {}).get("accuracy"), run["val"]["accuracy"]
-        epochs = (
-            f"{run['epochs']:.3g} (best {run['best_epoch']:.3g})"
-            if run.get("epochs") and name != CLASSICAL and not is_yardstick(name)
-            else NONE
-        )
+        epochs = NONE
+        if run.get("epochs") and name != CLASSICAL and not is_yardstick(name):
+            epochs = f"{run['epochs']:.3g} (best {run['best_epoch']:.3g})"
         kept = configs[name].get("settings", {}).get("train", {}).get("keep")
         epochs += f", {kept} kept" if kept else ""
         weights = run.get("pretrained") or False

@@ -201,12 +201,8 @@ def _rare_reasons(
     """
     reasons: dict[str, str] = {}
     while True:
-        held = (
-            set(group[manifest["species"].isin(reasons)])
-            if settings.rare_species == "train_only"
-            else set()
-        )
-        free = ~group.isin(held)
+        held = manifest["species"].isin(reasons) & (settings.rare_species == "train_only")
+        free = ~group.isin(set(group[held]))
         recordings = manifest["species"][free].value_counts()
         numbers = group[free].groupby(manifest["species"][free]).nunique()
         new = {}

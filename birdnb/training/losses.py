@@ -61,8 +61,6 @@ def build_loss(train: TrainSettings, class_counts: Sequence[int] | Tensor) -> Fo
     if train.class_balance:
         counts = torch.as_tensor(class_counts, dtype=torch.float32)
         alpha = counts.sum() / ((counts > 0).sum() * counts.clamp_min(1))
-    return (
-        FocalLoss(train.focal_gamma, alpha)
-        if train.loss == "focal"
-        else FocalLoss(0.0, alpha, train.label_smoothing)
-    )
+    if train.loss == "focal":
+        return FocalLoss(train.focal_gamma, alpha)
+    return FocalLoss(0.0, alpha, train.label_smoothing)

@@ -61,11 +61,8 @@ def run(args: argparse.Namespace) -> int:
             return _complete(api, args.complete)
     check_tables(args.out)
     names = _read_species(args.species_file) if args.species_file else []
-    queries = (
-        [_checked_query(args.query)]
-        if args.query
-        else [f"gen:{genus} sp:{rest}" for genus, rest in map(_halves, names)]
-    )
+    queries = [f"gen:{genus} sp:{rest}" for genus, rest in map(_halves, names)]
+    queries = [_checked_query(args.query)] if args.query else queries
     if not queries:
         raise BirdnbError("nothing to look for: give --query or --species-file")
     species = frozenset(name.casefold() for name in names) if names else None

@@ -197,11 +197,9 @@ def _refusal(response: httpx.Response, body: Any) -> str:
     """Say what the API said, from either of its two shapes of error, and what to do about it."""
     body = body if isinstance(body, dict) else {}
     error = body.get("error")
-    said = (
-        error.get("message") or error.get("code")
-        if isinstance(error, dict)
-        else body.get("message") or error
-    )
+    said = body.get("message") or error
+    if isinstance(error, dict):
+        said = error.get("message") or error.get("code")
     status = response.status_code
     remedy = {
         401: "check the environment variable XENO_CANTO_KEY",

@@ -114,11 +114,8 @@ def _fault(record: dict[str, Any], limits: Limits) -> str:
         return "restricted: Xeno-Canto gives no file"
     length = seconds_of(text_of(record, "length"))
     if limits.max_length is not None and (length is None or length > limits.max_length):
-        return (
-            f"longer than {limits.max_length:g} s"
-            if length is not None
-            else "its length is not known"
-        )
+        known = length is not None
+        return f"longer than {limits.max_length:g} s" if known else "its length is not known"
     return ""
 
 
