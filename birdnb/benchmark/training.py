@@ -105,11 +105,8 @@ def step_row(
 
 def _step(model: nn.Module, x: Tensor, device: torch.device, precision: str) -> Callable[[], None]:
     """Return a function that trains on a batch once."""
-    model, x, target = (
-        model.to(device).train(),
-        x.to(device),
-        (torch.arange(len(x)) % SPECIES).to(device),
-    )
+    model, x = model.to(device).train(), x.to(device)
+    target = (torch.arange(len(x)) % SPECIES).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
 
     def run() -> None:
@@ -134,11 +131,8 @@ def loop_rows(size: str, batch: int, n: int, plain: float, step: float) -> list[
     """
     settings = load_profile("gpu").runs[FULL]
     settings = replace(settings, train=replace(settings.train, batch_size=batch, epochs=2))
-    model, few, accelerator = (
-        build_model("ast", SPECIES, AUDIO.n_frames, size=size),
-        random_clips(2 * SPECIES),
-        make_accelerator(),
-    )
+    model = build_model("ast", SPECIES, AUDIO.n_frames, size=size)
+    few, accelerator = random_clips(2 * SPECIES), make_accelerator()
     if accelerator.device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()

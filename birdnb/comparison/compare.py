@@ -181,11 +181,7 @@ def _pool(
         folds.append(accuracy(found))
         # a recording may be on the validation side of several folds, and is on the test side once a
         # seed
-        parts.append(
-            replace(
-                found,
-                recording_ids=[f"{name} {data.fold} {data.seed}" for name in found.recording_ids],
-            )
-        )
+        ids = [f"{name} {data.fold} {data.seed}" for name in found.recording_ids]
+        parts.append(replace(found, recording_ids=ids))
     minutes = sum(result.metrics["seconds"] for result, _ in results) / 60
     return Pooled(*job, concatenate(parts), sessions, folds, results[0][0].labels, minutes)

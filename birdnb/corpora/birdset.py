@@ -220,11 +220,9 @@ def _import_folder(root: Path, files: list[Path]) -> Path:
         (path.relative_to(root).as_posix(), path.stat().st_size, path.stat().st_mtime_ns)
         for path in files
     ]
-    return (
-        artifacts_dir()
-        / "corpora"
-        / f"{safe_name(root.resolve().name)}-birdset-{key_of(str(root.resolve()), facts)}"
-    )
+    root = root.resolve()
+    name = f"{safe_name(root.name)}-birdset-{key_of(str(root), facts)}"
+    return artifacts_dir() / "corpora" / name
 
 
 def _export(files: list[Path], paths: list[str], folder: Path, progress: bool) -> list[Path]:

@@ -17,13 +17,8 @@ def calibration_curve(predictions: Predictions, bins: int = 15) -> pd.DataFrame:
     """Compare confidence with accuracy in bins: low, high, confidence, accuracy, recordings."""
     confidence = predictions.probabilities.max(axis=1).astype(np.float64)
     place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)  # bins are (low, high]
-    table = pd.DataFrame(
-        {
-            "bin": place,
-            "confidence": confidence,
-            "right": predictions.predicted == predictions.targets,
-        }
-    )
+    right = predictions.predicted == predictions.targets
+    table = pd.DataFrame({"bin": place, "confidence": confidence, "right": right})
     curve = table.groupby("bin").agg(
         confidence=("confidence", "mean"), accuracy=("right", "mean"), recordings=("right", "size")
     )

@@ -75,10 +75,7 @@ def scores_apart(
         rows = np.flatnonzero(kinds == kind).tolist()
         if not len(rows):
             continue
-        part = Predictions(
-            [predictions.recording_ids[row] for row in rows],
-            predictions.probabilities[rows],
-            predictions.targets[rows],
-        )
+        ids = [predictions.recording_ids[row] for row in rows]
+        part = Predictions(ids, predictions.probabilities[rows], predictions.targets[rows])
         scores[kind] = accuracy_alone(part, [sessions[row] for row in rows], seed)
     return scores

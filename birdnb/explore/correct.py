@@ -59,11 +59,8 @@ def correct_labels(
     path = data.corpus.corrections_file or Path(folder) / CORRECTIONS
     rows = doubts.head(limit).set_index("recording_id")
     recording = widgets.Dropdown(options=_marked(rows, path), description="recording", layout=WIDE)
-    shown = explorer(
-        lambda recording: doubt_view(data, rows.loc[recording]),
-        {"recording": recording},
-        data.profile.audio.sample_rate,
-    )
+    controls, rate = {"recording": recording}, data.profile.audio.sample_rate
+    shown = explorer(lambda recording: doubt_view(data, rows.loc[recording]), controls, rate)
     if headless():
         return shown
     return widgets.VBox([shown, _decisions(data, rows, recording, path)])

@@ -41,12 +41,8 @@ def split_overview(table: pd.DataFrame) -> Figure:
     kinds = {column: name for column, name in kinds.items() if column in table}
     figure, axes = plt.subplots(1, len(kinds), figsize=(11, 2.7), squeeze=False)
     for ax, (column, name) in zip(axes[0], kinds.items(), strict=True):
-        counts = (
-            table[table[column] != ""]
-            .groupby("side")[column]
-            .nunique()
-            .reindex(list(SIDES), fill_value=0)
-        )
+        counts = table[table[column] != ""].groupby("side")[column].nunique()
+        counts = counts.reindex(list(SIDES), fill_value=0)
         bars = ax.bar(list(SIDES), counts, color=list(SIDE_COLOURS.values()))
         ax.bar_label(bars, fmt="{:,.0f}", padding=2)
         ax.set(title=name, yticks=[])

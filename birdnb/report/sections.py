@@ -98,12 +98,8 @@ def species_words(report: ReportInput, metrics: dict[str, Any]) -> dict[str, Any
 
 def corpus_words(report: ReportInput) -> dict[str, Any]:
     """Return what the page says of the recordings: left out, licences, who made them."""
-    reasons = (
-        report.quarantine["reason"]
-        .value_counts()
-        .rename_axis("reason")
-        .reset_index(name="recordings")
-    )
+    counts = report.quarantine["reason"].value_counts()
+    reasons = counts.rename_axis("reason").reset_index(name="recordings")
     shown = reasons.assign(reason=reasons["reason"].map(words.plain))
     if len(shown) > 15:
         text = f"{len(shown) - 14} other reasons (all in metrics.json)"

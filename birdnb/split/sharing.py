@@ -180,12 +180,8 @@ class _Parts:
             for i in (0, 1)
         )
         empty = sum(size[1] == 0 for size in self.sizes)
-        return (
-            empty,
-            self.missing[0],
-            sum(self.missing[1:]),
-            self.apart / (2 * self.n_species) + overall,
-        )
+        apart = self.apart / (2 * self.n_species) + overall
+        return empty, self.missing[0], sum(self.missing[1:]), apart
 
 
 def _improve(parts: _Parts, rng: np.random.Generator) -> None:

@@ -254,10 +254,6 @@ def _parts(
 ) -> pd.Series:
     """Share the chosen rows out, in the order of their ids: recording_id -> part number."""
     order = manifest[rows].sort_values("recording_id").index
-    part = share_out(
-        manifest["species"][order].to_numpy(dtype=str),
-        group[order].to_numpy(dtype=str),
-        shares,
-        rng,
-    )
+    labels = (column[order].to_numpy(dtype=str) for column in (manifest["species"], group))
+    part = share_out(*labels, shares, rng)
     return pd.Series(part, index=manifest["recording_id"][order])

@@ -35,11 +35,8 @@ def files_key(name: str) -> str:
     """Return a key of the files of a corpus or of weights; no path (demo) stands for itself."""
     root = user_path(name)
     files = [root] if root.is_file() else root.rglob("*")
-    found = sorted(
-        (str(path), path.stat().st_size, path.stat().st_mtime_ns)
-        for path in files
-        if path.is_file()
-    )
+    stats = {str(path): path.stat() for path in files if path.is_file()}
+    found = sorted((path, stat.st_size, stat.st_mtime_ns) for path, stat in stats.items())
     return key(name, json.dumps(found))
 
 

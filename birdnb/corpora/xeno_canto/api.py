@@ -141,12 +141,8 @@ class XenoCantoApi:
             raise _TryLater(self._describe(error)) from None
 
     def _persist(self, call: Callable[[], T]) -> T:
-        retrying = Retrying(
-            retry=retry_if_exception_type(_TryLater),
-            stop=stop_after_attempt(ATTEMPTS),
-            wait=self._back_off,
-            reraise=True,
-        )
+        when, often = retry_if_exception_type(_TryLater), stop_after_attempt(ATTEMPTS)
+        retrying = Retrying(retry=when, stop=often, wait=self._back_off, reraise=True)
         try:
             return retrying(call)
         except _TryLater as error:

@@ -131,11 +131,8 @@ def merge(path: Path, rows: list[dict[str, str]], without: Set[str] = frozenset(
     table = table[~table["recording_id"].isin(without)]
     # numbers of any length, in their order
     number = table["recording_id"].str.extract(r"^XC(\d+)$")[0].fillna("0").str.zfill(40)
-    table = (
-        table.assign(_n=number)
-        .sort_values(["_n", "recording_id"], ignore_index=True)
-        .drop(columns="_n")
-    )
+    table = table.assign(_n=number).sort_values(["_n", "recording_id"], ignore_index=True)
+    table = table.drop(columns="_n")
     write_table(path, table)
     return table
 
