@@ -24,8 +24,8 @@ from birdnb.registry import (
     MFCC,
     is_yardstick,
 )
-from birdnb.split.facts import session_caveat, unknown_sessions
-from birdnb.split.sides import HELD_OUT
+from birdnb.split.facts import unknown_sessions
+from birdnb.split.sides import HELD_OUT, session_caveat
 
 if TYPE_CHECKING:
     from birdnb.data import StudyData

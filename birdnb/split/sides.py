@@ -9,9 +9,12 @@ import numpy as np
 import pandas as pd
 
 from birdnb.config import SplitSettings
+from birdnb.corpora.labels import is_stated
+from birdnb.corpora.xeno_canto.facts import number_in
 from birdnb.files import BirdnbError
+from birdnb.split.dates import read_days
 from birdnb.split.facts import known_sessions, people
-from birdnb.split.linking import LAST, linked
+from birdnb.split.linking import LAST, linked, smallest_linked
 from birdnb.split.sharing import share_out
 from birdnb.split.sources import source_links
 
@@ -40,6 +43,38 @@ def sessions(manifest: pd.DataFrame) -> pd.Series:
     links = [*zip(there.index, LAST + there, strict=True)]
     links += [(manifest.index[row], LAST + key) for row, key in source_links(manifest)]
     return linked(label, links).rename("session")
+
+
+def session_caveat(manifest: pd.DataFrame) -> str:
+    """Return what is not known or was concluded about sessions, in sentences; "" for nothing."""
+    known, facts = known_sessions(manifest)
+    nothing, total = int((known == "").sum()), f"{len(manifest):,}"
+    said = []
+    if nothing:
+        said.append(f"{nothing:,} of {total} recordings name neither recordist nor date nor "
+                    "locality: each counts as a session of its own, and where several come from "
+                    "one session the scores are too good.")  # fmt: skip
+        numbers = sum(number_in(path)[1] for path in manifest["path"][known == ""])
+        if numbers:
+            said.append(f"{numbers:,} of them are named after numbers of Xeno-Canto: `python -m "
+                        "birdnb.corpora.xeno_canto --complete FOLDER` asks it who recorded them, "
+                        "when and where.")  # fmt: skip
+    undated = (facts["day"] == "") & (known != "")
+    if undated.any():
+        texts = manifest["date"][undated & manifest["date"].map(is_stated)]
+        example = f" (such as {texts.iloc[0]!r})" if len(texts) else ""
+        said.append(f"{int(undated.sum()):,} of {total} recordings have no date that names a "
+                    f"day{example}: all recordings of their recordist, or else of their place, "
+                    "count as one session.")  # fmt: skip
+    said.append(read_days(manifest["date"])[1])
+    if links := source_links(manifest):
+        rows, keys = zip(*links, strict=True)
+        names = manifest["path"].iloc[[row for row, key in links if key == keys[0]][:2]]
+        one = smallest_linked(rows, keys)
+        said.append(f"{len(one):,} files come from {one.nunique():,} recordings, told by their "
+                    f"names (such as {' and '.join(names)}): the files of one count as one "
+                    "session.")  # fmt: skip
+    return " ".join(filter(None, said))
 
 
 def groups(manifest: pd.DataFrame, group_by: str) -> pd.Series:

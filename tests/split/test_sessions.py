@@ -13,8 +13,14 @@ from birdnb.config import SplitSettings
 from birdnb.corpora.table import COLUMNS
 from birdnb.files import BirdnbError
 from birdnb.split.dates import read_days
-from birdnb.split.facts import session_caveat
-from birdnb.split.sides import audit_split, check_species, groups, make_split, sessions
+from birdnb.split.sides import (
+    audit_split,
+    check_species,
+    groups,
+    make_split,
+    session_caveat,
+    sessions,
+)
 
 FORMS = {
     "ISO": "%Y-%m-%dT%H:%M:00",
