@@ -1,7 +1,5 @@
 """The network of a run as a graph for onnxruntime: the same figures in half the time on a CPU."""
 
-from __future__ import annotations
-
 import io
 import warnings
 from collections.abc import Callable

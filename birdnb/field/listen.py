@@ -77,12 +77,12 @@ def listen(heard: Heard, listener: Listener, step: float, how: How) -> Heard:
     try:
         begins, clock = read_clock(path)
         heard = replace(heard, begins=begins, clock=clock)
-        with Recording(path) as sound:
+        with Recording(path, keep=0) as sound:
             found, stopped = _hear(heard, sound, listener, step, how)
         if stopped is None:
             return _whole(found, path)
         try:
-            with Recording(path, stopped) as sound:
+            with Recording(path, stopped, keep=0) as sound:
                 found, again = _hear(heard, sound, listener, step, how)
             return _whole(found, path) if again is None else replace(found, note=str(again))
         except AudioError as error:

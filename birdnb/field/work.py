@@ -9,6 +9,7 @@ from pathlib import Path
 import joblib
 import soundfile
 import torch
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from birdnb.config import key_of
@@ -103,11 +104,14 @@ def _in_this_process(tasks: list[Task], listener: Listener, bar: tqdm) -> Iterat
     """Listen here: a GPU, or a thread a core, each of which scores a batch of its own."""
     on_cpu, before = listener.device.type == "cpu", torch.get_num_threads()
     torch.set_num_threads(1 if on_cpu else before)
+    threads = joblib.cpu_count() if on_cpu else 1
     try:
         for task in tasks:
             watch = functools.partial(_show, bar, bar.n)
-            threads = joblib.cpu_count() if on_cpu else 1
-            yield listen_and_save(task, listener, How(threads, watch))
+            # threads of BLAS would spend ten times as long waiting for each other
+            with threadpool_limits(1, user_api="blas"):
+                heard = listen_and_save(task, listener, How(threads, watch))
+            yield heard
     finally:
         torch.set_num_threads(before)
 
