@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.signal
 import soundfile
@@ -225,6 +228,16 @@ def test_statistics_of_silence_are_missing() -> None:
     assert all(np.isnan(value) for value in found.values())
 
 
+def test_what_differs_most_comes_first() -> None:
+    same = pd.DataFrame({name: np.arange(10.0) for name in song_statistics.MEASURES})
+    table = song_statistics.compare(same, same.assign(length=same["length"] + 5, rate=100.0))
+    order = list(dict.fromkeys(measure for measure, _ in table.index))
+    assert order[:2] == ["rate", "length"] and len(order) == len(song_statistics.MEASURES)
+    apart = table["apart"].groupby(level=0).first()
+    assert (apart["rate"], apart["length"], apart["snr"]) == (1, 0.5, 0)
+    assert table.loc[("length", "synthesised"), "50%"] == 9.5
+
+
 def test_the_command_compares_and_refuses_in_a_line(tmp_path, capsys) -> None:
     for name in "ab":
         (tmp_path / "birds" / name).mkdir(parents=True)
@@ -236,5 +249,6 @@ def test_the_command_compares_and_refuses_in_a_line(tmp_path, capsys) -> None:
     assert song_statistics.main([str(tmp_path / "birds"), "--clips", "2"]) == 0
     printed = capsys.readouterr().out
     assert "recorded" in printed and "synthesised" in printed and "syllables per second" in printed
-    assert song_statistics.main([str(tmp_path / "nothing")]) == 2
-    assert capsys.readouterr().err.startswith("error: ")
+    called = [sys.executable, "-m", song_statistics.__name__, str(tmp_path / "nothing")]
+    refused = subprocess.run(called, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2 and refused.stderr.startswith("error: ")
