@@ -289,6 +289,6 @@ def _parts(
 ) -> pd.Series:
     """Share the chosen rows out, in the order of their ids: recording_id -> part number."""
     order = manifest[rows].sort_values("recording_id").index
-    labels = (column[order].to_numpy(dtype=str) for column in (manifest["species"], group))
-    part = share_out(*labels, shares, rng)
+    names, together = (c[order].to_numpy(dtype=str) for c in (manifest["species"], group))
+    part = share_out(names, together, shares, rng)
     return pd.Series(part, index=manifest["recording_id"][order])
