@@ -12,6 +12,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,9 +26,14 @@ from birdnb.config import (
     RunSettings,
     SplitSettings,
     TrainSettings,
+    key_of,
 )
-from birdnb.corpora import Corpus
+from birdnb.corpora import Corpus, corpus_name
 from birdnb.data import StudyData
+from birdnb.features.cache import VERSION
+from birdnb.features.ledger import Record, write_ledger
+from birdnb.features.store import paths_of, stamped, write_lms
+from birdnb.files import artifacts_dir, sha256_of, write_table, write_text
 
 AUDIO = AudioSettings(clip_seconds=3.0)  # T = 130
 
@@ -110,6 +116,41 @@ def small_study(seed: int = 7, per_species: int = 13) -> StudyData:
     return StudyData(
         corpus, profile, seed, SmallCache(table, labels, 1), table, labels, pd.DataFrame()
     )
+
+
+def write_study(root: Path, *audios: AudioSettings) -> Path:
+    """Write the small study as a corpus whose cache is finished; return its folder.
+
+    Every recording is a session of its own; nothing is extracted, as spectrograms are there
+    already, for each of the audio settings. The place of artifacts has to be set before.
+    """
+    data = small_study()
+    table = data.table[["recording_id", "path", "species"]].assign(
+        recordist=data.table["session"], date="2024-05-01", locality="here"
+    )
+    write_table(root / "manifest.csv", table)
+    for path in table["path"]:
+        write_text(root / path, path)
+    for audio in audios or (AUDIO,):
+        cache = artifacts_dir() / "audio_lms_cache" / corpus_name(root) / key_of(audio, VERSION)
+        write_ledger(cache / "state.jsonl", [
+            _record(root, cache, audio, data.cache.clips[row.recording_id], row)
+            for row in table.itertuples()
+        ])  # fmt: skip
+    return root
+
+
+def _record(root: Path, cache: Path, audio: AudioSettings, clips: np.ndarray, row: Any) -> Record:
+    """Write the spectrograms of a recording, repeated to fill a clip, and return its record."""
+    lms = np.resize(clips.swapaxes(1, 2), (2, audio.n_frames, 128)).swapaxes(1, 2)  # (2, 128, T)
+    paths, stat = paths_of(cache, row.recording_id), (root / row.path).stat()
+    checksums = write_lms(paths[0], lms), write_lms(paths[1], lms[1] - np.float16(20))
+    record = Record(
+        row.recording_id, row.path, stat.st_size, stat.st_mtime_ns,
+        sha256=sha256_of(root / row.path), starts=(0.0, 4.0), seconds=8.0, sample_rate=22050,
+        channels=1, checksums=checksums,
+    )  # fmt: skip
+    return stamped(cache, audio, record)
 
 
 def main() -> None:

@@ -65,13 +65,14 @@ def _comparison(args: argparse.Namespace) -> Path:
     if args.target is not None:
         raise BirdnbError("--target is for a learning curve: give --learning-curve, too")
     args.seeds = list(dict.fromkeys(args.seeds or [SEED]))
-    comparison, profile = _chosen(args), _profile(args)
+    comparison, profile = _chosen(args), profile_of(args)
     pooled = compare(comparison, args.corpus, profile, args.folds, args.seeds)
     about = _about(args, pooled[0])
     return write_comparison(comparison, pooled, about)
 
 
-def _profile(args: argparse.Namespace) -> Profile:
+def profile_of(args: argparse.Namespace) -> Profile:
+    """Return the profile that the options ask for, as it is for the demo where that is compared."""
     profile = load_profile(args.profile, demo=args.corpus == "demo")
     if args.encoders:
         profile = replace(profile, encoders=check_encoders(args.encoders))
@@ -88,7 +89,7 @@ def _learning_curve(args: argparse.Namespace) -> Path:
     if args.seeds and len(args.seeds) == 1:
         args.seeds = [SEED + number for number in range(args.seeds[0])]
     args.seeds = list(dict.fromkeys(args.seeds or [SEED]))
-    profile = _profile(args)
+    profile = profile_of(args)
     target = args.target and args.target / 100
     curves = []
     for curve in learning_curves(args.corpus, profile, args.runs, args.folds, args.seeds):

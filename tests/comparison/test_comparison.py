@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
-from small_study import settings, small_study
+from small_study import AUDIO, settings, small_study, write_study
 
 from birdnb.comparison import __main__ as command
 from birdnb.comparison import compare as comparison
@@ -22,21 +22,10 @@ PLAN = Comparison(
 )
 
 
-def fold_of(corpus, profile, seed, fold, progress):
-    """Fold k of the small study: sessions take turns on the test side."""
-    data = small_study(seed)
-    number = (np.arange(len(data.table)) + fold[0]) % FOLDS
-    data.table["side"] = np.where(
-        number == 0, "test", np.where(np.arange(len(data.table)) % 4 == 3, "validation", "train")
-    )
-    return replace(data, fold=fold, profile=replace(tiny_profile(), audio=profile.audio))
-
-
 @pytest.fixture(autouse=True)
 def small(tmp_path, monkeypatch):
     monkeypatch.setenv("BIRDNB_ARTIFACTS", str(tmp_path / "artifacts"))
     monkeypatch.setenv("BIRDNB_REPORTS", str(tmp_path / "reports"))
-    monkeypatch.setattr(comparison, "open_study", fold_of)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -47,11 +36,18 @@ def tiny_profile(name: str = "") -> Profile:
     return replace(small_study().profile, runs={"run": settings(epochs=1)})
 
 
-def compared(plan: Comparison = PLAN, seeds=(7,)):
-    return comparison.compare(plan, "small", tiny_profile(), FOLDS, seeds, False)
+@pytest.fixture
+def compared(tmp_path):
+    """A function that compares on the small study, written as a corpus."""
+    root = write_study(tmp_path / "small", AUDIO, replace(AUDIO, hop_length=256))
+
+    def compare(plan: Comparison = PLAN, seeds=(7,)):
+        return comparison.compare(plan, str(root), tiny_profile(), FOLDS, seeds, False)
+
+    return compare
 
 
-def test_folds_and_seeds_are_pooled_and_compared_in_pairs(tmp_path) -> None:
+def test_folds_and_seeds_are_pooled_and_compared_in_pairs(tmp_path, compared) -> None:
     pooled = compared(seeds=(7, 8))
     assert [(p.run, p.variant) for p in pooled] == [
         ("classical_mfcc",) * 2,
@@ -97,14 +93,14 @@ def test_folds_and_seeds_are_pooled_and_compared_in_pairs(tmp_path) -> None:
     )
 
 
-def test_the_validation_side_may_hold_a_recording_twice() -> None:
+def test_the_validation_side_may_hold_a_recording_twice(compared) -> None:
     pooled = compared(replace(PLAN, side="validation", variants={"as it is": {}}))
     names = [name.split()[0] for name in pooled[1].predictions.recording_ids]
     assert len(names) > len(set(names))
     assert len(pooled[1].sessions) == len(names)
 
 
-def test_a_variant_may_change_the_spectrograms(tmp_path) -> None:
+def test_a_variant_may_change_the_spectrograms(tmp_path, compared) -> None:
     plan = replace(PLAN, variants={"as it is": {}, "hop 256": {"hop_length": 256, "mixup": False}})
     pooled = compared(plan)
     assert [p.variant for p in pooled] == ["classical_mfcc", "as it is", "hop 256"]
@@ -119,14 +115,10 @@ def test_a_variant_may_change_the_spectrograms(tmp_path) -> None:
     assert pooled[2].sessions == pooled[1].sessions
 
 
-def test_the_demo_corpus_is_compared_with_the_settings_of_its_study(monkeypatch) -> None:
-    asked = []
-    monkeypatch.setattr(
-        command, "load_profile", lambda name, demo: asked.append(demo) or load_profile(name, demo)
-    )
-    for corpus in ("demo", "some/birds"):
-        assert command.main([corpus, "--variant", "x: mixpu=true"]) == 2
-    assert asked == [True, False]
+@pytest.mark.parametrize("corpus", ["demo", "some/birds"])
+def test_the_demo_corpus_is_compared_with_the_settings_of_its_study(corpus) -> None:
+    args = command.make_parser().parse_args([corpus, "--variant", "x: mixup=true"])
+    assert command.profile_of(args) == load_profile("laptop", demo=corpus == "demo")
 
 
 def test_the_command_writes_a_report(tmp_path) -> None:
@@ -136,7 +128,7 @@ def test_the_command_writes_a_report(tmp_path) -> None:
         "augment: {mixup: true}}}\n"
     )
     options = [
-        "some/where/birds",
+        str(write_study(tmp_path / "birds")),
         "--profile",
         str(profile),
         "--folds",
@@ -156,7 +148,7 @@ def test_the_command_writes_a_report(tmp_path) -> None:
         and "| MFCC statistics + logistic regression |" in text
         and "validation recordings" in text
     )
-    assert "some/where" not in text and str(tmp_path) not in text
+    assert str(tmp_path) not in text
     assert "Corpus birds" in text and "Profile tiny" in text
     assert (tmp_path / "reports" / "figures" / "ablation_birds_run.png").stat().st_size > 5000
     assert command.main([*options, "--everywhere", "label_smoothing=0.1", "--name", "../mine"]) == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_study import settings, small_study
+from small_study import settings, small_study, write_study
 
 from birdnb.config import RunSettings, load_profile
 from birdnb.evaluation.predictions import predict
@@ -128,34 +129,26 @@ def test_options_override_the_profile_and_nothing_else():
             options.settings_of(profile, run, model, none)
 
 
-def test_the_command_trains_prints_and_complains_in_one_line(monkeypatch, capsys, tmp_path):
-    asked = {}
+@pytest.fixture
+def tiny(tmp_path):
+    """The words that train on a small corpus with spectrograms that are there already."""
+    (tmp_path / "tiny.yaml").write_text("""
+audio: {clip_seconds: 3.0}
+runs: {phase2_mfcc: {model: {name: mfcc, pretrained: false}}}
+""")
+    root = write_study(tmp_path / "small")
+    return ["--corpus", str(root), "--profile", str(tmp_path / "tiny.yaml"), "--run", "phase2_mfcc"]
 
-    def open_study(corpus, profile, seed, fold, progress):
-        asked.update(corpus=corpus, profile=profile.name, seed=seed, fold=fold)
-        return small_study()
 
-    monkeypatch.setattr(command, "open_study", open_study)
-    words = [
-        "--corpus",
-        "x",
-        "--seed",
-        "9",
-        "--fold",
-        "2/4",
-        "--run",
-        "phase2_mfcc",
-        "--epochs",
-        "1",
-    ]
-    assert command.main(words) == 0
-    assert asked == {"corpus": "x", "profile": "laptop", "seed": 9, "fold": (2, 4)}
+def test_the_command_trains_prints_and_complains_in_one_line(tiny, capsys):
+    assert command.main([*tiny, "--seed", "9", "--fold", "2/4", "--epochs", "1"]) == 0
     out = capsys.readouterr().out
-    assert (
-        "validation" in out
-        and "F1 macro" in out
-        and out.rstrip().endswith(str(Path("small-tiny") / "phase2_mfcc"))
-    )
+    folder = Path(out.splitlines()[-1])
+    assert "validation" in out and "F1 macro" in out
+    assert folder.parts[-3:] == ("small-tiny", "phase2_mfcc", "fold-2-of-4")
+    config = json.loads((folder / "config.json").read_text())
+    assert config["seed"] == 9 and config["fold"] == [2, 4]
+    assert config["settings"]["train"]["epochs"] == 1
     for bad in ("--run nonsense", "--profile nonsense --run x", "--model resnet --run x",
                 "--run phase2_mfcc --loss hinge", "--run phase2_mfcc --epochs -1"):  # fmt: skip
         assert command.main(bad.split()) == 2
@@ -167,14 +160,10 @@ def test_the_command_trains_prints_and_complains_in_one_line(monkeypatch, capsys
         assert caught.value.code == 2
 
 
-def test_ctrl_c_says_that_the_run_goes_on(monkeypatch, capsys):
-    monkeypatch.setattr(command, "open_study", lambda *args, **kwargs: small_study())
-
-    def interrupted(*args, **kwargs):
-        raise KeyboardInterrupt
-
-    monkeypatch.setitem(MODELS, "mfcc", interrupted)
-    assert command.main(["--run", "phase2_mfcc"]) == 130
+def test_ctrl_c_says_that_the_run_goes_on(tiny, monkeypatch, capsys):
+    """The network presses it while it is built."""
+    monkeypatch.setitem(MODELS, "mfcc", lambda *args, **kwargs: signal.raise_signal(signal.SIGINT))
+    assert command.main(tiny) == 130
     assert "goes on" in capsys.readouterr().err
 
 
