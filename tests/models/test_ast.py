@@ -12,7 +12,7 @@ from transformers import ASTConfig, ASTForAudioClassification
 
 from birdnb.files import BirdnbError
 from birdnb.models import build_model, parameter_groups
-from birdnb.models.ast import HUB_ID, AudioAST, fit_positions
+from birdnb.models.ast import AudioAST, fit_positions
 from birdnb.models.stem import ConvStem
 from birdnb.models.weights import read_weights, save_weights, weights_of
 
@@ -148,38 +148,15 @@ def test_damaged_checkpoints_are_refused(checkpoint, tmp_path):
         build_model("ast", 12, 173, str(own))
 
 
-@pytest.mark.parametrize("pretrained", [True, "someone/else"])
-def test_weights_that_cannot_be_had(pretrained, monkeypatch, tmp_path):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(BirdnbError) as caught:
-        build_model("ast", 12, 173, pretrained, size="base")
-    message = str(caught.value)
-    assert (HUB_ID if pretrained is True else pretrained) in message and "\n" not in message
-    for remedy in ("local folder", "HF_HOME", "pretrained=false"):
-        assert remedy in message
-
-
 def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(BirdnbError, match=r"nowhere.*pretrained=false"):
         build_model("ast", 12, 173, str(tmp_path / "nowhere"))
 
 
-def test_the_shipped_checkpoint_is_tiny_and_may_be_absent(monkeypatch, tmp_path):
-    monkeypatch.setattr("birdnb.models.weights.SHIPPED", tmp_path)
-    with pytest.raises(
-        BirdnbError, match=r"ast_tiny\.safetensors is not shipped.*pretrained=false"
-    ):
-        build_model("ast", 12, 173, "synthetic")
-    with pytest.raises(BirdnbError, match="size=tiny"):
-        build_model("ast", 12, 173, "synthetic", size="base")
-
-
-def test_own_weights_for_other_species_and_another_length(monkeypatch, tmp_path):
+def test_own_weights_for_other_species_and_another_length(tmp_path):
     pretraining = AudioAST(40, 173)
-    save_weights(tmp_path / "ast_tiny.safetensors", weights_of(pretraining))
-    monkeypatch.setattr("birdnb.models.weights.SHIPPED", tmp_path)
-    own = build_model("ast", 12, 130, "synthetic")
+    path = save_weights(tmp_path / "own.safetensors", weights_of(pretraining))
+    own = build_model("ast", 12, 130, str(path))
     for name, tensor in own.encoder.state_dict().items():
         if not name.endswith("position_embeddings"):
             assert torch.equal(tensor, pretraining.encoder.state_dict()[name]), name
