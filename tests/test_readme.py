@@ -46,6 +46,7 @@ def example(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     study = small_study()
     study.profile = replace(study.profile, runs={"phase3_ast_full": settings(epochs=6)})
+    # the demo that the examples open takes minutes to learn
     monkeypatch.setattr(data, "open_study", lambda corpus: study)
 
     def run(name: str) -> dict:

@@ -12,6 +12,7 @@ import pytest
 from birdnb.corpora import corpus_name, open_corpus
 from birdnb.corpora.table import COLUMNS, make_ids
 from birdnb.files import BirdnbError
+from birdnb.synthetic.demo import make_demo
 
 
 def put(root: Path, *names: str) -> Path:
@@ -159,24 +160,39 @@ class TestWhatIsNoCorpus:
 
 
 class TestDemo:
-    def test_demo_is_made_and_marked(self, tmp_path, monkeypatch):
-        def make_demo(root: Path, seed: int = 7, progress: bool = True) -> None:
-            put(root, "audio/d1.wav")
-            (root / "manifest.csv").write_text(
-                "recording_id,path,species\nd1,audio/d1.wav,Invented bird\n"
-            )
-
+    def test_demo_is_made_once_and_marked(self, tmp_path, monkeypatch):
+        """A smaller one, whose recipe says that it is the whole: that would take a minute."""
         monkeypatch.setenv("BIRDNB_ARTIFACTS", str(tmp_path / "artifacts"))
-        monkeypatch.setattr("birdnb.synthetic.demo.make_demo", make_demo)
+        root = tmp_path / "artifacts" / "corpora" / "demo"
+        make_demo(root, species=2, recordings=2, progress=False, jobs=1)
+        recipe = json.loads((root / "recipe.json").read_text())
+        whole = recipe | {"species": 12, "recordings": 30}
+        (root / "recipe.json").write_text(json.dumps(whole))
         corpus = open_corpus("demo", progress=False)
         assert (corpus.name, corpus.synthetic) == ("demo", True)
-        assert corpus.root == tmp_path / "artifacts" / "corpora" / "demo"
-        assert open_corpus(corpus.root, progress=False).synthetic
+        assert corpus.root == root and len(corpus.manifest) < 20
+        assert open_corpus(root, progress=False).synthetic
 
     def test_a_folder_called_demo_is_not_the_demo(self, tmp_path):
         corpus = open_corpus(put(tmp_path / "demo", "A/1.wav"))
         assert corpus.name != "demo"
         assert not corpus.synthetic
+
+
+FIRST = {
+    "id": "1", "gen": "Turdus", "sp": "merula", "en": "Common Blackbird", "rec": "Ann",
+    "date": "2020-05-01", "loc": "Kew", "lic": "//creativecommons.org/licenses/by-nc-sa/4.0/",
+    "url": "//xeno-canto.org/1", "q": "A", "also": ["", "Parus major"],
+}  # fmt: skip
+SECOND = {
+    "id": 2, "gen": "Parus", "sp": "major", "rec": None, "lat": 1.5, "lng": "2.5", "also": None,
+}  # fmt: skip
+THIRD, FOURTH = ({"id": "3", "gen": "A", "sp": "b"}, {"id": "4", "gen": "Mystery", "sp": "mystery"})
+PAGES = {
+    "p1.json": {"numRecordings": "3", "page": 1, "numPages": 2, "recordings": [FIRST, SECOND]},
+    "p2.json": {"recordings": [FIRST, THIRD, FOURTH]},
+    "other.json": {"settings": 1},
+}
 
 
 class TestXenoCantoDump:
@@ -191,7 +207,9 @@ class TestXenoCantoDump:
         (root / "dead.json").symlink_to(root / "nothing")
         assert open_corpus(root, progress=False).layout == "species folders"
 
-    def test_pages_beside_audio(self, tmp_path):
+    @pytest.fixture
+    def dump(self, tmp_path):
+        """Two pages of three recordings, one of them twice, beside audio that they know or not."""
         root = put(
             tmp_path / "xc",
             "XC1.mp3",
@@ -200,54 +218,25 @@ class TestXenoCantoDump:
             "audio/XC99.mp3",
             "audio/song.mp3",
         )
-        first = {"id": "1", "gen": "Turdus", "sp": "merula", "en": "Common Blackbird", "rec": "Ann",
-                 "date": "2020-05-01",
-                 "loc": "Kew", "lic": "//creativecommons.org/licenses/by-nc-sa/4.0/",
-                 "url": "//xeno-canto.org/1", "q": "A",
-                 "also": ["", "Parus major"]}  # fmt: skip
-        second = {
-            "id": 2,
-            "gen": "Parus",
-            "sp": "major",
-            "rec": None,
-            "lat": 1.5,
-            "lng": "2.5",
-            "also": None,
-        }
-        pages = {
-            "p1.json": {
-                "numRecordings": "3",
-                "page": 1,
-                "numPages": 2,
-                "recordings": [first, second],
-            },
-            "p2.json": {
-                "recordings": [
-                    first,
-                    {"id": "3", "gen": "A", "sp": "b"},
-                    {"id": "4", "gen": "Mystery", "sp": "mystery"},
-                ]
-            },
-            "other.json": {"settings": 1},
-        }
-        for name, page in pages.items():
+        for name, page in PAGES.items():
             (root / name).write_text(json.dumps(page))
         (root / "broken.json").write_text('{"recordings": [')
-        corpus = open_corpus(root)
-        assert corpus.layout == "Xeno-Canto JSON"
-        rows = corpus.manifest.set_index("recording_id")
+        return open_corpus(root)
+
+    def test_pages_beside_audio(self, dump):
+        assert dump.layout == "Xeno-Canto JSON"
+        rows = dump.manifest.set_index("recording_id")
         assert rows.index.tolist() == ["XC1", "XC2"]
         assert rows.loc["XC1"].tolist() == [
             "XC1.mp3", "Turdus merula", "Common Blackbird", "Ann", "2020-05-01", "", "Kew",
             "", "", "https://creativecommons.org/licenses/by-nc-sa/4.0/",
             "https://xeno-canto.org/1", "A", "", "Parus major",
         ]  # fmt: skip
-        assert rows.loc["XC2", ["path", "recordist", "locality"]].tolist() == [
-            "audio/2.mp3",
-            "",
-            "1.5, 2.5",
-        ]
-        left = corpus.left_out[["recording_id", "path", "reason"]].to_numpy().tolist()
+        found = rows.loc["XC2", ["path", "recordist", "locality"]].tolist()
+        assert found == ["audio/2.mp3", "", "1.5, 2.5"]
+
+    def test_what_pages_and_audio_lack_is_left_out_with_the_reason(self, dump):
+        left = dump.left_out[["recording_id", "path", "reason"]].to_numpy().tolist()
         assert sorted(left) == sorted([
             ["XC4", "audio/XC4 - Common Blackbird.ogg",
             "the label 'Mystery mystery' names no species"],
