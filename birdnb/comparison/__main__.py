@@ -112,7 +112,7 @@ def _scaling(args: argparse.Namespace) -> Path:
     comparison = Comparison(name, "What more clips in pretraining bring", runs, side, NEW, {})
     judged = []
     more = (args.folds, args.seeds)
-    for one in scaling(checkpoints, args.corpus, _profile(args), comparison, *more):
+    for one in scaling(checkpoints, args.corpus, profile_of(args), comparison, *more):
         judged.append(one)
         about = _about(args, one.points[-1][1])
         path = write_scaling(comparison, judged, about, reports_dir())
