@@ -108,12 +108,9 @@ def accuracy_alone(
 
 
 def paired_bootstrap(
-    a: Predictions,
-    b: Predictions,
-    sessions: Sequence[str] | None,
-    seed: int = 0,
+    a: Predictions, b: Predictions, sessions: Sequence[str] | None, seed: int = 0,
     bootstrap: int = 2000,
-) -> dict:
+) -> dict:  # fmt: skip
     """Measure how much better ``a`` is than ``b`` on the same recordings.
 
     Differences of accuracy and F1-macro with 95 % intervals. ``sessions`` follows the order of

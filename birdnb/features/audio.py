@@ -229,12 +229,9 @@ def hear(path: Path | str, use: Callable[[Recording], Result], keep: int = KEEP)
 
 
 def read_audio(
-    path: Path | str,
-    sample_rate: int = 22050,
-    high_pass_hz: float = 500.0,
-    start: float = 0.0,
+    path: Path | str, sample_rate: int = 22050, high_pass_hz: float = 500.0, start: float = 0.0,
     seconds: float | None = None,
-) -> np.ndarray:
+) -> np.ndarray:  # fmt: skip
     """Read a recording, or ``seconds`` of it from ``start`` [s] on, as mono float32 (samples,).
 
     At ``sample_rate`` [Hz], resampled by soxr (its HQ, librosa's default) and high-passed. Raises

@@ -80,30 +80,11 @@ def pretrain(
         raise BirdnbError(
             f"weights cannot be kept at {max(keep):,} clips: there are only {budget.clips:,}"
         )
-    origin = _origin(what.run.model)
+    facts = {"what": what, "held_out": held_out, "origin": _origin(what.run.model)}
 
     def write(path: Path, kept_at: int | None = None) -> None:
-        model = pretrainer.model
-        head = tuple(
-            f"{name}." for name, module in model.named_modules(remove_duplicate=False)
-            if module is model.head
-        )  # fmt: skip
-        weights = weights_of(model, torch.float16)
-        save_weights(path, {n: w for n, w in weights.items() if not n.startswith(head)})
-        facts = {
-            "what": what,
-            "rows": pretrainer.history,
-            "held_out": held_out,
-            "command": _command(what, budget, held_out, kept_at),
-            "origin": origin,
-            "kept_at": kept_at,
-            "rate": pretrainer.factor,
-            "parameters": sum(
-                p.numel() for n, p in model.named_parameters() if not n.startswith(head)
-            ),
-        }
-        text = model_card(path, device=pretrainer.device, **facts)
-        write_text(path.with_suffix(".md"), text)
+        command = _command(what, budget, held_out, kept_at)
+        _write(pretrainer, path, facts | {"kept_at": kept_at, "command": command})
 
     named = {clips: out.with_stem(f"{out.stem}_{clips}") for clips in keep}
     pretrainer = Pretrainer(
@@ -117,6 +98,21 @@ def pretrain(
             tqdm.write(f"{path.name}: not kept, {clips:,} clips were past or not reached")
     pretrainer.forget()
     return rows
+
+
+def _write(pretrainer: Pretrainer, path: Path, facts: dict[str, Any]) -> None:
+    """Write the weights that there are now, without the head, and their card beside them."""
+    model = pretrainer.model
+    modules = model.named_modules(remove_duplicate=False)
+    head = tuple(f"{name}." for name, module in modules if module is model.head)
+    weights = weights_of(model, torch.float16)
+    save_weights(path, {n: w for n, w in weights.items() if not n.startswith(head)})
+    body = [p for n, p in model.named_parameters() if not n.startswith(head)]
+    text = model_card(
+        path, device=pretrainer.device, rows=pretrainer.history, rate=pretrainer.factor,
+        parameters=sum(p.numel() for p in body), **facts,
+    )  # fmt: skip
+    write_text(path.with_suffix(".md"), text)
 
 
 def _check_out(out: Path) -> None:

@@ -36,13 +36,9 @@ PAGE = "PHASE3_RESULTS.html"
 
 
 def run(
-    books: list[Path],
-    parameters: dict[str, Any],
-    extra: dict[str, Any],
-    again: bool = False,
-    dask: str | None = None,
-    execute: Callable[..., str | None] = execute,
-) -> int:
+    books: list[Path], parameters: dict[str, Any], extra: dict[str, Any], again: bool = False,
+    dask: str | None = None, execute: Callable[..., str | None] = execute,
+) -> int:  # fmt: skip
     """Execute the notebooks one by one into the report folder; stop at the first that fails.
 
     With ``dask``, the address of a cluster's scheduler, spectrograms are computed there before.
