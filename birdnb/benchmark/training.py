@@ -76,12 +76,9 @@ def data_row(device: torch.device, n: int, rounds: int = ROUNDS) -> Row:
 
 
 def step_row(
-    device: torch.device,
-    size: str,
-    batch: int,
-    rounds: int = ROUNDS,
+    device: torch.device, size: str, batch: int, rounds: int = ROUNDS,
     plain: nn.Module | None = None,
-) -> Row:
+) -> Row:  # fmt: skip
     """Measure a step of AST at T = 173, bf16 if it can, beside one of 1,024 frames in fp32."""
     torch.manual_seed(0)
     ours = build_model("ast", SPECIES, AUDIO.n_frames, size=size)

@@ -83,14 +83,9 @@ def read_checkpoint(given: str) -> Checkpoint:
 
 
 def scaling(
-    checkpoints: Sequence[Checkpoint],
-    corpus: str,
-    profile: Profile,
-    comparison: Comparison,
-    folds: int,
-    seeds: Sequence[int] = (7,),
-    progress: bool = True,
-) -> Iterator[Judged]:
+    checkpoints: Sequence[Checkpoint], corpus: str, profile: Profile, comparison: Comparison,
+    folds: int, seeds: Sequence[int] = (7,), progress: bool = True,
+) -> Iterator[Judged]:  # fmt: skip
     """Judge checkpoints, and new weights of each network, giving each network as it is finished.
 
     All are frozen first; then each of the comparison's runs is fine-tuned from those of its
@@ -134,13 +129,10 @@ def scores_of(judged: Judged) -> pd.DataFrame:
         scores = summarise(pooled.predictions, pooled.labels, pooled.sessions)
         loss, ends = loss_over(pooled.predictions, None, pooled.sessions)
         row: dict[str, Any] = {
-            "weights": one.name if one else pooled.run,
-            "clips": one and one.clips,
-            "species": one and one.species,
-            "held_out": one and one.held_out,
-            "log_loss": loss,
+            "weights": one.name if one else pooled.run, "clips": one and one.clips,
+            "species": one and one.species, "held_out": one and one.held_out, "log_loss": loss,
             "log_loss_ci95": ends,
-        }
+        }  # fmt: skip
         names = ("accuracy", "accuracy_ci95", "f1_macro", "f1_macro_ci95")
         row |= {name: scores[name] for name in names}
         rows.append(row | ({} if pooled is first else gains(pooled, first)))

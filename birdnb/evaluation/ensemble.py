@@ -51,12 +51,9 @@ class EnsembleResult:
 
 
 def build_ensemble(
-    members: Mapping[str, Member],
-    sessions: Mapping[str, str] | pd.Series | None = None,
-    folder: Path | None = None,
-    seed: int = 0,
-    name: str = ENSEMBLE,
-) -> EnsembleResult:
+    members: Mapping[str, Member], sessions: Mapping[str, str] | pd.Series | None = None,
+    folder: Path | None = None, seed: int = 0, name: str = ENSEMBLE,
+) -> EnsembleResult:  # fmt: skip
     """Weigh two or more runs by validation log loss, calibrate on validation, score on test.
 
     Writes a run folder if given. ``sessions`` maps recording ids to sessions, for the intervals.

@@ -147,12 +147,9 @@ def paired_bootstrap(
 
 
 def loss_over(
-    a: Predictions,
-    b: Predictions | None,
-    sessions: Sequence[str] | None,
-    seed: int = 0,
+    a: Predictions, b: Predictions | None, sessions: Sequence[str] | None, seed: int = 0,
     bootstrap: int = 2000,
-) -> tuple[float, list[float]]:
+) -> tuple[float, list[float]]:  # fmt: skip
     """Return how much more log loss [nats] ``a`` has than ``b``, or its own without one.
 
     With the 95 % interval over recording sessions; the recordings must be the same.

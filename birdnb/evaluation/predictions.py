@@ -116,12 +116,9 @@ def concatenate(parts: Sequence[Predictions]) -> Predictions:
 
 
 def predict(
-    model: torch.nn.Module,
-    clips: Clips,
-    normalisation: str,
-    batch_size: int = 64,
+    model: torch.nn.Module, clips: Clips, normalisation: str, batch_size: int = 64,
     device: torch.device | str | None = None,
-) -> Predictions:
+) -> Predictions:  # fmt: skip
     """Predict the probabilities of each recording, averaged over its segments.
 
     The model is put into evaluation mode for the time of the call; ``device`` is where its weights
@@ -136,12 +133,9 @@ def predict(
 
 
 def clip_logits(
-    model: Callable[[torch.Tensor], torch.Tensor],
-    lms: torch.Tensor,
-    normalisation: str,
-    batch_size: int,
-    device: torch.device | str,
-) -> torch.Tensor:
+    model: Callable[[torch.Tensor], torch.Tensor], lms: torch.Tensor, normalisation: str,
+    batch_size: int, device: torch.device | str,
+) -> torch.Tensor:  # fmt: skip
     """Return what a model in evaluation mode says of clips (N, 128, T) in dB: (N, C), on the CPU.
 
     On a CPU at most ``CPU_BATCH`` clips at once: what lies between the layers of more does not fit

@@ -100,12 +100,9 @@ def find_silence(coarse: Coarse, seconds: float, audio: AudioSettings) -> int | 
 
 
 def _scores(
-    values: np.ndarray,
-    hop_seconds: float,
-    seconds: float,
-    audio: AudioSettings,
+    values: np.ndarray, hop_seconds: float, seconds: float, audio: AudioSettings,
     window: float | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Score every window, as long as a clip or ``window`` [s]: first LMS frame, mean of values."""
     window = window or audio.clip_seconds
     last = max(0, int((seconds - window) * audio.sample_rate)) // audio.hop_length

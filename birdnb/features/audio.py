@@ -45,13 +45,9 @@ class Recording:
     """
 
     def __init__(
-        self,
-        path: Path | str,
-        stopped: StopsEarlyError | None = None,
-        *,
-        keep: int = KEEP,
+        self, path: Path | str, stopped: StopsEarlyError | None = None, *, keep: int = KEEP,
         block: int = BLOCK,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.path, self._keep, self._block = Path(path), keep, block
         self.channel: int | None = None
         self.frames = self.broken = 0

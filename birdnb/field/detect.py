@@ -19,12 +19,9 @@ RANKED = 20  # of a species without a promise so many are kept, the surest
 
 
 def detections(
-    heard: Iterable[Heard],
-    labels: Sequence[str],
-    promises: Promises,
-    clip_seconds: float,
+    heard: Iterable[Heard], labels: Sequence[str], promises: Promises, clip_seconds: float,
     ranked: int = RANKED,
-) -> pd.DataFrame:
+) -> pd.DataFrame:  # fmt: skip
     """Return a row for each detection, by recording and time; the columns up to ``windows``.
 
     Neighbouring windows of a species above its threshold are one detection, with the largest of

@@ -62,12 +62,9 @@ def _of_recording(
 
 
 def evaluate(
-    segments: Segments,
-    labels: Sequence[str],
-    promises: Promises,
-    after_refusing: np.ndarray | None = None,
-    seed: int = 0,
-) -> pd.DataFrame:
+    segments: Segments, labels: Sequence[str], promises: Promises,
+    after_refusing: np.ndarray | None = None, seed: int = 0,
+) -> pd.DataFrame:  # fmt: skip
     """Measure each species that was annotated or called; the last row, "all", is the whole.
 
     Columns species, segments (that hold it), called, threshold, promised, precision and recall at

@@ -52,17 +52,10 @@ class Outing:
 
 
 def go_out(
-    run: str | Path,
-    sounds: Sequence[str | Path],
-    out: Path,
-    precision: float = 0.9,
-    step: float | None = None,
-    *,
-    jobs: int | None = None,
-    dask: str | None = None,
-    ranked: int = RANKED,
-    datasets: Sequence[StudyData] | None = None,
-) -> Outing:
+    run: str | Path, sounds: Sequence[str | Path], out: Path, precision: float = 0.9,
+    step: float | None = None, *, jobs: int | None = None, dask: str | None = None,
+    ranked: int = RANKED, datasets: Sequence[StudyData] | None = None,
+) -> Outing:  # fmt: skip
     """Let a run listen to files and folders, and write tables of its detections into ``out``.
 
     ``step`` [s] between windows, half a clip unless given; ``datasets`` as in ``promises_of``.

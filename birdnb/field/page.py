@@ -20,14 +20,9 @@ ROWS = 300  # recordings in a table of the page at most; the CSV files have all
 
 
 def write_page(
-    path: Path,
-    heard: list[Heard],
-    detections: pd.DataFrame,
-    listener: Listener,
-    promises: Promises,
-    step: float,
-    each: int,
-) -> Path:
+    path: Path, heard: list[Heard], detections: pd.DataFrame, listener: Listener,
+    promises: Promises, step: float, each: int,
+) -> Path:  # fmt: skip
     """Write FIELD.html: styles, pictures and sounds stand in it."""
     environment = templates(HERE, autoescape=True)
     environment.filters |= {"duration": duration, "shade": shade, "percent": percent}

@@ -46,13 +46,9 @@ class Batch:
 
 
 def batches(
-    blocks: Iterable[np.ndarray],
-    sample_rate: int,
-    audio: AudioSettings,
-    step: float,
-    size: int = 64,
-    waves: Sequence[Wave] = (),
-) -> Iterator[Batch]:
+    blocks: Iterable[np.ndarray], sample_rate: int, audio: AudioSettings, step: float,
+    size: int = 64, waves: Sequence[Wave] = (),
+) -> Iterator[Batch]:  # fmt: skip
     """Yield all windows of a recording given as blocks (samples,) at ``sample_rate`` [Hz].
 
     A window begins every ``step`` [s], rounded to a frame; the last one ends with the recording. A

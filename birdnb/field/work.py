@@ -25,14 +25,9 @@ DIED = "decoder died: it crashes, hangs or needs too much memory over this file"
 
 
 def listen_all(
-    sounds: list[Heard],
-    listener: Listener,
-    out: Path,
-    step: float,
-    jobs: int | None = None,
-    dask: str | None = None,
-    progress: bool = True,
-) -> list[tuple[Heard, Path]]:
+    sounds: list[Heard], listener: Listener, out: Path, step: float, jobs: int | None = None,
+    dask: str | None = None, progress: bool = True,
+) -> list[tuple[Heard, Path]]:  # fmt: skip
     """Listen to all recordings; returns them without windows, with the files that hold these.
 
     Results are written one by one, and read again when neither recording, run nor step changed.

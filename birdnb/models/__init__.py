@@ -31,12 +31,9 @@ def build_model(
 
 
 def parameter_groups(
-    model: nn.Module,
-    lr_backbone: float,
-    lr_head: float,
-    weight_decay: float,
+    model: nn.Module, lr_backbone: float, lr_head: float, weight_decay: float,
     layer_decay: float = 1.0,
-) -> list[dict[str, Any]]:
+) -> list[dict[str, Any]]:  # fmt: skip
     """Sort parameters into groups for AdamW, each with its learning rate.
 
     The head at ``lr_head``, the layer below it at ``lr_backbone``, each one below times

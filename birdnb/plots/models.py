@@ -125,12 +125,9 @@ def reliability_diagram(curves: Mapping[str, pd.DataFrame], ax: Axes | None = No
 
 
 def embedding_map(
-    embeddings: np.ndarray,
-    species: Sequence[str],
-    method: str = "tsne",
-    seed: int = 0,
+    embeddings: np.ndarray, species: Sequence[str], method: str = "tsne", seed: int = 0,
     title: str = "",
-) -> Axes:
+) -> Axes:  # fmt: skip
     """Map embeddings (R, D) onto a plane by ``tsne`` or ``pca``, a colour and marker a species.
 
     With more species than can be told apart, those with most recordings are named and the others

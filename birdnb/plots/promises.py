@@ -57,12 +57,9 @@ def promised_precision(
 
 
 def detections_over_spectrogram(
-    lms: np.ndarray,
-    audio: AudioSettings,
-    start: float,
-    detections: pd.DataFrame,
+    lms: np.ndarray, audio: AudioSettings, start: float, detections: pd.DataFrame,
     truth: pd.DataFrame | None = None,
-) -> Figure:
+) -> Figure:  # fmt: skip
     """Draw a stretch of a recording (128, T) from ``start`` [s] with what was heard below it.
 
     Both tables have start, end [s from the beginning of the recording] and species; a row a

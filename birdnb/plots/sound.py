@@ -45,12 +45,9 @@ def visualize_spectrogram(
 
 
 def waveform(
-    samples: np.ndarray,
-    audio: AudioSettings,
-    windows: Sequence[float] = (),
-    title: str = "",
+    samples: np.ndarray, audio: AudioSettings, windows: Sequence[float] = (), title: str = "",
     ax: Axes | None = None,
-) -> Axes:
+) -> Axes:  # fmt: skip
     """Draw a waveform (samples,) over time, and number the clips that start at ``windows`` [s]."""
     ax = ax or new_axes((9, 2.4))
     seconds = np.arange(len(samples)) / audio.sample_rate
@@ -101,12 +98,9 @@ def spectrogram_grid(
 
 
 def augmentation_pairs(
-    originals: Sequence[np.ndarray],
-    augmented: Sequence[np.ndarray],
-    titles: Sequence[str],
-    audio: AudioSettings,
-    columns: int = 5,
-) -> Figure:
+    originals: Sequence[np.ndarray], augmented: Sequence[np.ndarray], titles: Sequence[str],
+    audio: AudioSettings, columns: int = 5,
+) -> Figure:  # fmt: skip
     """Draw each original LMS (128, T) above its augmented self, both on one scale."""
     columns = min(columns, len(originals))
     rows = math.ceil(len(originals) / columns)

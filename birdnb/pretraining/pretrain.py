@@ -31,14 +31,9 @@ MADE = {"command": "made by", "begun from": "begun from"}
 
 
 def settings_for(
-    model: str,
-    profile: str = "laptop",
-    *,
-    pretrained: bool | str = False,
-    mixup: bool = False,
-    lr: float = 1e-3,
-    **train: Any,
-) -> tuple[RunSettings, AudioSettings]:
+    model: str, profile: str = "laptop", *, pretrained: bool | str = False, mixup: bool = False,
+    lr: float = 1e-3, **train: Any,
+) -> tuple[RunSettings, AudioSettings]:  # fmt: skip
     """Return the run's and the audio settings of pretraining.
 
     Size and normalisation are those of the profile's first run with that model. ``train`` takes the
@@ -58,15 +53,9 @@ def settings_for(
 
 
 def pretrain(
-    what: Pretraining,
-    budget: Budget,
-    out: Path,
-    *,
-    workers: int = 1,
-    held_out: int = 1000,
-    keep: Sequence[int] = (),
-    progress: bool = True,
-) -> list[dict[str, Any]]:
+    what: Pretraining, budget: Budget, out: Path, *, workers: int = 1, held_out: int = 1000,
+    keep: Sequence[int] = (), progress: bool = True,
+) -> list[dict[str, Any]]:  # fmt: skip
     """Pretrain a network, write its weights and a model card, and return the curve.
 
     The weights go to ``out``, without the head, the card beside it. Those at the numbers of clips
@@ -151,19 +140,13 @@ def _command(what: Pretraining, budget: Budget, held_out: int, kept_at: int | No
     """Return the command line that gives these weights, kept after so many clips or the last."""
     t, begun = what.run.train, what.run.model.pretrained
     options = {
-        "model": what.run.model.name,
-        "species": what.species,
-        "clips": budget.clips,
-        "minutes": budget.seconds and f"{budget.seconds / 60:g}",
-        "batch-size": t.batch_size,
-        "lr": f"{t.lr_backbone:g}",
-        "precision": t.precision,
-        "seed": what.seed,
+        "model": what.run.model.name, "species": what.species, "clips": budget.clips,
+        "minutes": budget.seconds and f"{budget.seconds / 60:g}", "batch-size": t.batch_size,
+        "lr": f"{t.lr_backbone:g}", "precision": t.precision, "seed": what.seed,
         "clip-seconds": f"{what.clip_seconds:g}",
-        "pretrained": Path(begun).name if isinstance(begun, str) else None,
-        "held-out": held_out,
+        "pretrained": Path(begun).name if isinstance(begun, str) else None, "held-out": held_out,
         "keep": kept_at,
-    }
+    }  # fmt: skip
     words = [f"--{name} {value}" for name, value in options.items() if value is not None]
     mixup = ["--mixup"] if what.run.augment.mixup else []
     return " ".join(["python -m birdnb.pretraining", *words, *mixup])

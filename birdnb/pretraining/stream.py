@@ -71,17 +71,10 @@ class Pretrainer(Loop):
     save_anywhere = True
 
     def __init__(
-        self,
-        what: Pretraining,
-        budget: Budget,
-        name: str,
-        *,
-        workers: int,
-        held_out: int,
-        save_seconds: float = SAVE_SECONDS,
-        keep: Sequence[int] = (),
+        self, what: Pretraining, budget: Budget, name: str, *, workers: int, held_out: int,
+        save_seconds: float = SAVE_SECONDS, keep: Sequence[int] = (),
         on_keep: Callable[[int], object] = lambda clips: None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.what, self.budget, self.workers, self.n_held_out = what, budget, workers, held_out
         self.keep, self.on_keep = sorted(keep), on_keep
         torch.manual_seed(what.seed)  # for new weights
@@ -90,17 +83,10 @@ class Pretrainer(Loop):
             m.name, what.species, what.n_frames, m.pretrained, size=m.size, drop_path=m.drop_path
         )
         super().__init__(
-            model,
-            what.run,
-            torch.ones(what.species),
-            None,
-            make_accelerator(),
-            name=name,
-            path=artifacts_dir() / "pretraining" / f"{name}-{what.key}.pt",
-            key=what.key,
-            labels=[],
+            model, what.run, torch.ones(what.species), None, make_accelerator(), name=name,
+            path=artifacts_dir() / "pretraining" / f"{name}-{what.key}.pt", key=what.key, labels=[],
             save_seconds=save_seconds,
-        )
+        )  # fmt: skip
         self.validation_seconds = 0.0
         self.tenth = -1  # of the budget at the last row
         self.passed = 0  # numbers of ``keep`` by then

@@ -132,12 +132,9 @@ class _Parts:
     """Groups shared out to parts, and how bad that is; a move costs the same in any corpus."""
 
     def __init__(
-        self,
-        part_of: np.ndarray,
-        contents: list[list[tuple[int, int]]],
-        n_species: int,
+        self, part_of: np.ndarray, contents: list[list[tuple[int, int]]], n_species: int,
         shares: Sequence[float],
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.part_of, self.contents, self.shares = [-1] * len(part_of), contents, shares
         # per part: recordings of each species, then groups that have it
         self.totals = [[0] * (2 * n_species) for _ in shares]

@@ -281,12 +281,9 @@ def _check_folds(species: pd.Series, group: pd.Series, settings: SplitSettings, 
 
 
 def _parts(
-    manifest: pd.DataFrame,
-    rows: pd.Series,
-    group: pd.Series,
-    shares: list[float],
+    manifest: pd.DataFrame, rows: pd.Series, group: pd.Series, shares: list[float],
     rng: np.random.Generator,
-) -> pd.Series:
+) -> pd.Series:  # fmt: skip
     """Share the chosen rows out, in the order of their ids: recording_id -> part number."""
     order = manifest[rows].sort_values("recording_id").index
     names, together = (c[order].to_numpy(dtype=str) for c in (manifest["species"], group))

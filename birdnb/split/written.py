@@ -13,12 +13,9 @@ from birdnb.split.sides import SIDES, make_folds, make_split
 
 
 def sides_of(
-    table: pd.DataFrame,
-    rules: SplitSettings,
-    seed: int,
-    fold: tuple[int, int] | None,
+    table: pd.DataFrame, rules: SplitSettings, seed: int, fold: tuple[int, int] | None,
     corpus: Corpus,
-) -> pd.Series:
+) -> pd.Series:  # fmt: skip
     """Return the side of each recording: as in the artifacts, or made now and written there."""
     columns = ["recording_id", "species", "recordist", "session"]
     shuffled = rules.shuffle_seed is not None and not fold

@@ -14,12 +14,9 @@ from birdnb.files import writing
 
 
 def execute(
-    book: Path,
-    target: Path,
-    parameters: dict[str, Any],
-    log: Path,
+    book: Path, target: Path, parameters: dict[str, Any], log: Path,
     environment: dict[str, str] | None = None,
-) -> str | None:
+) -> str | None:  # fmt: skip
     """Execute ``book`` into ``target`` by papermill; return what went wrong in one line, or None.
 
     ``environment`` is added to that of this process. What the user's IPython does at its start is

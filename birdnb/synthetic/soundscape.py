@@ -88,12 +88,9 @@ def invent_recorder(rng: np.random.Generator) -> Recorder:
 
 
 def invent_clip(
-    species: Species,
-    rng: np.random.Generator,
-    seconds: float,
-    sample_rate: int,
+    species: Species, rng: np.random.Generator, seconds: float, sample_rate: int,
     others: Sequence[Species] = (),
-) -> Song:
+) -> Song:  # fmt: skip
     """Record a clip of a species; individual, site, recorder, distance, SNR are drawn anew."""
     birds = [individual(bird, rng) for bird in (species, *others)]
     return perform(

@@ -30,12 +30,9 @@ class Augment:
     """
 
     def __init__(
-        self,
-        settings: AugmentSettings,
-        noise_bank: Tensor | None,
-        n_classes: int,
+        self, settings: AugmentSettings, noise_bank: Tensor | None, n_classes: int,
         normalisation: str,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.settings = settings
         self.noise_bank = noise_bank  # (M, 128, T) dB, or None
         self.n_classes = n_classes

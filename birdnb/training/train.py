@@ -106,13 +106,9 @@ def settings_of_run(profile: Profile, run: str) -> AnySettings:
 
 
 def _learn(
-    data: StudyData,
-    settings: RunSettings,
-    folder: Path,
-    progress: bool,
-    accelerator: Accelerator,
+    data: StudyData, settings: RunSettings, folder: Path, progress: bool, accelerator: Accelerator,
     first: int | None = None,
-) -> tuple[nn.Module, pd.DataFrame]:
+) -> tuple[nn.Module, pd.DataFrame]:  # fmt: skip
     """Train a network, or its ``first`` epochs; return it with its history."""
     m, t = settings.model, settings.train
     torch.manual_seed(data.seed)  # for new weights
@@ -195,12 +191,9 @@ def _train_classical(data: StudyData, folder: Path, accelerator: Accelerator) ->
 
 
 def _run_frozen(
-    data: StudyData,
-    settings: FrozenSettings,
-    folder: Path,
-    progress: bool,
+    data: StudyData, settings: FrozenSettings, folder: Path, progress: bool,
     accelerator: Accelerator,
-) -> None:
+) -> None:  # fmt: skip
     if not accelerator.is_main_process:
         return
     run = own_answer if settings.model["name"].startswith(OWN_ANSWER) else train_frozen
@@ -210,12 +203,9 @@ def _run_frozen(
 
 
 def _finish(
-    data: StudyData,
-    folder: Path,
-    on_train: Predictions,
-    found: dict[str, Predictions],
+    data: StudyData, folder: Path, on_train: Predictions, found: dict[str, Predictions],
     about: dict[str, Any],
-) -> None:
+) -> None:  # fmt: skip
     """Write predictions and, last, ``metrics.json``: a run that has it is finished."""
     metrics: dict[str, Any] = {"train": {"accuracy": accuracy(on_train)}}
     for side, predictions in found.items():
