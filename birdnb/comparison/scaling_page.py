@@ -27,18 +27,25 @@ READING = (
     "recordings cannot tell. How embeddings are pooled was chosen on the validation side, for "
     "each checkpoint alike: there all of them look somewhat better than they are."
 )
+KEPT = "<!-- Written by people, and kept when the page is written again: -->"
 
 
 def write_scaling(comparison: Comparison, judged: Sequence[Judged], about: str, to: Path) -> Path:
-    """Write ``<name>.md`` and its figure into a folder, and return its path."""
+    """Write ``<name>.md`` and its figure into a folder, and return its path.
+
+    What people wrote below the line KEPT of an earlier page stays.
+    """
     style()
+    path = to / f"{comparison.name}.md"
+    before = path.read_text(encoding="utf-8") if path.is_file() else ""
     lines = [f"# {comparison.title}", "", about, "", READING.format(side=comparison.side), ""]
     tables = {_heading(one): scores_of(one) for one in judged}
     figure = save(scaling_figure(tables), to / "figures" / f"{comparison.name}.png")
     lines += [f"![Accuracy and log loss against clips](figures/{figure.name})", ""]
     for one, (heading, table) in zip(judged, tables.items(), strict=True):
         lines += [f"## {heading}", "", pipe_table(_table(table)), "", _step(one), ""]
-    return write_text(to / f"{comparison.name}.md", "\n".join(lines))
+    lines += [KEPT, "", before.partition(KEPT)[2].strip()]
+    return write_text(path, "\n".join(lines).rstrip() + "\n")
 
 
 def _heading(judged: Judged) -> str:

@@ -88,6 +88,7 @@ def test_the_command_judges_checkpoints_frozen_and_fine_tuned(
 ) -> None:
     monkeypatch.setenv("BIRDNB_ARTIFACTS", str(tmp_path / "artifacts"))
     monkeypatch.setenv("BIRDNB_REPORTS", str(tmp_path / "reports"))
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")  # starting processes takes longer than the work
     whistles(tmp_path / "birds")
     (tmp_path / "small.yaml").write_text(PROFILE)
     weights = [str(learned / f"{name}.safetensors") for name in ("second", "first")]
@@ -110,7 +111,10 @@ def test_the_command_judges_checkpoints_frozen_and_fine_tuned(
         assert "From 8 clips (*first*) to 16 (*second*)" in section
     finished = {path: path.stat().st_mtime_ns for path in runs.rglob("metrics.json")}
     assert len(finished) == 2 * (1 + 3 + 3)
+    written = tmp_path / "reports" / "scaling_birds.md"
+    written.write_text(page + "\nMore is better.\n")
     assert command.main(words) == 0
+    assert written.read_text() == page + "\nMore is better.\n"
     assert {path: path.stat().st_mtime_ns for path in runs.rglob("metrics.json")} == finished
     assert command.main([*words, "--variants", "ablation"]) == 2
 
