@@ -32,12 +32,8 @@ from birdnb.features.extract import extract
 from birdnb.features.lms import normalise
 from birdnb.models import build_model
 
+pytestmark = pytest.mark.usefixtures("scratch")
 AUDIO = AudioSettings()
-
-
-@pytest.fixture(autouse=True)
-def scratch(tmp_path, monkeypatch):
-    monkeypatch.setenv("BIRDNB_ARTIFACTS", str(tmp_path / "artifacts"))
 
 
 @pytest.mark.parametrize(

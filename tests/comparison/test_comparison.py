@@ -23,13 +23,8 @@ PLAN = Comparison(
 
 
 @pytest.fixture(autouse=True)
-def small(tmp_path, monkeypatch):
-    monkeypatch.setenv("BIRDNB_ARTIFACTS", str(tmp_path / "artifacts"))
-    monkeypatch.setenv("BIRDNB_REPORTS", str(tmp_path / "reports"))
-    threads = torch.get_num_threads()
+def one_thread(scratch):
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def tiny_profile(name: str = "") -> Profile:

@@ -10,21 +10,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from small_corpora import put, reasons
 
 from birdnb.corpora import open_corpus
 from birdnb.corpora.birdclef import parse_list
 from birdnb.files import BirdnbError
-
-
-def put(root: Path, *names: str) -> Path:
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(b"sound of " + name.encode())
-    return root
-
-
-def reasons(corpus) -> dict[str, str]:
-    return dict(zip(corpus.left_out["path"], corpus.left_out["reason"], strict=True))
 
 
 def test_names_as_windows_writes_them(tmp_path):

@@ -15,15 +15,17 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import soundfile
+from archive import KEY, Server, record, serving
 from hypothesis import given
 from hypothesis import strategies as st
-from test_xeno_canto import KEY, Server, assert_key_nowhere, record
+from test_xeno_canto import assert_key_nowhere
 
 from birdnb.corpora import open_corpus
 from birdnb.corpora.xeno_canto import __main__ as xeno_canto
 from birdnb.corpora.xeno_canto.facts import facts_file, number_in
 from birdnb.split.sides import session_caveat, sessions
 
+pytestmark = pytest.mark.usefixtures("key")
 ROBIN = {"gen": "Erithacus", "sp": "rubecula", "en": "European Robin"}
 
 
@@ -38,16 +40,9 @@ class Numbers(Server):
 
 @pytest.fixture
 def server():
-    server = Numbers([record(number, also=["Parus major"]) for number in range(101, 108)])
-    yield server
-    server.shutdown()
-    server.server_close()
-
-
-@pytest.fixture(autouse=True)
-def key(monkeypatch):
-    monkeypatch.setenv("XENO_CANTO_KEY", KEY)
-    monkeypatch.setenv("TQDM_DISABLE", "1")
+    records = [record(number, also=["Parus major"]) for number in range(101, 108)]
+    with serving(Numbers(records)) as server:
+        yield server
 
 
 def birds(folder: Path, *names: str) -> Path:

@@ -10,12 +10,11 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
-import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
+from small_corpora import whistlers
 
 from birdnb.config import load_profile
 from birdnb.corpora import corpus_name, open_corpus
@@ -42,14 +41,7 @@ def birds(tmp_path, monkeypatch):
     """Two species of six recordings of 4 s, each a session."""
     monkeypatch.setenv("BIRDNB_ARTIFACTS", str(tmp_path / "artifacts"))
     monkeypatch.setenv(VARIABLE, "")
-    t = np.arange(4 * 22050) / 22050
-    for name, hertz in SPECIES.items():
-        (tmp_path / "birds" / name).mkdir(parents=True)
-        for i in range(6):
-            noise = np.random.default_rng(i).normal(size=len(t))
-            song = 0.3 * np.sin(2 * np.pi * hertz * t) * (t % 0.5 < 0.25) + 0.003 * noise
-            soundfile.write(tmp_path / "birds" / name / f"{name[0]}{i}.wav", song, 22050)
-    return tmp_path / "birds"
+    return whistlers(tmp_path / "birds", SPECIES, 6)
 
 
 def decide(path: Path, recording: str, label: str, decision: str, species: str = "") -> None:

@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 
 import pandas as pd
 import pytest
+from small_corpora import put, reasons
 
 from birdnb.corpora import corpus_name, open_corpus
 from birdnb.corpora.table import COLUMNS, make_ids
 from birdnb.files import BirdnbError
 from birdnb.synthetic.demo import make_demo
-
-
-def put(root: Path, *names: str) -> Path:
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(b"sound")
-    return root
-
-
-def reasons(corpus) -> dict[str, str]:
-    return dict(zip(corpus.left_out["path"], corpus.left_out["reason"], strict=True))
 
 
 class TestManifestFolder:

@@ -16,6 +16,7 @@ from sound_files import corpus_of, noise, recording, write
 from birdnb.config import AudioSettings
 from birdnb.features.cache import build_cache
 
+pytestmark = pytest.mark.usefixtures("scratch")
 AUDIO = AudioSettings()
 MUTATIONS = int(os.environ.get("BIRDNB_TEST_MUTATIONS", "210"))
 FORMATS = {
@@ -39,11 +40,6 @@ KINDS = {
     "sound missing",
     "too short",
 }
-
-
-@pytest.fixture(autouse=True)
-def scratch(tmp_path, monkeypatch):
-    monkeypatch.setenv("BIRDNB_ARTIFACTS", str(tmp_path / "artifacts"))
 
 
 def good(seed=0, seconds=6.0, sample_rate=48000):

@@ -12,16 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_corpora import put
 
 from birdnb.corpora import open_corpus
 from birdnb.files import BirdnbError
-
-
-def put(root: Path, *names: str) -> Path:
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(b"sound of " + name.encode())
-    return root
 
 
 def write(path: Path, value: object) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from small_corpora import manifest_of
 
 from birdnb.corpora import open_corpus
 from birdnb.corpora.paths import CorpusFiles
@@ -41,13 +42,6 @@ def root(tmp_path: Path) -> Path:
     (corpus / "annexed.wav").symlink_to("../.git/annex/objects/SHA256E-s9.wav")
     os.mkfifo(corpus / "pipe.wav")
     return corpus
-
-
-def manifest_of(**columns: list[str]) -> pd.DataFrame:
-    n = len(next(iter(columns.values())))
-    table = pd.DataFrame(columns).reindex(columns=COLUMNS, fill_value="")
-    table["recording_id"] = [f"r{i}" for i in range(n)]
-    return table
 
 
 class TestChecks:

@@ -12,8 +12,8 @@ import ipywidgets as widgets
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-import soundfile
 from matplotlib.figure import Figure
+from small_corpora import whistlers
 
 from birdnb.corpora.corrections import VARIABLE, read_corrections
 from birdnb.data import open_study
@@ -29,14 +29,7 @@ def data(tmp_path, monkeypatch):
     monkeypatch.setenv("BIRDNB_ARTIFACTS", str(tmp_path / "artifacts"))
     monkeypatch.setenv(VARIABLE, "")
     monkeypatch.delenv("BIRDNB_HEADLESS", raising=False)
-    t = np.arange(4 * 22050) / 22050
-    for name, hertz in SPECIES.items():
-        (tmp_path / "birds" / name).mkdir(parents=True)
-        for i in range(4):
-            noise = np.random.default_rng(i).normal(size=len(t))
-            song = 0.3 * np.sin(2 * np.pi * hertz * t) * (t % 0.5 < 0.25) + 0.003 * noise
-            soundfile.write(tmp_path / "birds" / name / f"{name[0]}{i}.wav", song, 22050)
-    yield open_study(tmp_path / "birds", progress=False)
+    yield open_study(whistlers(tmp_path / "birds", SPECIES, 4), progress=False)
     plt.close("all")
 
 

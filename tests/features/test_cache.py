@@ -20,12 +20,8 @@ from birdnb.features.cache import build_cache
 from birdnb.features.extract import extract
 from birdnb.files import STALE_SECONDS, BirdnbError
 
+pytestmark = pytest.mark.usefixtures("scratch")
 AUDIO = AudioSettings()
-
-
-@pytest.fixture(autouse=True)
-def scratch(tmp_path, monkeypatch):
-    monkeypatch.setenv("BIRDNB_ARTIFACTS", str(tmp_path / "artifacts"))
 
 
 @pytest.fixture

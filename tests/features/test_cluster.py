@@ -12,12 +12,8 @@ from birdnb.config import AudioSettings
 from birdnb.features.cache import build_cache
 from birdnb.files import BirdnbError
 
+pytestmark = pytest.mark.usefixtures("scratch")
 AUDIO = AudioSettings()
-
-
-@pytest.fixture(autouse=True)
-def scratch(tmp_path, monkeypatch):
-    monkeypatch.setenv("BIRDNB_ARTIFACTS", str(tmp_path / "artifacts"))
 
 
 @pytest.fixture(scope="module")

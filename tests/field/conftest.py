@@ -19,3 +19,10 @@ def small_run(tmp_path_factory):
         weights = run.metrics["weights_sha256"]
         write_promises(run.folder, Promises(0.9, 1.0, promised, weights))
         return folder
+
+
+@pytest.fixture
+def listening(small_run, monkeypatch):
+    """The artifacts with that run, and no progress bars."""
+    monkeypatch.setenv("BIRDNB_ARTIFACTS", str(small_run))
+    monkeypatch.setenv("TQDM_DISABLE", "1")

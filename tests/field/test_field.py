@@ -17,13 +17,10 @@ from birdnb.config import AudioSettings
 from birdnb.features.extract import extract
 from birdnb.field.__main__ import main
 
+pytestmark = pytest.mark.usefixtures("listening")
+
+
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(autouse=True)
-def _scratch(small_run, monkeypatch):
-    monkeypatch.setenv("BIRDNB_ARTIFACTS", str(small_run))
-    monkeypatch.setenv("TQDM_DISABLE", "1")
 
 
 @pytest.fixture

@@ -6,11 +6,7 @@ from sound_files import recording, write
 
 from birdnb.field.__main__ import main
 
-
-@pytest.fixture(autouse=True)
-def _scratch(small_run, monkeypatch):
-    monkeypatch.setenv("BIRDNB_ARTIFACTS", str(small_run))
-    monkeypatch.setenv("TQDM_DISABLE", "1")
+pytestmark = pytest.mark.usefixtures("listening")
 
 
 @pytest.fixture

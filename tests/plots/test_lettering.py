@@ -41,7 +41,7 @@ from birdnb.plots.sound import (
     visualize_spectrogram,
     waveform,
 )
-from birdnb.plots.style import png_bytes, style
+from birdnb.plots.style import png_bytes
 
 AUDIO = AudioSettings()
 ODD = ["$$", "$x_1$", "C$_$", "_x", "<b>", "|", r"a\b", r"$\frac{1}{", "%s {0}", "^_^", "#"]
@@ -52,13 +52,6 @@ SIDES = ["train", "train", "validation", "test"]
 def left_title(ax):
     """The text of the title that stands on the left."""
     return next(text for text in ax.findobj(Text) if text.get_text() == ax.get_title(loc="left"))
-
-
-@pytest.fixture(autouse=True)
-def _style():
-    style()
-    yield
-    plt.close("all")
 
 
 def table() -> pd.DataFrame:

@@ -52,7 +52,7 @@ from birdnb.plots.sound import (
     visualize_spectrogram,
     waveform,
 )
-from birdnb.plots.style import CMAP, COLOURS, GREY, png_bytes, save, shown, style, wrap
+from birdnb.plots.style import CMAP, COLOURS, GREY, png_bytes, save, shown, wrap
 
 AUDIO = AudioSettings()
 
@@ -60,13 +60,6 @@ AUDIO = AudioSettings()
 def left_title(ax):
     """The text of the title that stands on the left."""
     return next(text for text in ax.findobj(Text) if text.get_text() == ax.get_title(loc="left"))
-
-
-@pytest.fixture(autouse=True)
-def _style():
-    style()
-    yield
-    plt.close("all")
 
 
 def spectrogram(seed: int = 0, frames: int = 173) -> np.ndarray:

@@ -44,12 +44,8 @@ AUDIO = AudioSettings()
 
 
 @pytest.fixture(autouse=True)
-def one_thread_and_own_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("BIRDNB_ARTIFACTS", str(tmp_path / "artifacts"))
-    threads = torch.get_num_threads()
+def one_thread(scratch):
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

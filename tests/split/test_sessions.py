@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_corpora import manifest_of
 
 from birdnb.config import SplitSettings
-from birdnb.corpora.table import COLUMNS
 from birdnb.files import BirdnbError
 from birdnb.split.dates import read_days
 from birdnb.split.sides import (
@@ -85,13 +85,6 @@ def written(moment: datetime.datetime, form: str) -> str:
             f"{moment.day}. {MONTHS[form].split()[moment.month - 1]} {moment.year} {moment:%H:%M}"
         )
     return moment.strftime(FORMS[form])
-
-
-def manifest_of(**columns: list[str]) -> pd.DataFrame:
-    n = len(next(iter(columns.values())))
-    table = pd.DataFrame(columns).reindex(columns=COLUMNS, fill_value="")
-    table["recording_id"] = [f"r{i}" for i in range(n)]
-    return table
 
 
 def one_place(dates: list[str]) -> pd.DataFrame:

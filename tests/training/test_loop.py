@@ -23,6 +23,7 @@ from birdnb.training import checkpoint
 from birdnb.training.devices import autocast
 from birdnb.training.fit import best_epoch, fit
 
+pytestmark = pytest.mark.usefixtures("scratch")
 LABELS = ["a", "b", "c"]
 
 
@@ -41,14 +42,6 @@ class Plain(nn.Module):
         if self.training:
             self.seen.append(x.clone())
         return self.head(torch.tanh(self.body(x[:, :4, :2].flatten(1))))
-
-
-@pytest.fixture(autouse=True)
-def _scratch(tmp_path, monkeypatch):
-    monkeypatch.setenv("BIRDNB_ARTIFACTS", str(tmp_path / "artifacts"))
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
 
 
 def some_clips(recordings: int, segments: int = 2, seed: int = 0) -> Clips:

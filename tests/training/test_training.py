@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from small_study import settings, small_study, write_study
 
 from birdnb.config import RunSettings, load_profile
@@ -25,15 +24,8 @@ from birdnb.training import options, runs
 from birdnb.training.checkpoint import BEST
 from birdnb.training.train import train_run
 
+pytestmark = pytest.mark.usefixtures("scratch")
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(autouse=True)
-def _scratch(tmp_path, monkeypatch):
-    monkeypatch.setenv("BIRDNB_ARTIFACTS", str(tmp_path / "artifacts"))
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
 
 
 def test_two_processes_train_and_predict_as_one(tmp_path):
