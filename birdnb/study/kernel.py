@@ -1,13 +1,23 @@
-"""The kernel of a headless notebook: this Python, whatever kernel specs the user has installed."""
+"""The kernel of a headless notebook: this Python, whatever kernel specs the user has installed.
 
+On Linux kernels are forked from a process that has imported what all notebooks need.
+"""
+
+import multiprocessing
 import os
 import sys
 from typing import Any
+from unittest import mock
 
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
+from jupyter_client.provisioning import LocalProvisioner
 from traitlets import Dict, Unicode, default
 
+IMPORTED = ["ipykernel.kernelapp", "birdnb.study.chapter", "birdnb.models.ast", "timm", "seaborn"]
+FORKS = sys.platform == "linux"  # elsewhere forks of a process with torch in it are not safe
+
+INLINE = "module://matplotlib_inline.backend_inline"  # as ipykernel sets it, but before all imports
 TEXT_BARS = "import tqdm, tqdm.auto; tqdm.auto.tqdm = tqdm.tqdm"  # instead of widgets
 
 
@@ -36,8 +46,64 @@ class StudyKernel(AsyncKernelManager):
 
     async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]  # as it is there
         """Start the process with the signs of a headless run in its environment."""
-        headless = {"BIRDNB_HEADLESS": "1", "TQDM_MININTERVAL": "1"}
+        headless = {"BIRDNB_HEADLESS": "1", "TQDM_MININTERVAL": "1", "MPLBACKEND": INLINE}
+        if FORKS:
+            self.provisioner = Forks(parent=self, kernel_spec=self.kernel_spec)
         with open(self.log_file, "ab") as log:
             await super().start_kernel(
                 env=os.environ | headless | self.environment, stdout=log, stderr=log, **options
             )
+
+
+class Forks(LocalProvisioner):
+    """Starts a kernel by forking, with its imports done: five seconds less for each notebook."""
+
+    async def launch_kernel(self, cmd: list[str], **options: Any) -> Any:
+        """Fork; ``cmd`` is that of a kernel which is started as a program."""
+        self.cwd = options.get("cwd", os.getcwd())
+        environment = options["env"] | {"JPY_PARENT_PID": str(os.getpid())}  # as jupyter sets it
+        self.process = Fork(target=_be_kernel, daemon=True, args=(  # type: ignore[assignment]
+            cmd[3:], environment, self.cwd, options["stdout"].name
+        ))  # fmt: skip
+        with mock.patch.dict(os.environ, environment, clear=True):  # tqdm reads it when imported
+            self.process.start()
+        self.pid = self.pgid = self.process.pid
+        return self.connection_info
+
+
+class Fork(multiprocessing.get_context("forkserver").Process):  # type: ignore[name-defined, misc]
+    """A process that jupyter can handle as one of ``subprocess``."""
+
+    stdin = stdout = stderr = None
+
+    def poll(self) -> int | None:
+        """Return the exit status, None while it runs."""
+        return self.exitcode
+
+    def wait(self) -> int | None:
+        """Wait for its end; return the exit status."""
+        self.join()
+        return self.exitcode
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal."""
+        os.kill(self.pid, number)
+
+
+def _be_kernel(words: list[str], environment: dict[str, str], folder: str, log: str) -> None:
+    """Become a kernel: a session, an environment, a folder and a log of its own."""
+    from ipykernel.kernelapp import IPKernelApp
+
+    multiprocessing.current_process().daemon = False  # its own workers are welcome
+    os.setsid()
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    with open(log, "ab") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    # ends with the process that forks, which ends with the study
+    IPKernelApp.launch_instance([*words, f"--IPKernelApp.parent_handle={os.getppid()}"])
+
+
+multiprocessing.get_context("forkserver").set_forkserver_preload(IMPORTED)

@@ -25,7 +25,7 @@ from birdnb.files import BirdnbError
 from birdnb.study import __main__ as study
 from birdnb.study import books, run
 from birdnb.study.execution import execute
-from birdnb.study.kernel import StudyKernel
+from birdnb.study.kernel import FORKS, StudyKernel
 
 ASKED = {"corpus": "demo", "profile": "laptop", "seed": 7, "folds": 0}
 ODD = "my {birds} {0} {prefix} [x] #1 50% it's ö"
@@ -142,7 +142,9 @@ def test_a_notebook_is_out_of_date_when_its_own_runs_are_gone_or_others(place):
 
 def test_the_notebook_in_progress_is_called_running(place, report, capsys):
     """The notebook itself presses Ctrl-C."""
-    code = "import os, signal, time\nos.kill(os.getppid(), signal.SIGINT)\ntime.sleep(600)"
+    code = """import os, signal, time
+os.kill(int(os.environ['JPY_PARENT_PID']), signal.SIGINT)
+time.sleep(600)"""
     write_book(place / "notebooks" / "01_works.ipynb", code)
     assert study.main(["--only", "01"]) == 130
     assert [path.name for path in (report / "notebooks").iterdir()] == ["01_works.running.ipynb"]
@@ -197,6 +199,21 @@ def test_parameters_reach_the_notebook_and_no_path_is_a_template(place, report, 
         assert output(report / "notebooks" / "01_works.ipynb") == f"3 False {found}\n"
 
 
+@pytest.mark.skipif(not FORKS, reason="forks are made on Linux")
+def test_kernels_are_forked_with_their_imports_done_and_still_are_apart(place, report, monkeypatch):
+    code = """import os, sys
+print('birdnb.study.chapter' in sys.modules, globals().get('other'), os.environ['PLACE'])
+other = os.environ['PLACE'] = '1'
+from joblib import Parallel, delayed
+print(os.getsid(0) == os.getpid(), sum(Parallel(2)(delayed(abs)(-i) for i in range(3))))"""
+    monkeypatch.setenv("PLACE", "0")
+    for name in ("01_works", "02_fails"):
+        write_book(place / "notebooks" / f"{name}.ipynb", code)
+    assert study.main(["--only", "01", "02"]) == 0
+    for name in ("01_works", "02_fails"):
+        assert output(report / "notebooks" / f"{name}.ipynb") == "True None 0\nTrue 3\n"
+
+
 def test_the_kernel_is_started_by_a_path_that_is_no_template():
     kernel = StudyKernel(connection_file="/x/{prefix}/{0}.json")
     command = kernel.format_kernel_cmd(["{connection_file}"])
@@ -242,6 +259,7 @@ def test_what_the_users_ipython_does_at_its_start_is_left_out(
 
 
 def test_a_kernel_that_does_not_start_is_told_in_one_line(place, monkeypatch, capsys):
+    monkeypatch.setattr("birdnb.study.kernel.FORKS", False)  # as on a Mac
     (place / "ipykernel_launcher.py").write_text("raise SystemExit(3)")
     monkeypatch.setenv("PYTHONPATH", str(place))
     assert study.main(["--only", "01"]) == 1
@@ -257,6 +275,7 @@ def test_a_place_whose_name_is_no_text_is_refused_at_once(name, place, monkeypat
 
 def test_an_error_that_is_no_write_error_is_told_as_it_is(place, report, monkeypatch, capsys):
     """Linux starts no process with a variable that long."""
+    monkeypatch.setattr("birdnb.study.kernel.FORKS", False)
     monkeypatch.setenv("LONG", "x" * 2**18)
     assert study.main(["--only", "01"]) == 1
     said = capsys.readouterr()
