@@ -140,7 +140,8 @@ def paired_bootstrap(
     least = 2.0 ** (1 - int(apart.sum()))
     for prefix, values in (("", accuracy), ("f1_", f1)):
         result[f"{prefix}difference"] = float(values[0])
-        result[f"{prefix}ci95"] = _interval(values[1:])
+        # of one session all draws are the same, which is no reason to be sure
+        result[f"{prefix}ci95"] = _interval(values[1:]) if group.nunique() > 1 else [-1.0, 1.0]
         beyond = min((values[1:] <= 0).sum(), (values[1:] >= 0).sum())
         result[f"{prefix}p"] = float(min(1.0, max(least, 2 * (1 + beyond) / (1 + bootstrap))))
     return result

@@ -33,7 +33,7 @@ def find_threshold(
 
     ``scores`` (N,) are those of one species for N validation clips of all species, ``right`` (N,)
     tells which are its own, ``sessions`` whence each comes. The interval is Bayes' with a uniform
-    prior, Beta(k + 1, s - k + 1).
+    prior, Beta(k + 1, s - k + 1), the shortest.
     """
     order = np.argsort(-scores, kind="stable")
     table = pd.DataFrame(
@@ -86,11 +86,27 @@ def sessions_needed(precision: float) -> int:
 
 
 def succession_interval(right: float, sessions: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share after ``right`` of ``sessions`` (shares may be parts)."""
+    """Return the 95 % interval of a share after ``right`` of ``sessions`` (shares may be parts).
+
+    The shortest there is, which holds the share itself even when all or none were right.
+    """
     from scipy.special import betaincinv  # not scipy.stats, which takes half a second to import
 
-    low, high = betaincinv(right + 1, sessions - right + 1, [0.025, 0.975])
-    return float(low), float(high)
+    below = np.linspace(0, 0.05, 501)
+    a, b, share = right + 1, sessions - right + 1, right / sessions
+    low, high = betaincinv(a, b, below), betaincinv(a, b, below + 0.95)
+    best = int(np.argmin(high - low))
+    return min(float(low[best]), share), max(float(high[best]), share)
+
+
+def verdict(found: Threshold, promised: float | None) -> str:
+    """Say whether a promised precision was kept, as far as the interval tells."""
+    if promised is None or found.interval is None:
+        return "nothing promised" if promised is None else "nothing called"
+    low, high = found.interval
+    if low >= promised:
+        return "kept"
+    return "not kept" if high < promised else "not settled by the interval"
 
 
 def _why_none(own: int, precision: float, best: float) -> str:

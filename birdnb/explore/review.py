@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from birdnb.config import AudioSettings
 from birdnb.corpora.reading import read_table
-from birdnb.evaluation.promises import measure
+from birdnb.evaluation.promises import measure, verdict
 from birdnb.explore.listen import Source, mp3_bytes, player, stretch
 from birdnb.explore.views import View
 from birdnb.explore.widgets import WIDE, headless
@@ -67,16 +67,20 @@ def open_questions(detections: pd.DataFrame, review: pd.DataFrame, seed: int = 0
     return list(turn.sort_values(kind="stable").index)
 
 
-def achieved_precision(review: pd.DataFrame) -> pd.DataFrame:
-    """Return species, reviewed, right, precision, low, high (over recordings); the last is all."""
+def achieved_precision(review: pd.DataFrame, promised: float | None = None) -> pd.DataFrame:
+    """Return species, reviewed, right, precision, low, high (over recordings), verdict.
+
+    The last row is of all; ``verdict`` says whether the ``promised`` precision was kept.
+    """
     right = (review["heard"] == review["species"]).to_numpy()
     rows = []
     for species in [*sorted(review["species"].unique()), "all"]:
         own = np.ones(len(review), bool) if species == "all" else (review["species"] == species)
         found = measure(np.asarray(own), right, review["recording"].to_numpy())
         low, high = found.interval or (None, None)
-        rows.append((species, found.clips, int(right[own].sum()), found.precision, low, high))
-    columns = ["species", "reviewed", "right", "precision", "low", "high"]
+        rows.append((species, found.clips, int(right[own].sum()), found.precision, low, high,
+                     verdict(found, promised)))  # fmt: skip
+    columns = ["species", "reviewed", "right", "precision", "low", "high", "verdict"]
     return pd.DataFrame(rows, columns=columns)
 
 

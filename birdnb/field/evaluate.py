@@ -14,7 +14,7 @@ import pandas as pd
 
 from birdnb.evaluation.calibration import apply_temperature
 from birdnb.evaluation.predictions import Predictions
-from birdnb.evaluation.promises import measure
+from birdnb.evaluation.promises import measure, verdict
 from birdnb.field.promise import Promises
 from birdnb.field.scores import Heard
 
@@ -78,7 +78,7 @@ def evaluate(
     rows = []
     for c, label in enumerate(labels):
         if segments.truth[:, c].any() or called[:, c].any():
-            one = _measured(segments, [c], called, thresholds)
+            one = _measured(segments, [c], called, thresholds, promises.precision)
             rows.append({"species": label, "threshold": promises.of(label).threshold} | one)
     ranks = _ranks(segments, _draws(segments.recording, seed))
     for row in rows:
@@ -86,24 +86,12 @@ def evaluate(
         row |= _with_intervals(ranks[0, c], ranks[1:, c])
     present = segments.truth.any(axis=0)
     means = np.array([pd.DataFrame(one[present], columns=[0, 1]).mean() for one in ranks])
-    whole = _measured(segments, range(len(labels)), called, thresholds)
+    whole = _measured(segments, range(len(labels)), called, thresholds, promises.precision)
     rows.append({"species": "all"} | whole | _with_intervals(means[0], means[1:]))
     table = pd.DataFrame(rows).assign(promised=promises.precision)
-    table["verdict"] = [
-        verdict(row.precision, row.precision_high, promises.precision) for row in table.itertuples()
-    ]
     spread = [f"{name}{end}" for name in MEASURES for end in ("", "_low", "_high")]
     columns = ["species", "segments", "called", "threshold", "promised", *spread, "verdict"]
     return table.reindex(columns=[c for c in columns if c not in ("recall_low", "recall_high")])
-
-
-def verdict(precision: float | None, high: float | None, promised: float | None) -> str:
-    """Say whether a promise was kept: "not kept" only where chance does not explain the rest."""
-    if promised is None or precision is None or np.isnan(precision):
-        return "nothing promised" if promised is None else "nothing called"
-    if precision >= promised:
-        return "kept"
-    return "not kept" if high is not None and high < promised else "below, within uncertainty"
 
 
 def focal_drop(
@@ -129,8 +117,9 @@ def focal_drop(
 
 
 def _measured(
-    segments: Segments, species: Sequence[int], called: np.ndarray, thresholds: np.ndarray
-) -> dict[str, Any]:
+    segments: Segments, species: Sequence[int], called: np.ndarray, thresholds: np.ndarray,
+    promised: float | None,
+) -> dict[str, Any]:  # fmt: skip
     """Measure precision and recall of some species together, those with a threshold."""
     own = [c for c in species if np.isfinite(thresholds[c])]
     right, call = segments.truth[:, own].ravel("F"), called[:, own].ravel("F")
@@ -139,7 +128,7 @@ def _measured(
     return {
         "segments": int(segments.truth[:, species].sum()), "called": found.clips,
         "precision": found.precision, "precision_low": low, "precision_high": high,
-        "recall": found.recall,
+        "recall": found.recall, "verdict": verdict(found, promised),
     }  # fmt: skip
 
 

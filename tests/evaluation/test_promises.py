@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import beta
 from sklearn.metrics import precision_recall_curve
 
-from birdnb.evaluation.promises import find_threshold, sessions_needed, succession_interval
+from birdnb.evaluation.promises import (
+    Threshold,
+    find_threshold,
+    sessions_needed,
+    succession_interval,
+    verdict,
+)
 
 
 def test_a_threshold_worked_by_hand():
@@ -47,9 +54,34 @@ def test_sessions_needed(precision, sessions):
 
 
 def test_the_interval_of_all_right_is_that_of_a_power():
-    """Beta(s + 1, 1) has the distribution function x ** (s + 1)."""
+    """Beta(s + 1, 1) has the distribution function x ** (s + 1), most of it next to 1."""
     low, high = succession_interval(8, 8)
-    assert low == pytest.approx(0.025 ** (1 / 9)) and high == pytest.approx(0.975 ** (1 / 9))
+    assert low == pytest.approx(0.05 ** (1 / 9)) and high == 1
+    assert succession_interval(0, 8) == pytest.approx((0, 1 - low))
+
+
+@given(st.integers(1, 40), st.floats(0, 1))
+def test_the_interval_holds_the_share_and_95_percent(sessions, share):
+    right = share * sessions
+    low, high = succession_interval(right, sessions)
+    assert 0 <= low <= right / sessions <= high <= 1
+    held = beta(right + 1, sessions - right + 1)
+    assert held.cdf(high) - held.cdf(low) == pytest.approx(0.95, abs=2e-3)
+    assert high - low <= np.diff(held.ppf([0.025, 0.975]))[0] + 1e-9  # the equal tails' is longer
+
+
+@pytest.mark.parametrize(
+    ("interval", "promise", "said"),
+    [
+        ((0.91, 0.99), 0.9, "kept"),
+        ((0.8, 0.95), 0.9, "not settled by the interval"),
+        ((0.5, 0.7), 0.9, "not kept"),
+        (None, 0.9, "nothing called"),
+        ((0.9, 1.0), None, "nothing promised"),
+    ],
+)
+def test_verdicts(interval, promise, said):
+    assert verdict(Threshold(precision=0.5, interval=interval), promise) == said
 
 
 clips = st.lists(

@@ -80,6 +80,15 @@ def test_precision_by_ear_counts_each_recording_alike(heard):
     assert table.loc["robin", ["reviewed", "right", "precision"]].tolist() == [4, 3, 0.5]
     assert table.loc["wren", ["reviewed", "right", "precision"]].tolist() == [1, 0, 0.0]
     assert table.loc["all", "reviewed"] == 5 and table.loc["robin", "low"] < 0.5
+    assert set(table["verdict"]) == {"nothing promised"}
+
+
+def test_one_recording_settles_no_promise(heard):
+    """Three of three right: the interval holds the point, and reaches far below the promise."""
+    rows = [("a.wav", i, i + 1.0, "robin", 0.9, "robin") for i in range(3)]
+    table = achieved_precision(pd.DataFrame(rows, columns=[*COLUMNS, "heard"]), 0.8)
+    assert (table["precision"] == 1).all() and (table["high"] == 1).all()
+    assert (table["low"] < 0.3).all() and set(table["verdict"]) == {"not settled by the interval"}
 
 
 def test_annotations_answer(heard, tmp_path):

@@ -9,7 +9,7 @@ from sklearn.metrics import average_precision_score, precision_score, recall_sco
 
 from birdnb.evaluation.predictions import Predictions
 from birdnb.evaluation.promises import Threshold
-from birdnb.field.evaluate import Segments, cut_segments, evaluate, focal_drop, verdict
+from birdnb.field.evaluate import Segments, cut_segments, evaluate, focal_drop
 from birdnb.field.promise import Promises
 from birdnb.field.scores import Heard
 
@@ -96,20 +96,6 @@ def test_intervals_are_over_recordings():
     assert found == pytest.approx(np.percentile(by_hand, [2.5, 97.5]), abs=0.02)
     assert table.loc["robin", "precision_low"] < table.loc["robin", "precision"]
     assert pd.isna(table.loc["wren", "precision"]) and table.loc["wren", "auroc"] > 0.5
-
-
-@pytest.mark.parametrize(
-    ("precision", "high", "promise", "said"),
-    [
-        (0.95, 0.99, 0.9, "kept"),
-        (0.8, 0.95, 0.9, "below, within uncertainty"),
-        (0.5, 0.7, 0.9, "not kept"),
-        (None, None, 0.9, "nothing called"),
-        (0.9, 1.0, None, "nothing promised"),
-    ],
-)
-def test_verdicts(precision, high, promise, said):
-    assert verdict(precision, high, promise) == said
 
 
 def test_the_drop_from_focal_recordings_to_the_field():

@@ -144,12 +144,14 @@ def test_promises_are_kept_or_not_or_nobody_can_tell():
 def test_the_field_says_whether_the_promise_was_kept_and_what_it_cost():
     species = {"A": SimpleNamespace(threshold=0.7), "B": SimpleNamespace(threshold=None)}
     promises = SimpleNamespace(precision=0.8, species=species)
-    row = {"called": 9, "precision": 0.77, "recall": 0.4, "verdict": "below, within uncertainty"}
+    row = {"called": 9, "precision": 0.77, "precision_low": 0.5, "precision_high": 0.92,
+           "recall": 0.4, "verdict": "not settled by the interval"}  # fmt: skip
     drop = pd.DataFrame({"measure": ["auroc"], "focal": [0.998], "field": [0.9]})
     found = SimpleNamespace(table=pd.DataFrame([row]), drop=drop)
     said = told("field", promises=promises, found=found)
     assert said.startswith("A precision of 80 % was promised for 1 of 2 species. In the field **77")
-    assert "within uncertainty. At these thresholds 40 % of what" in said and "0.900 here" in said
+    assert "the promise: not settled by the interval. At these thresholds 40 % of what" in said
+    assert "right (50 to 92 %" in said and "0.900 here" in said
     assert "nobody knows: they have no annotations" in told("field", promises=promises, found=None)
     silent = SimpleNamespace(table=pd.DataFrame([row | {"called": 0}]), drop=drop)
     assert "nothing was called" in told("field", promises=promises, found=silent)
