@@ -19,7 +19,7 @@ from birdnb.comparison.curve import (
 from birdnb.comparison.law import ENOUGH, INTERVAL, Law, Need, fit_law, need
 from birdnb.config import Profile
 from birdnb.data import open_study
-from birdnb.evaluation.metrics import weighted_scores
+from birdnb.evaluation.metrics import redrawn, weighted_scores
 from birdnb.evaluation.predictions import Predictions, concatenate
 from birdnb.files import report_folder
 from birdnb.registry import CLASSICAL, CURVES, FROZEN, MFCC, encoder_id, is_yardstick
@@ -194,8 +194,7 @@ def _draws(sessions: Sequence[str], turns: np.ndarray, seed: int = 0) -> np.ndar
     rng = np.random.default_rng(seed)
     weights = np.ones((DRAWS, len(turns)))
     for groups in (pd.factorize(np.asarray(sessions, dtype=object))[0], turns):
-        n = groups.max() + 1
-        weights *= rng.multinomial(n, np.full(n, 1 / n), size=DRAWS)[:, groups]
+        weights *= redrawn(groups, rng, DRAWS)
     # of very few sessions a draw may hold none that was drawn by both
     kept = weights[weights.sum(axis=1) > 0]
     return np.concatenate([np.ones((1, len(turns))), kept])

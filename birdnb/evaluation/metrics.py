@@ -160,6 +160,12 @@ def loss_over(
     return float(more.mean()), _interval(weights @ more / weights.sum(axis=1))
 
 
+def redrawn(group: np.ndarray, rng: np.random.Generator, draws: int) -> np.ndarray:
+    """Return how often each draw of as many groups (R,), numbers from 0, holds each row: (B, R)."""
+    n = group.max() + 1
+    return rng.multinomial(n, np.full(n, 1 / n), size=draws)[:, group].astype(np.float64)
+
+
 def confusion(predictions: Predictions, n: int) -> np.ndarray:
     """Count (n, n) recordings of the true species (row) taken for the predicted one (column)."""
     from sklearn.metrics import confusion_matrix  # takes a second to import
@@ -255,11 +261,8 @@ def _session_index(
 def _draws(
     predictions: Predictions, sessions: Sequence[str] | None, seed: int, bootstrap: int
 ) -> np.ndarray:
-    # (bootstrap, R): how often a draw of as many sessions, with replacement, holds each recording
-    codes, n = _session_index(predictions, sessions)
-    # (bootstrap, sessions)
-    counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=bootstrap)
-    return counts[:, codes].astype(np.float64)
+    session, _ = _session_index(predictions, sessions)
+    return redrawn(session, np.random.default_rng(seed), bootstrap)
 
 
 def _interval(values: np.ndarray) -> list[float]:

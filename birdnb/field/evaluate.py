@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from birdnb.evaluation.calibration import apply_temperature
+from birdnb.evaluation.metrics import redrawn
 from birdnb.evaluation.predictions import Predictions
 from birdnb.evaluation.promises import measure, verdict
 from birdnb.field.promise import Promises
@@ -135,11 +136,9 @@ def _measured(
 def _draws(recording: np.ndarray, seed: int) -> np.ndarray:
     """Return how often each draw of recordings holds each segment: (draws, S); none of one."""
     codes, names = pd.factorize(recording)
-    n = len(names)
-    if n < 2:
+    if len(names) < 2:
         return np.zeros((0, len(recording)))
-    counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=DRAWS)
-    return counts[:, codes].astype(float)
+    return redrawn(codes, np.random.default_rng(seed), DRAWS)
 
 
 def _ranks(segments: Segments, draws: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from birdnb import __version__
 from birdnb.config import N_MELS, key_of
-from birdnb.files import BirdnbError, artifacts_dir, atomic_path, sha256_of
+from birdnb.files import BirdnbError, artifacts_dir, atomic_path, first_line, sha256_of
 from birdnb.models.onnx_file import open_session
 from birdnb.training.checkpoint import BEST
 from birdnb.training.runs import CONFIG, METRICS, load_model, read_json
@@ -98,8 +98,7 @@ def export(model: nn.Module, n_frames: int) -> bytes:
     except BirdnbError:
         raise
     except Exception as error:  # the exporter raises a dozen kinds of its own
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise BirdnbError(f"its network cannot be exported ({said})") from error
+        raise BirdnbError(f"its network cannot be exported ({first_line(error)})") from error
     if not float(apart.abs().max()) <= CLOSE:
         raise BirdnbError(f"its exported network says something else, by {apart.abs().max():.1e}")
     return file.getvalue()
