@@ -11,7 +11,7 @@ import pandas as pd
 from birdnb.command import add_shared, called, command, number, positive
 from birdnb.field.detect import RANKED
 from birdnb.field.evaluate import MEASURES
-from birdnb.field.judge import Judgement, judge
+from birdnb.field.judge import Judgement, described, judge, truth_before
 from birdnb.field.listener import Listener
 from birdnb.field.outing import go_out
 from birdnb.field.page import write_page
@@ -43,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     _tell(heard, len(outing.detections), outing.promises, listener, minutes)
     if args.truth:
         _tell_truth(judge(outing, args.truth, out))
+    elif before := truth_before(out):
+        print(f"truth.csv is of an earlier call, about {described(before)}", file=sys.stderr)
     print(out / PAGE)
     return 1 if any(one.reason for one in heard) else 0
 

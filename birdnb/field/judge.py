@@ -1,5 +1,6 @@
 """Hold an outing against annotations, and write down what came out."""
 
+import itertools
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,7 +30,8 @@ class Judgement:
 def judge(outing: Outing, annotations: Path | str, out: Path) -> Judgement:
     """Hold what was heard against annotations; writes truth.csv and truth_drop.csv into ``out``.
 
-    Recordings that nobody annotated are left out. Raises BirdnbError as ``read_truth``.
+    Recordings that nobody annotated are left out. Files of another question, such as other
+    annotations, are set aside. Raises BirdnbError as ``read_truth``.
     """
     labels, promises = outing.listener.labels, outing.promises
     read = [one for one in outing.heard if not one.reason]
@@ -44,9 +46,41 @@ def judge(outing: Outing, annotations: Path | str, out: Path) -> Judgement:
     table = evaluate(segments, labels, promises, refused.scores)
     drop = focal_drop(table, _test_side(outing.listener.folder), labels, promises)
     notes = _notes(outing, truth, annotated, len(segments.start)) + _lost(lost)
+    about = {"annotations": str(Path(annotations).absolute()), "run": outing.listener.name,
+             "weights": outing.listener.weights, "step": f"{outing.step:g}"}  # fmt: skip
+    notes += _set_aside(out, about | {"promised": str(round(promises.precision or 0, 4) or "")})
     for name, rows in (("truth", table), ("truth_drop", drop)):
-        write_table(out / f"{name}.csv", rows.round(4))
+        write_table(out / f"{name}.csv", rows.round(4).assign(**about))
     return Judgement(truth, table, drop, notes)
+
+
+def _set_aside(out: Path, about: dict[str, str]) -> list[str]:
+    """Rename truth.csv and truth_drop.csv unless they are about the same; returns a line."""
+    if (before := truth_before(out)) is None or all(before.get(k) == v for k, v in about.items()):
+        return []
+    number = next(n for n in itertools.count(1) if not (out / f"truth-{n}.csv").exists())
+    for name in ("truth", "truth_drop"):
+        if (out / f"{name}.csv").exists():
+            (out / f"{name}.csv").rename(out / f"{name}-{number}.csv")
+    return [f"truth.csv was about {described(before)}: it is truth-{number}.csv now"]
+
+
+def truth_before(out: Path) -> dict[str, str] | None:
+    """Return what the truth.csv of an earlier call is about: its last row; None without one."""
+    path = out / "truth.csv"
+    if not path.exists():
+        return None
+    try:
+        rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except ValueError:  # pandas' own errors are such
+        return {}
+    return dict(rows.iloc[-1]) if len(rows) else {}
+
+
+def described(before: dict[str, str]) -> str:
+    """Say in some words what ``truth_before`` found."""
+    named = [f"{name} {before[name]}" for name in ("annotations", "run", "step") if name in before]
+    return ", ".join(named) or "something else"
 
 
 def _calibrated(outing: Outing, annotated: list[str], refusing: bool) -> list[Heard]:

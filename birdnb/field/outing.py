@@ -70,7 +70,8 @@ def go_out(
     heard, files = check_clocks([one for one, _ in found]), [path for _, path in found]
     windows = _with_windows(heard, files, promises)
     table = detections(windows, listener.labels, promises, listener.audio.clip_seconds, ranked)
-    write_tables(heard, table, listener, out)
+    for told in write_tables(heard, table, listener, out):
+        print(told, file=sys.stderr)
     return Outing(listener, promises, step, heard, files, table)
 
 

@@ -1,5 +1,6 @@
 """Tables that other programs open: Raven, Audacity, CSV, Parquet."""
 
+import hashlib
 import re
 from pathlib import Path, PurePosixPath
 
@@ -8,19 +9,22 @@ import pandas as pd
 from birdnb import __version__
 from birdnb.field.listener import Listener
 from birdnb.field.scores import Heard
-from birdnb.files import atomic_path, safe_name, write_table, write_text
+from birdnb.files import atomic_path, safe_name, sha256_of, write_json, write_table, write_text
+from birdnb.training.runs import read_json
 
 RECORDINGS = ["recording", "begins", "clock", "seconds", "sample_rate", "channel", "silent"]
 RECORDINGS += ["detections", "note", "reason"]
+WRITTEN = "written.json"  # SHA-256 of the tables for Raven and Audacity as they were written
 
 
 def write_tables(
     heard: list[Heard], detections: pd.DataFrame, listener: Listener, out: Path
-) -> pd.DataFrame:
-    """Write all tables into a folder and return the one of recordings.
+) -> list[str]:
+    """Write all tables into a folder; returns what is to be told of those that were there before.
 
     ``detections`` and ``recordings`` as .csv (UTF-8) and .parquet; for each recording that was
     heard a Raven selection table and a label track of Audacity, empty ones where nothing sang.
+    Of the latter two those that somebody else has changed stay as they are.
     """
     whole = detections.assign(run=listener.name, weights=listener.weights, birdnb=__version__)
     counts = detections["recording"].value_counts()
@@ -33,15 +37,36 @@ def write_tables(
         with atomic_path(out / f"{name}.parquet") as temporary:
             table.to_parquet(temporary, index=False)
     taken: dict[str, int] = {}
+    texts: dict[str, str] = {}
     of_recording = dict(iter(detections.groupby("recording")))
     for one in heard:
         if one.reason:
             continue
         name = _file_name(one.recording, taken)
         found = of_recording.get(one.recording, detections.iloc[:0])
-        write_text(out / "raven" / f"{name}.selections.txt", raven(found, one, listener))
-        write_text(out / "audacity" / f"{name}.labels.txt", audacity(found))
-    return recordings
+        texts[f"raven/{name}.selections.txt"] = raven(found, one, listener)
+        texts[f"audacity/{name}.labels.txt"] = audacity(found)
+    return _write_all(out, texts)
+
+
+def _write_all(out: Path, texts: dict[str, str]) -> list[str]:
+    """Write files by name, but for those that are no longer as they were written here before."""
+    known = read_json(out / WRITTEN) if (out / WRITTEN).exists() else {}
+    changed = []
+    for name, text in texts.items():
+        path, digest = out / name, hashlib.sha256(text.encode()).hexdigest()
+        if path.exists() and sha256_of(path) not in (digest, known.get(name)):
+            changed.append(f"{name} was changed by hand and stays as it is: move it away, and the "
+                           "same command writes what was heard now")  # fmt: skip
+        else:
+            write_text(path, text)
+            known[name] = digest
+    write_json(out / WRITTEN, known)
+    others = [name for name in known if name not in texts and (out / name).exists()]
+    if others:
+        changed.append(f"{len(others)} tables are of recordings of an earlier call, such as "
+                       f"{others[0]}: detections.csv is without them")  # fmt: skip
+    return changed
 
 
 def raven(found: pd.DataFrame, heard: Heard, listener: Listener) -> str:

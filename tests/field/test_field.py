@@ -224,3 +224,47 @@ def test_a_dask_cluster_hears_the_same(sounds, tmp_path):
         assert field("one", sounds, "--out", tmp_path / "there", "--dask", address) == 1
     here, there = (pd.read_csv(tmp_path / name / "detections.csv") for name in ("here", "there"))
     pd.testing.assert_frame_equal(here, there, rtol=1e-4)
+
+
+def test_tables_changed_by_hand_stay_and_are_told(sounds, tmp_path, capsys):
+    out = tmp_path / "out"
+    field("one", sounds, "--out", out, "--jobs", 1)
+    own, other = (out / f"raven/{n}.selections.txt" for n in ("A_20230512_050000", "b_evening"))
+    edited = own.read_text() + "99\tSpectrogram 1\t1\t1.0\t2.0\t500\t9000\n"
+    own.write_text(edited)
+    before = other.read_text()
+    assert "changed by hand" not in capsys.readouterr().err
+    field("one", sounds, "--out", out, "--jobs", 1, "--step", 3)  # other windows, other tables
+    said = capsys.readouterr().err
+    assert said.count("changed by hand") == 1 and own.read_text() == edited
+    assert "raven/A_20230512_050000.selections.txt was changed by hand and stays as it is" in said
+    assert other.read_text() != before
+    own.unlink()
+    field("one", sounds / "A_20230512_050000.wav", "--out", out, "--jobs", 1)
+    said = capsys.readouterr().err
+    assert own.exists() and "changed by hand" not in said
+    assert "4 tables are of recordings of an earlier call, such as " in said
+
+
+def test_a_truth_table_of_another_question_is_kept(sounds, tmp_path, capsys):
+    """Other annotations, and other windows; the same question once more writes it anew."""
+    for name in ("mine", "yours"):
+        text = "file,start,end,species\nA_20230512_050000.wav,2,8,species 0\n"
+        (tmp_path / f"{name}.csv").write_text(text)
+    out, words = tmp_path / "out", ["one", sounds, "--out", tmp_path / "out", "--jobs", 1]
+    mine, yours = (["--truth", tmp_path / f"{name}.csv"] for name in ("mine", "yours"))
+    for _ in range(2):
+        field(*words, *mine)
+        assert "it is truth" not in capsys.readouterr().out
+    first = (out / "truth.csv").read_bytes()
+    field(*words, *yours)
+    assert (
+        f"truth.csv was about annotations {tmp_path}/mine.csv, run one" in capsys.readouterr().out
+    )
+    assert (out / "truth-1.csv").read_bytes() == first and (out / "truth_drop-1.csv").exists()
+    assert pd.read_csv(out / "truth.csv")["annotations"].str.endswith("yours.csv").all()
+    field(*words, *yours, "--step", 3)
+    assert "step 1.5: it is truth-2.csv now" in capsys.readouterr().out
+    field(*words)
+    said = capsys.readouterr().err
+    assert f"truth.csv is of an earlier call, about annotations {tmp_path}/yours.csv" in said
