@@ -1,6 +1,7 @@
 """Write the page of a scaling curve: what more clips in pretraining bring."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def write_scaling(comparison: Comparison, judged: Sequence[Judged], about: str, 
     figure = save(scaling_figure(tables), to / "figures" / f"{comparison.name}.png")
     lines += [f"![Accuracy and log loss against clips](figures/{figure.name})", ""]
     for one, (heading, table) in zip(judged, tables.items(), strict=True):
-        lines += [f"## {heading}", "", pipe_table(_table(table)), "", _step(one), ""]
+        lines += [f"## {heading}", "", pipe_table(_table(table)), "", _steps(one), ""]
     lines += [KEPT, "", before.partition(KEPT)[2].strip()]
     return write_text(path, "\n".join(lines).rstrip() + "\n")
 
@@ -68,20 +69,20 @@ def _table(scores: pd.DataFrame) -> pd.DataFrame:
     } for row in scores.to_dict("records")])  # fmt: skip
 
 
-def _step(judged: Judged) -> str:
-    """Say what lies between the checkpoints with the fewest and the most clips."""
+def _steps(judged: Judged) -> str:
+    """Say what lies between each checkpoint and the next, by the clips they heard."""
     heard = [(one, pooled) for one, pooled in judged.points if one and one.clips]
-    if len(heard) < 2:
-        return ""
-    (few, first), (many, last) = heard[0], heard[-1]
-    found = gains(last, first)
-    low, high = found["loss_gain_ci95"]
-    sure = "more clips paid" if high < 0 else "more clips did harm" if low > 0 else "not settled"
-    return (
-        f"From {_whole(few.clips)} clips (*{plain(few.name)}*) to {_whole(many.clips)} "
-        f"(*{plain(many.name)}*): accuracy {points(found['gain'], found['gain_ci95'])}, log loss "
-        f"{_signed(found['loss_gain'], found['loss_gain_ci95'])}: by log loss, {sure}."
-    )
+    lines = []
+    for (few, first), (many, last) in pairwise(heard):
+        found = gains(last, first)
+        low, high = found["loss_gain_ci95"]
+        sure = "better" if high < 0 else "worse" if low > 0 else "not settled"
+        lines.append(
+            f"- From {_whole(few.clips)} clips (*{plain(few.name)}*) to {_whole(many.clips)} "
+            f"(*{plain(many.name)}*): accuracy {points(found['gain'], found['gain_ci95'])}, log "
+            f"loss {_signed(found['loss_gain'], found['loss_gain_ci95'])}: by log loss {sure}."
+        )
+    return "\n".join(lines)
 
 
 def _whole(number: Any) -> str:

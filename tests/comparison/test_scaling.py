@@ -108,7 +108,7 @@ def test_the_command_judges_checkpoints_frozen_and_fine_tuned(
         assert [row.split(" | ")[1] for row in rows] == ["0", "8", "16"]
         for row, name in zip(rows, names, strict=True):
             check_scores(row, runs / f"compare_{name}")
-        assert "From 8 clips (*first*) to 16 (*second*)" in section
+        assert "- From 8 clips (*first*) to 16 (*second*): accuracy " in section
     finished = {path: path.stat().st_mtime_ns for path in runs.rglob("metrics.json")}
     assert len(finished) == 2 * (1 + 3 + 3)
     written = tmp_path / "reports" / "scaling_birds.md"
