@@ -17,7 +17,6 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 NEVER_IMPORTED = {  # declared all the same, and why
-    "ipykernel": "runs the notebooks",
     "jupyterlab": "./run_all.sh --lab",
     "nbval": "a plug-in of pytest: ./run_all.sh --test",
     "pytest-xdist": "a plug-in of pytest: ./run_all.sh --test",

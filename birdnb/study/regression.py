@@ -20,6 +20,8 @@ OWN = shutil.ignore_patterns("notebooks", "logs", "*.html")  # what of a report 
 
 def test(books: list[Path], units: bool = True) -> int:
     """Run the unit tests if wanted, then nbval in full mode from nothing; 0: all is as it was."""
+    from birdnb.study.kernel import forking
+
     status = 0
     if units:
         command = [sys.executable, "-m", "pytest", "tests", "--numprocesses", "auto",
@@ -30,7 +32,7 @@ def test(books: list[Path], units: bool = True) -> int:
     importlib.import_module("matplotlib.font_manager")
     with tempfile.TemporaryDirectory(prefix="birdnb-") as scratch:
         environment = os.environ | _places(scratch)
-        environment |= {"BIRDNB_HEADLESS": "1", "TQDM_DISABLE": "1", LANE: "compare"}
+        environment |= {"BIRDNB_HEADLESS": "1", "TQDM_DISABLE": "1", LANE: "compare"} | forking()
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--nbval",
                    "--nbval-current-env", "--nbval-cell-timeout", "1200",
                    *(os.path.relpath(book, ROOT) for book in books)]  # fmt: skip

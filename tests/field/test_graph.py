@@ -23,8 +23,8 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def onnx():
-    for name in ("onnx", "onnxruntime"):
-        pytest.importorskip(name, reason="the extra onnx is not installed")
+    pytest.importorskip("onnx", reason="the extra onnx is not installed")
+    pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 
 
 @pytest.fixture(scope="module")

@@ -204,14 +204,16 @@ def test_kernels_are_forked_with_their_imports_done_and_still_are_apart(place, r
     code = """import os, sys
 print('birdnb.study.chapter' in sys.modules, globals().get('other'), os.environ['PLACE'])
 other = os.environ['PLACE'] = '1'
+import pandas as pd
 from joblib import Parallel, delayed
+print(pd.options.display.max_columns)
 print(os.getsid(0) == os.getpid(), sum(Parallel(2)(delayed(abs)(-i) for i in range(3))))"""
     monkeypatch.setenv("PLACE", "0")
     for name in ("01_works", "02_fails"):
         write_book(place / "notebooks" / f"{name}.ipynb", code)
     assert study.main(["--only", "01", "02"]) == 0
     for name in ("01_works", "02_fails"):
-        assert output(report / "notebooks" / f"{name}.ipynb") == "True None 0\nTrue 3\n"
+        assert output(report / "notebooks" / f"{name}.ipynb") == "True None 0\n20\nTrue 3\n"
 
 
 def test_the_kernel_is_started_by_a_path_that_is_no_template():
