@@ -71,10 +71,13 @@ def _tell(
 def _tell_truth(found: Judgement) -> None:
     """Print what annotations say: the whole in a line, the drop from focal recordings, notes."""
     whole = found.table.iloc[-1]
-    said = {name: whole[name] for name in MEASURES if pd.notna(whole[name])}
-    figures = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in said.items())
-    promise = "" if whole["promised"] is None else f"; promised {whole['promised']:g}: "
-    print(f"against annotations: {figures}{promise}{whole['verdict'] if promise else ''}")
+    said = [f"{name.replace('_', ' ')} {whole[name]:.3f}" for name in MEASURES
+            if pd.notna(whole[name])]  # fmt: skip
+    if whole["promised"] is not None:
+        ends = "" if pd.isna(whole["precision_low"]) else (
+            f" ({whole['precision_low']:.2f} to {whole['precision_high']:.2f})")  # fmt: skip
+        said.append(f"a precision of {whole['promised']:g} was promised: {whole['verdict']}{ends}")
+    print(f"against annotations: {', '.join(said) or 'nothing can be measured'}")
     for row in found.drop.dropna().itertuples():
         print(f"  {row.measure.replace('_', ' ')}: {row.focal:.3f} on focal test recordings, "
               f"{row.field:.3f} here")  # fmt: skip

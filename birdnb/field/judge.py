@@ -109,6 +109,9 @@ def _notes(outing: Outing, truth: pd.DataFrame, annotated: list[str], segments: 
         names = ", ".join(f"{name} ({count})" for name, count in counts.head(8).items())
         more = f" and {len(counts) - 8} more" if len(counts) > 8 else ""
         notes.append(f"unknown to the run, so that nothing may be called there: {names}{more}")
+    if len(strangers) == len(truth):
+        notes.append("not one annotation names a species of the run, which calls them as in "
+                     f"{outing.listener.labels[0]!r}: write their names so")  # fmt: skip
     left_out = [one.recording for one in outing.heard if one.recording not in annotated]
     if left_out:
         notes.append(f"without annotations, left out: {len(left_out)} (such as {left_out[0]})")

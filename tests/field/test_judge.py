@@ -44,3 +44,12 @@ def test_annotations_of_other_recordings_are_an_error(sounds, tmp_path, capsys):
     words = ["one", str(sounds), "--out", str(tmp_path / "out"), "--jobs", "1"]
     assert main([*words, "--truth", str(tmp_path / "truth.csv")]) == 2
     assert "no annotation belongs to the recordings at hand (a.wav, ...)" in capsys.readouterr().err
+
+
+def test_names_written_in_another_way_are_told(sounds, tmp_path, capsys):
+    (tmp_path / "codes.csv").write_text("file,start,end,species\na.wav,0,7,spec0\n")
+    words = ["one", str(sounds), "--out", str(tmp_path / "out"), "--jobs", "1"]
+    assert main([*words, "--truth", str(tmp_path / "codes.csv")]) == 0
+    said = capsys.readouterr().out
+    assert "not one annotation names a species of the run" in said and "'species 0'" in said
+    assert "a precision of 0.9 was promised: " in said
