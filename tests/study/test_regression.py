@@ -10,7 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import write_book
+from small_notebooks import write_book
 
 from birdnb.study import __main__ as study
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import write_book
+from small_notebooks import write_book
 from sound_files import recording, write
 
 from birdnb.config import load_profile

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 import pytest
-from conftest import write_book
 from small_encoder import write_encoder
+from small_notebooks import write_book
 
 from birdnb.study import __main__ as study
 from birdnb.study.books import select
