@@ -6,6 +6,8 @@ import pytest
 
 # they compare numbers in full precision; a GPU's own tests ask for it
 os.environ.setdefault("ACCELERATE_USE_CPU", "true")
+# a few recordings are no work for processes that import for seconds; their own tests ask for them
+os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")
 
 
 @pytest.fixture

@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 import soundfile
 
-from birdnb.corpora import Corpus
+from birdnb.config import AudioSettings, load_profile
+from birdnb.corpora import Corpus, open_corpus
 from birdnb.corpora.table import COLUMNS
+from birdnb.features.cache import build_cache
 
 
 def put(root: Path, *names: str) -> Path:
@@ -42,4 +44,11 @@ def whistlers(root: Path, species: dict[str, float], each: int) -> Path:
             noise = np.random.default_rng(i).normal(size=len(t))
             song = 0.3 * np.sin(2 * np.pi * hertz * t) * (t % 0.5 < 0.25) + 0.003 * noise
             soundfile.write(root / name / f"{name[0]}{i}.wav", song, 22050)
+    return root
+
+
+def extracted(root: Path, audio: AudioSettings | None = None) -> Path:
+    """Compute the spectrograms of a corpus here, without workers; return its folder."""
+    audio = audio or load_profile("laptop").audio
+    build_cache(open_corpus(root, progress=False), audio, jobs=1, progress=False)
     return root

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
+from small_corpora import extracted
 from torch.utils.data import DataLoader
 
 from birdnb.config import AudioSettings, ModelSettings, Profile, RunSettings, SplitSettings
@@ -71,7 +72,7 @@ def study(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BIRDNB_ARTIFACTS", str(folder / "artifacts"))
         yield (
-            open_study(make_corpus(folder / "tones"), PROFILE, progress=False),
+            open_study(extracted(make_corpus(folder / "tones"), AUDIO), PROFILE, progress=False),
             folder / "artifacts",
         )
 

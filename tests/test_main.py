@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tomllib
@@ -16,6 +17,26 @@ from birdnb.__main__ import COMMANDS, main
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 CITATION = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+
+
+ANSWERS = """
+import contextlib, io, json, runpy, sys
+from birdnb.__main__ import main
+
+def answer(call, *arguments, **more):
+    out, err, status = io.StringIO(), io.StringIO(), 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            call(*arguments, **more)
+        except SystemExit as stop:
+            status = stop.code
+    return status, out.getvalue(), err.getvalue()
+
+found = {line: answer(main, line.split()) for line in sys.argv[1:]}
+sys.argv = ["training", "--help"]
+found["old name"] = answer(runpy.run_module, "birdnb.training", run_name="__main__")
+print(json.dumps(found))
+"""
 
 
 def birdnb_says(*words: str) -> subprocess.CompletedProcess[str]:
@@ -40,11 +61,21 @@ def test_it_lists_its_commands(words, capsys):
     assert not status and all(f"    {name} " in said for name in COMMANDS)
 
 
+@pytest.fixture(scope="module")
+def answers():
+    """Status, output and errors of each command's help and of two more calls, of one process."""
+    calls = [*([name, "--help"] for name in COMMANDS), ["--print-completion", "bash"]]
+    command = [sys.executable, "-c", ANSWERS, *map(" ".join, calls)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_command_answers_under_its_name(name):
-    helped = birdnb_says(name, "--help")
-    assert (helped.returncode, helped.stderr) == (0, "")
-    assert helped.stdout.startswith(f"usage: birdnb {name} ")
+def test_a_command_answers_under_its_name(name, answers):
+    status, out, err = answers[f"{name} --help"]
+    assert (status, err) == (0, "")
+    assert out.startswith(f"usage: birdnb {name} ")
 
 
 def test_an_unknown_option_is_told_under_the_name():
@@ -52,12 +83,8 @@ def test_an_unknown_option_is_told_under_the_name():
     assert wrong.returncode == 2 and "birdnb study: error: " in wrong.stderr
 
 
-def test_the_old_names_stay():
-    said = subprocess.run(
-        [sys.executable, "-m", "birdnb.training", "--help"],
-        cwd=ROOT, capture_output=True, text=True,
-    )  # fmt: skip
-    assert said.stdout.startswith("usage: python -m birdnb.training ")
+def test_the_old_names_stay(answers):
+    assert answers["old name"][1].startswith("usage: python -m birdnb.training ")
 
 
 def test_an_unknown_name_is_an_error_and_what_exists_is_listed():
@@ -77,11 +104,11 @@ def test_the_version_stands_in_one_place(capsys):
     assert "version" in PROJECT["dynamic"] and "version" not in PROJECT | CITATION
 
 
-def test_completion_knows_names_and_options(tmp_path):
+def test_completion_knows_names_and_options(tmp_path, answers):
     """Bash itself completes words with the script that is printed."""
     pytest.importorskip("shtab")
     script = tmp_path / "completion"
-    script.write_text(birdnb_says("--print-completion", "bash").stdout)
+    script.write_text(answers["--print-completion bash"][1])
 
     def completed(*words: str) -> set[str]:
         line = f"COMP_WORDS=(birdnb {' '.join(words)}); COMP_CWORD={len(words)}"

@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import curve_fit
+from small_corpora import extracted
 
 from birdnb.comparison.__main__ import main
 from birdnb.comparison.curve import EIGHTHS, nested_sessions
@@ -193,7 +195,16 @@ def test_gains_of_a_species_are_those_of_its_f1(tmp_path) -> None:
 def corpus(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("curve") / "birds"
     make_demo(folder, species=3, recordings=12, jobs=1, progress=False)
-    return folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BIRDNB_ARTIFACTS", str(folder.parent / "artifacts"))
+        return extracted(folder)
+
+
+def own_places(corpus: Path, folder: Path, monkeypatch) -> None:
+    """Move artifacts and reports into a folder; the spectrograms of the corpus are there."""
+    shutil.copytree(corpus.parent / "artifacts", folder / "artifacts")
+    for name in ("artifacts", "reports"):
+        monkeypatch.setenv(f"BIRDNB_{name.upper()}", str(folder / name))
 
 
 def test_a_killed_curve_goes_on_and_ends_like_an_undisturbed_one(
@@ -201,8 +212,7 @@ def test_a_killed_curve_goes_on_and_ends_like_an_undisturbed_one(
 ) -> None:
     words = [str(corpus), "--learning-curve", "--folds", "2", "--runs", "classical_mfcc",
              "--seeds", "2"]  # fmt: skip
-    for name in ("artifacts", "reports"):
-        monkeypatch.setenv(f"BIRDNB_{name.upper()}", str(tmp_path / "killed" / name))
+    own_places(corpus, tmp_path / "killed", monkeypatch)
     env = os.environ | {"PYTHONPATH": str(ROOT), "TQDM_DISABLE": "1"}
     command = [sys.executable, "-m", "birdnb.comparison", *words]
     process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL)
@@ -217,8 +227,7 @@ def test_a_killed_curve_goes_on_and_ends_like_an_undisturbed_one(
     assert 1 <= len(finished) < 16
     assert main(words) == 0
     assert all(path.stat().st_mtime_ns == when for path, when in finished.items())
-    for name in ("artifacts", "reports"):
-        monkeypatch.setenv(f"BIRDNB_{name.upper()}", str(tmp_path / "whole" / name))
+    own_places(corpus, tmp_path / "whole", monkeypatch)
     assert main(words) == 0
     ours, whole = rows.parent, tmp_path / "whole" / "reports" / "birds-laptop"
     tables = [pd.read_csv(folder / rows.name).drop(columns="seconds") for folder in (ours, whole)]
@@ -231,8 +240,7 @@ def test_a_killed_curve_goes_on_and_ends_like_an_undisturbed_one(
 def test_cheap_runs_come_first_and_every_kind_of_run_has_a_curve(
     corpus, tmp_path, monkeypatch
 ) -> None:
-    monkeypatch.setenv("BIRDNB_ARTIFACTS", str(tmp_path / "artifacts"))
-    monkeypatch.setenv("BIRDNB_REPORTS", str(tmp_path / "reports"))
+    own_places(corpus, tmp_path, monkeypatch)
     profile = replace(load_profile("laptop"), encoders=("ast",))
     quick = override(profile.runs["phase2_mfcc"], epochs=1)
     profile = replace(profile, runs={"phase2_mfcc": quick})

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_corpora import whistlers
+from small_corpora import extracted, whistlers
 
 from birdnb.config import load_profile
 from birdnb.corpora import corpus_name, open_corpus
@@ -41,7 +41,7 @@ def birds(tmp_path, monkeypatch):
     """Two species of six recordings of 4 s, each a session."""
     monkeypatch.setenv("BIRDNB_ARTIFACTS", str(tmp_path / "artifacts"))
     monkeypatch.setenv(VARIABLE, "")
-    return whistlers(tmp_path / "birds", SPECIES, 6)
+    return extracted(whistlers(tmp_path / "birds", SPECIES, 6))
 
 
 def decide(path: Path, recording: str, label: str, decision: str, species: str = "") -> None:

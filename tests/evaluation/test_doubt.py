@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from small_corpora import extracted
 
 from birdnb.config import load_profile
 from birdnb.corpora import open_corpus
@@ -53,7 +54,7 @@ def demo(tmp_path_factory):
     make_demo(root, species=4, recordings=15, progress=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BIRDNB_ARTIFACTS", str(tmp_path_factory.mktemp("artifacts")))
-        yield open_study(root, load_profile("laptop"), progress=False)
+        yield open_study(extracted(root), load_profile("laptop"), progress=False)
 
 
 def plant(data, rng):

@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from small_corpora import whistlers
+from small_corpora import extracted, whistlers
 
 from birdnb.corpora.corrections import VARIABLE, read_corrections
 from birdnb.data import open_study
@@ -29,7 +29,7 @@ def data(tmp_path, monkeypatch):
     monkeypatch.setenv("BIRDNB_ARTIFACTS", str(tmp_path / "artifacts"))
     monkeypatch.setenv(VARIABLE, "")
     monkeypatch.delenv("BIRDNB_HEADLESS", raising=False)
-    yield open_study(whistlers(tmp_path / "birds", SPECIES, 4), progress=False)
+    yield open_study(extracted(whistlers(tmp_path / "birds", SPECIES, 4)), progress=False)
     plt.close("all")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from small_corpora import extracted
 
 from birdnb.data import open_study
 from birdnb.field.listener import open_listener
@@ -19,7 +20,7 @@ def test_one_of_our_own_networks_listens_as_the_profile_of_its_run_has_it(tmp_pa
     """Its size and normalisation are the profile's, which the field does not read."""
     monkeypatch.setenv("BIRDNB_ARTIFACTS", str(tmp_path / "artifacts"))
     make_demo(tmp_path / "birds", species=3, recordings=8)
-    data = open_study(tmp_path / "birds", "laptop", progress=False)
+    data = open_study(extracted(tmp_path / "birds"), "laptop", progress=False)
     run = train_run(data, "frozen_ast", progress=False)
     listener = open_listener(run.folder)
     encoder = open_encoder("ast", data.profile)

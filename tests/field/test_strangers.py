@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pandas as pd
 import pytest
+from small_corpora import extracted
 from small_study import settings
 
 from birdnb.config import SplitSettings, key_of, load_profile
@@ -42,7 +43,7 @@ def study(tmp_path_factory):
             table = csv.DictWriter(file, list(rows[0]))
             table.writeheader()
             table.writerows(rows)
-        data = open_study(birds, load_profile("laptop"), progress=False)
+        data = open_study(extracted(birds), load_profile("laptop"), progress=False)
         train_run(data, "net", settings(epochs=6), progress=False)
         yield data
 

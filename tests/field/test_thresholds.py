@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from small_corpora import extracted
 from small_encoder import SAMPLES, write_encoder
 from small_study import settings
 
@@ -38,7 +39,9 @@ def study(tmp_path_factory):
         folder = tmp_path_factory.mktemp("study")
         patch.setenv("BIRDNB_ARTIFACTS", str(folder / "artifacts"))
         make_demo(folder / "birds", species=3, recordings=10, progress=False, jobs=1)
-        data = open_study(folder / "birds", replace(load_profile("laptop")), progress=False)
+        data = open_study(
+            extracted(folder / "birds"), replace(load_profile("laptop")), progress=False
+        )
         runs = {
             "net": train_run(data, "net", settings(epochs=4), progress=False),
             CLASSICAL: train_run(data, CLASSICAL, progress=False),

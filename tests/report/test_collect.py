@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pandas as pd
+from small_corpora import extracted
 from sound_files import recording, write
 
 from birdnb.data import open_study
@@ -23,7 +24,7 @@ def test_a_file_left_out_is_counted_once_wherever_it_was_left_out(tmp_path, monk
     (root / "broken.wav").write_bytes(b"no sound")  # left out by the extraction
     rows += ["gone,gone.wav,Parus niger", "broken,broken.wav,Parus niger"]
     (root / "manifest.csv").write_text("\n".join(rows))
-    data = open_study(root, progress=False)
+    data = open_study(extracted(root), progress=False)
     assert not data.corpus.left_out.empty and len(data.cache.quarantine) == 3
 
     folder = write_report(collect([data], {}), {}, tmp_path / "report")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from PIL import Image
+from small_corpora import extracted
 from small_study import settings, small_study
 
 from birdnb.evaluation.metrics import paired_bootstrap
@@ -84,7 +85,7 @@ def test_frozen_encoders_join_a_second_ensemble_and_leave_the_first_as_it_is(
     monkeypatch.setenv("BIRDNB_ARTIFACTS", str(tmp_path / "artifacts"))
     monkeypatch.setenv("BIRDNB_REPORTS", str(tmp_path / "reports"))
     make_demo(tmp_path / "birds", species=2, recordings=8, progress=False)
-    chapter = start("06", corpus=str(tmp_path / "birds"))
+    chapter = start("06", corpus=str(extracted(tmp_path / "birds")))
     chapter.train("classical_mfcc")
     chapter.train("phase2_mfcc", epochs=1)
     members = ["classical_mfcc", "phase2_mfcc"]

@@ -14,6 +14,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from small_corpora import extracted
 from small_encoder import RATE, SAMPLES, write_encoder
 
 from birdnb.config import load_profile
@@ -49,7 +50,7 @@ def corpus(tmp_path_factory):
     patch.setenv("BIRDNB_ARTIFACTS", str(folder / "artifacts"))
     patch.setenv("TQDM_DISABLE", "1")
     make_demo(folder / "birds", species=3, recordings=8)
-    data = open_study(folder / "birds", "laptop", progress=False)
+    data = open_study(extracted(folder / "birds"), "laptop", progress=False)
     names = [data.labels[0].upper().replace(" ", "_"), "Corvus corax", "Parus major"]
     lines = [f"{names[1]}_Raven", f"Nobody_{names[0]}", f"{data.labels[2]}_x", names[2]]
     (folder / "labels.txt").write_text("\n".join(lines))
