@@ -15,7 +15,8 @@ from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning import LocalProvisioner
 from traitlets import Dict, Unicode, default
 
-IMPORTED = ["ipykernel.kernelapp", "birdnb.study.chapter", "birdnb.models.ast", "timm", "seaborn"]
+IMPORTED = ["ipykernel.kernelapp", "birdnb.study.chapter", "birdnb.models.ast", "timm", "seaborn",
+            "sklearn.pipeline", "sklearn.linear_model"]  # fmt: skip
 FORKS = sys.platform == "linux"  # elsewhere forks of a process with torch in it are not safe
 
 INLINE = "module://matplotlib_inline.backend_inline"  # as ipykernel sets it, but before all imports
