@@ -219,5 +219,5 @@ def _answers(address: str) -> bool:
 
 def _get(address: str) -> bytes:
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with direct.open(address, timeout=5) as answer:
+    with direct.open(address, timeout=PATIENCE) as answer:
         return answer.read()

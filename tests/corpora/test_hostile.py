@@ -208,7 +208,7 @@ def test_mutated_files_never_crash_hang_or_leave_half_a_file(tmp_path):
 
 SABOTAGE = """
 import os, time
-from birdnb.features import extract as module, workers
+from birdnb.features import extract as module, pools
 real = module.extract
 def extract(path, audio):
     if os.path.basename(path).startswith("crash"):
@@ -217,7 +217,7 @@ def extract(path, audio):
         time.sleep(1000)
     return real(path, audio)
 module.extract = extract
-workers.PATIENCE = 5.0
+pools.PATIENCE = 10.0
 """
 BUILD = """
 import sys

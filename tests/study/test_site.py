@@ -173,6 +173,6 @@ def test_pages_fit_their_window_and_show_their_pictures(browser, page, width):
     assert browser.evaluate(wide) == 0
     browser.evaluate("document.querySelectorAll('img').forEach(img => img.loading = 'eager')")
     missing = "[...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => i.src)"
-    browser.wait(f"{missing}.length === 0", "all pictures", patience=20)
+    browser.wait(f"{missing}.length === 0", "all pictures")
     chapters = "[...document.querySelectorAll('.sidebar-tree a')].length"
     assert browser.evaluate(chapters) > 10
