@@ -6,7 +6,7 @@ a clip). Strangers are recordings of species too rare to train on, or held out o
 refuses best, the others only report, as the test side does.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,9 +22,12 @@ from birdnb.evaluation.refusal import (
     joined,
     refusal_table,
 )
+from birdnb.field.clip_sound import clip_batches, quiet_batches
+from birdnb.field.detect import calibrated
+from birdnb.field.listener import Listener
 from birdnb.field.promise import Promises
+from birdnb.field.windows import Batch
 
-Ask = Callable[[np.ndarray], Opinions]  # of clips (N, 128, T) [dB]
 SIDES = ("validation", "test")
 ENOUGH = 2000  # clips of training to fit the background class on
 
@@ -56,30 +59,38 @@ def stranger_sides(data: StudyData) -> dict[str, list[str]]:
     }
 
 
-def listen_to_nothing(parts: Sequence[tuple[StudyData, Ask]]) -> Wolves:
-    """Ask a run, fold by fold, about its own clips, quiet stretches and strangers."""
+def listen_to_nothing(
+    parts: Sequence[tuple[StudyData, Listener]], temperature: float = 1.0
+) -> Wolves:
+    """Ask a run, fold by fold, about its own clips, quiet stretches and strangers.
+
+    ``temperature`` is that of the calibration.
+    """
     known: dict[str, list[Opinions]] = {}
     quiet: dict[str, list[Opinions]] = {}
     strangers: dict[str, list[Opinions]] = {}
-    for data, ask in parts:
-        others = stranger_sides(data)
+    for data, listener in parts:
         for side in ("train", *SIDES):
-            clips, silence = data.clips(side).lms.numpy(), data.cache.noise_bank(data.side(side))
-            if side == "train":
-                clips, silence = _some(clips), _some(silence)
-            known.setdefault(side, []).append(ask(clips))
-            quiet.setdefault(side, []).append(ask(silence))
-        for side in SIDES:
-            strangers.setdefault(side, []).append(ask(data.cache.load_many(others[side])[0]))
-    known_all, quiet_all, strange = (
+            clips, most = data.clips(side), ENOUGH if side == "train" else None
+            sung = clip_batches(data, clips.lms.numpy(), clips.recording.numpy(),
+                                clips.recording_ids, listener, most)  # fmt: skip
+            silent = quiet_batches(data, data.side(side), listener, most)
+            known.setdefault(side, []).append(_ask(listener, sung, temperature))
+            quiet.setdefault(side, []).append(_ask(listener, silent, temperature))
+        for side, names in stranger_sides(data).items():
+            strange = clip_batches(data, *data.cache.load_many(names), names, listener)
+            strangers.setdefault(side, []).append(_ask(listener, strange, temperature))
+    known_all, quiet_all, strange_all = (
         {side: joined(those) for side, those in kind.items()} for kind in (known, quiet, strangers)
     )
-    return Wolves(known_all, quiet_all, strange, parts[0][0].profile.audio.clip_seconds)
+    return Wolves(known_all, quiet_all, strange_all, parts[0][1].audio.clip_seconds)
 
 
-def _some(clips: np.ndarray) -> np.ndarray:
-    """Return at most ENOUGH clips, evenly spread."""
-    return clips[:: max(1, -(-len(clips) // ENOUGH))]
+def _ask(listener: Listener, batches: Iterable[Batch], temperature: float) -> Opinions:
+    """Return what a run says of windows, after calibration."""
+    none = Opinions(np.zeros((0, len(listener.labels)), np.float32), np.zeros(0))
+    said = joined([none, *map(listener.hear, batches)])
+    return Opinions(calibrated(said.probabilities, temperature)[0], said.energy)
 
 
 def find_refusal(promises: Promises, wolves: Wolves) -> Promises:

@@ -1,6 +1,5 @@
 """Find what a run may promise, on its validation side, and keep it beside the run."""
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,22 +7,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from birdnb.data import Clips, StudyData, reopen_study
+from birdnb.data import StudyData, reopen_study
 from birdnb.evaluation.calibration import apply_temperature, fit_temperature
 from birdnb.evaluation.predictions import Predictions
 from birdnb.evaluation.promises import Threshold, find_threshold, measure
-from birdnb.evaluation.refusal import Opinions, joined
-from birdnb.features.audio import Recording, hear
-from birdnb.field.detect import calibrated
+from birdnb.field.clip_sound import clip_batches
 from birdnb.field.listener import Listener, find_run, member_folder, open_listener
 from birdnb.field.promise import Promises, read_promises, write_promises
-from birdnb.field.strangers import Ask, find_refusal, listen_to_nothing
-from birdnb.field.windows import Batch, Wave
+from birdnb.field.strangers import find_refusal, listen_to_nothing
 from birdnb.files import BirdnbError
 from birdnb.training.devices import make_accelerator
 from birdnb.training.runs import CONFIG, METRICS, read_json
-
-BATCH = 64  # clips scored at a time
 
 
 @dataclass(frozen=True)
@@ -63,9 +57,11 @@ def promises_of(
         return kept
     scores = clip_scores(folder, "validation", datasets)
     found = find_promises(scores, listener.labels, precision, listener.weights)
-    if not listener.waves:  # quiet stretches are kept as spectrograms, which encoders do not hear
-        asked = [(data, _ask(part, found)) for part, data in _parts(folder, datasets)]
-        found = find_refusal(found, listen_to_nothing(asked))
+    asked = [
+        (data, open_listener(part, make_accelerator().device))
+        for part, data in _parts(folder, datasets)
+    ]
+    found = find_refusal(found, listen_to_nothing(asked, found.temperature))
     write_promises(folder, found)
     return found
 
@@ -108,21 +104,6 @@ def _parts(folder: Path, datasets: Sequence[StudyData] | None) -> list[tuple[Pat
             f"{folder} has {len(folders)} parts, the study {len(datasets)}: give --folds as it was"
         )
     return list(zip(folders, datasets, strict=True))
-
-
-def _ask(folder: Path, promises: Promises) -> Ask:
-    """Return what asks a run about clips (N, 128, T) [dB], after calibration."""
-    listener = open_listener(folder, make_accelerator().device)
-
-    def ask(lms: np.ndarray) -> Opinions:
-        """Say what the run makes of clips."""
-        none = Opinions(np.zeros((0, len(listener.labels)), np.float32), np.zeros(0))
-        parts = np.split(lms.astype(np.float32), range(BATCH, len(lms), BATCH))
-        heard = [listener.hear(Batch(np.zeros(len(part)), part)) for part in parts if len(part)]
-        said = joined([none, *heard])
-        return Opinions(calibrated(said.probabilities, promises.temperature)[0], said.energy)
-
-    return ask
 
 
 def fold_folders(folder: Path) -> list[Path]:
@@ -169,41 +150,11 @@ def _scores_of(listener: Listener, data: StudyData, side: str) -> ClipScores:
         raise BirdnbError(
             f"{listener.folder} knows other species than the corpus has now: train it again"
         )
-    parts = []
-    for first in range(0, len(clips), BATCH):
-        rows = np.arange(first, min(first + BATCH, len(clips)))
-        lms = clips.lms[first : first + BATCH].float().numpy()
-        waves = clip_waves(data, clips, rows, listener)
-        parts.append(listener.score(Batch(np.zeros(len(rows)), lms, waves)))
-    sessions = np.array(data.sessions(clips.recording_ids), dtype=object)[clips.recording.numpy()]
-    return ClipScores(np.concatenate(parts), clips.target.numpy(), sessions)
-
-
-def clip_waves(
-    data: StudyData, clips: Clips, rows: np.ndarray, listener: Listener
-) -> dict[Wave, np.ndarray]:
-    """Read the sound of clips again, where a listener wants more than their spectrograms."""
-    waves: dict[Wave, np.ndarray] = {}
     owners = clips.recording.numpy()
-    for wave in listener.waves:
-        pieces = []
-        for row in rows:
-            recording = data.recordings.loc[clips.recording_ids[owners[row]]]
-            place = row - np.flatnonzero(owners == owners[row])[0]  # its clips stand together
-            start = float(str(recording["starts"]).split(";")[place])
-            middle = start + data.profile.audio.clip_seconds / 2
-            taken = recording["channel"]
-            channel = None if taken == "mean" else int(taken) - 1
-            cut = functools.partial(_cut, wave=wave, middle=middle, channel=channel)
-            pieces.append(hear(data.corpus.root / recording["path"], cut))
-        waves[wave] = np.stack(pieces)
-    return waves
-
-
-def _cut(sound: Recording, wave: Wave, middle: float, channel: int | None) -> np.ndarray:
-    sound.channel = channel
-    first = round(middle * wave.sample_rate) - wave.samples // 2
-    return sound.slice(first, first + wave.samples, wave.sample_rate, wave.high_pass_hz)
+    batches = clip_batches(data, clips.lms.numpy(), owners, clips.recording_ids, listener)
+    parts = [listener.score(batch) for batch in batches]
+    sessions = np.array(data.sessions(clips.recording_ids), dtype=object)[owners]
+    return ClipScores(np.concatenate(parts), clips.target.numpy(), sessions)
 
 
 def _trained_on(folder: Path) -> dict:

@@ -17,6 +17,7 @@ from birdnb.data import open_study
 from birdnb.evaluation.promises import Threshold
 from birdnb.evaluation.refusal import LARGEST, Opinions, Refusal, alarms_per_hour
 from birdnb.field.__main__ import main
+from birdnb.field.listener import open_listener
 from birdnb.field.outing import go_out
 from birdnb.field.promise import Promises, read_promises
 from birdnb.field.strangers import Wolves, alarm_table, listen_to_nothing, stranger_sides
@@ -89,13 +90,7 @@ def test_a_split_without_strangers_has_the_key_it_had():
 
 
 def test_what_a_run_says_of_quiet_and_strangers_is_asked_by_side(study):
-    asked = []
-
-    def ask(lms):
-        asked.append(len(lms))
-        return Opinions(np.full((len(lms), 2), 0.5, np.float32), np.zeros(len(lms)))
-
-    wolves = listen_to_nothing([(study, ask)])
+    wolves = listen_to_nothing([(study, open_listener("net"))])
     for side in ("train", "validation", "test"):
         quiet = study.cache.noise_bank(study.side(side))
         assert len(wolves.quiet[side].energy) == len(quiet)

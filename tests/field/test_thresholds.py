@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from small_corpora import extracted
 from small_encoder import SAMPLES, write_encoder
@@ -16,15 +17,12 @@ from birdnb.config import load_profile
 from birdnb.data import open_study, reopen_study
 from birdnb.evaluation.ensemble import build_ensemble
 from birdnb.features.audio import read_audio
+from birdnb.features.lms import log_mel
+from birdnb.field.clip_sound import clip_waves, quiet_batches
 from birdnb.field.listener import open_listener
 from birdnb.field.promise import read_promises
-from birdnb.field.thresholds import (
-    clip_scores,
-    clip_waves,
-    find_promises,
-    kept_promises,
-    promises_of,
-)
+from birdnb.field.thresholds import clip_scores, find_promises, kept_promises, promises_of
+from birdnb.field.windows import Wave
 from birdnb.files import BirdnbError
 from birdnb.registry import CLASSICAL
 from birdnb.synthetic.demo import make_demo
@@ -91,7 +89,7 @@ def test_encoders_hear_the_middle_of_clips(study, tmp_path):
     listener, clips = open_listener("frozen_small"), study.clips("validation")
     (wave,) = listener.waves
     rows = np.arange(1, len(clips))  # a batch may begin within a recording
-    found = clip_waves(study, clips, rows, listener)[wave]
+    found = clip_waves(study, clips.recording.numpy(), clips.recording_ids, rows, listener)[wave]
     seen: dict[str, int] = {}
     for row, owner in enumerate(clips.recording.tolist()):
         name = clips.recording_ids[owner]
@@ -104,10 +102,28 @@ def test_encoders_hear_the_middle_of_clips(study, tmp_path):
         if row:
             np.testing.assert_allclose(found[row - 1], expected, atol=1e-4)
     assert max(seen.values()) > 1 and np.abs(found).max() > 0.01
-    assert promises_of("frozen_small", 0.5, [study]).refusal is None  # as encoders hear no quiet
+    promises = promises_of("frozen_small", 0.5, [study])
+    alarms = pd.DataFrame(promises.alarms).set_index(["side", "others"])
+    quiet = [name for name in study.side("test") if study.cache.noise(name) is not None]
+    assert promises.refusal and set(alarms.loc[("test", "quiet"), "clips"]) == {len(quiet)}
     assert clip_scores("frozen_small", "test", [study]).probabilities.sum(axis=1) == pytest.approx(
         1
     )
+
+
+def test_encoders_hear_the_quiet_that_spectrograms_are_kept_of(study, tmp_path):
+    """To and fro, as often as it takes; its spectrogram is that of the cache, but at the turns."""
+    listener = open_listener("net")
+    audio = study.profile.audio
+    wave = Wave(audio.sample_rate, audio.clip_samples, audio.high_pass_hz)
+    names = study.side("validation")
+    (batch, *_) = quiet_batches(study, names, replace(listener, waves=(wave,)))
+    second = audio.sample_rate
+    for lms, sound in zip(batch.lms, batch.waves[wave], strict=True):
+        assert np.array_equal(sound[:second], sound[second : 2 * second][::-1])
+        inside = slice(3, second // audio.hop_length - 6)
+        np.testing.assert_allclose(log_mel(sound, audio)[:, inside], lms[:, inside], atol=0.2)
+    assert len(batch.lms) == sum(study.cache.noise(name) is not None for name in names) > 1
 
 
 def test_the_test_side_has_no_say_in_thresholds(study, monkeypatch):
