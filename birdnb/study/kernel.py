@@ -74,7 +74,9 @@ class Forks(LocalProvisioner):
         self.process = Fork(target=_be_kernel, daemon=True, args=(  # type: ignore[assignment]
             cmd[3:], environment, self.cwd, options["stderr"].name
         ))  # fmt: skip
-        with mock.patch.dict(os.environ, environment, clear=True):  # tqdm reads it when imported
+        # tqdm reads its variables when imported; what a kernel leaves behind is no user's business
+        about_leaks = {"PYTHONWARNINGS": "ignore::UserWarning:multiprocessing.resource_tracker"}
+        with mock.patch.dict(os.environ, environment | about_leaks, clear=True):
             self.process.start()
         self.pid = self.pgid = self.process.pid
         return self.connection_info
