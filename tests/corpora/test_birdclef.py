@@ -187,66 +187,51 @@ def artifacts(tmp_path, monkeypatch):
     return tmp_path / "artifacts"
 
 
-def test_birdset_with_sound_inside(tmp_path, artifacts):
+NAMES = ["amerob", "blujay", "houfin"]
+
+
+@pytest.fixture
+def inside(tmp_path, artifacts):
+    """A BirdSet part whose table holds the sound, in two files for training and one for tests."""
     root = tmp_path / "HSN"
     root.mkdir()
-    names = ["amerob", "blujay", "houfin"]
-    pq.write_table(
-        birdset_table([0, 2, 1, None, 0], embedded=True, names=names),
-        root / "train-00000-of-00002.parquet",
-        row_group_size=2,
-    )
-    pq.write_table(
-        birdset_table([2, 2], embedded=True, names=names, start=4),
-        root / "train-00001-of-00002.parquet",
-    )
-    pq.write_table(
-        birdset_table([1], embedded=True, names=names), root / "test-00000-of-00001.parquet"
-    )
-    corpus = open_corpus(root, progress=False)
+    parts = {
+        "train-00000-of-00002": birdset_table([0, 2, 1, None, 0], embedded=True, names=NAMES),
+        "train-00001-of-00002": birdset_table([2, 2], embedded=True, names=NAMES, start=4),
+        "test-00000-of-00001": birdset_table([1], embedded=True, names=NAMES),
+    }
+    for name, table in parts.items():
+        pq.write_table(table, root / f"{name}.parquet", row_group_size=2)
+    return root
+
+
+def test_birdset_with_sound_inside(inside, artifacts):
+    corpus = open_corpus(inside, progress=False)
     assert (corpus.layout, corpus.name) == ("BirdSet", "HSN")
     assert corpus.root.parent == artifacts / "corpora"
     assert corpus.manifest["species"].tolist() == [
-        "amerob",
-        "houfin",
-        "blujay",
-        "amerob",
-        "houfin",
-        "houfin",
-    ]
+        "amerob", "houfin", "blujay", "amerob", "houfin", "houfin",
+    ]  # fmt: skip
     assert corpus.manifest["recording_id"].is_unique
     contents = [(corpus.root / path).read_text() for path in corpus.manifest["path"]]
-    assert contents == [
-        "OggS XC0.ogg",
-        "OggS XC1.ogg",
-        "OggS XC2.ogg",
-        "OggS XC4.ogg",
-        "OggS XC4.ogg",
-        "OggS XC5.ogg",
-    ]
-    first = corpus.manifest.loc[0]
-    assert first[["recordist", "background_species", "date", "quality"]].tolist() == [
-        "Ann",
-        "blujay",
-        "",
-        "A",
-    ]
-    assert sorted(corpus.left_out["reason"]) == [
-        "not BirdSet's training part",
-        "the species is empty",
-    ]
+    assert contents == [f"OggS XC{number}.ogg" for number in (0, 1, 2, 4, 4, 5)]
+    first = corpus.manifest.loc[0, ["recordist", "background_species", "date", "quality"]]
+    assert first.tolist() == ["Ann", "blujay", "", "A"]
+    left = ["not BirdSet's training part", "the species is empty"]
+    assert sorted(corpus.left_out["reason"]) == left
 
+
+def test_an_import_of_birdset_is_completed_and_made_anew_for_other_tables(inside):
+    corpus = open_corpus(inside, progress=False)
     kept = corpus.root / corpus.manifest["path"][0]
     before = kept.stat().st_mtime_ns
     (corpus.root / corpus.manifest["path"][2]).unlink()  # as a killed import leaves it
-    again = open_corpus(root, progress=False)
+    again = open_corpus(inside, progress=False)
     pd.testing.assert_frame_equal(again.manifest, corpus.manifest)
     assert kept.stat().st_mtime_ns == before
-
-    pq.write_table(
-        birdset_table([1], embedded=True, names=names), root / "train-00001-of-00002.parquet"
-    )
-    assert open_corpus(root, progress=False).root != corpus.root
+    table = birdset_table([1], embedded=True, names=NAMES)
+    pq.write_table(table, inside / "train-00001-of-00002.parquet")
+    assert open_corpus(inside, progress=False).root != corpus.root
 
 
 def test_birdset_with_sound_beside(tmp_path, artifacts):
