@@ -16,7 +16,6 @@ from birdnb.evaluation.predictions import Predictions
 from birdnb.files import BirdnbError
 from birdnb.models.weights import FILES, shipped
 from birdnb.pretraining import __main__ as pretraining
-from birdnb.pretraining.clips import InventedClips
 
 PROFILE = """
 audio: {clip_seconds: 3.0, segments_per_recording: 1}
@@ -32,7 +31,6 @@ def learned(tmp_path_factory) -> Path:
     threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BIRDNB_ARTIFACTS", str(folder / "artifacts"))
-        patch.setattr(InventedClips, "__getitem__", noise)
         words = [*SHORT.split(), "--threads", "1", "--clips", "8", "--out"]
         first, second = folder / "first.safetensors", folder / "second.safetensors"
         assert pretraining.main([*words, str(first)]) == 0
@@ -40,12 +38,6 @@ def learned(tmp_path_factory) -> Path:
         assert pretraining.main([*words, str(second), *more]) == 0
     torch.set_num_threads(threads)
     return folder
-
-
-def noise(clips: InventedClips, i: int) -> tuple[np.ndarray, int]:
-    """A clip that is made in no time."""
-    lms = np.random.default_rng(i).normal(-60, 6, (128, 44)).astype(np.float16)
-    return lms, i % clips.species
 
 
 def test_clips_are_all_that_were_heard(learned) -> None:
