@@ -6,6 +6,7 @@ On Linux kernels are forked from a process that has imported what all notebooks 
 import multiprocessing
 import os
 import sys
+import threading
 from importlib.metadata import entry_points
 from typing import Any
 from unittest import mock
@@ -115,8 +116,14 @@ def _be_kernel(words: list[str], environment: dict[str, str], folder: str, log: 
     with open(log, "ab") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
-    # ends with the process that forks, which ends with the study
-    IPKernelApp.launch_instance([*words, f"--IPKernelApp.parent_handle={os.getppid()}"])
+    threading.Thread(target=_end_with_the_study, daemon=True).start()
+    IPKernelApp.launch_instance(words)
+
+
+def _end_with_the_study() -> None:
+    """End this process when that of the study is gone, killed maybe: nobody else would end it."""
+    multiprocessing.parent_process().join()  # type: ignore[union-attr]
+    os._exit(1)
 
 
 multiprocessing.get_context("forkserver").set_forkserver_preload(IMPORTED)

@@ -10,7 +10,10 @@ import logging
 import os
 import re
 import shutil
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
@@ -21,7 +24,7 @@ from sound_files import recording, write
 from birdnb.config import load_profile
 from birdnb.corpora import open_corpus
 from birdnb.features.cache import build_cache
-from birdnb.files import BirdnbError
+from birdnb.files import ROOT, BirdnbError
 from birdnb.study import __main__ as study
 from birdnb.study import books, run
 from birdnb.study.execution import execute
@@ -214,6 +217,22 @@ print(os.getsid(0) == os.getpid(), sum(Parallel(2)(delayed(abs)(-i) for i in ran
     assert study.main(["--only", "01", "02"]) == 0
     for name in ("01_works", "02_fails"):
         assert output(report / "notebooks" / f"{name}.ipynb") == "True None 0\n20\nTrue 3\n"
+
+
+@pytest.mark.skipif(not FORKS, reason="forks are made on Linux")
+def test_a_kernel_ends_with_a_study_that_is_killed(place):
+    code = f"""import os, signal, time
+open({str(place / "kernel")!r}, "w").write(str(os.getpid()))
+os.kill(int(os.environ["JPY_PARENT_PID"]), signal.SIGKILL)
+time.sleep(600)"""
+    write_book(place / "notebooks" / "01_works.ipynb", code)
+    command = [sys.executable, "-m", "birdnb.study", "--only", "01"]
+    assert subprocess.run(command, cwd=ROOT).returncode == -signal.SIGKILL
+    state = Path("/proc") / (place / "kernel").read_text() / "stat"
+    until = time.monotonic() + 60
+    while state.exists() and ") Z " not in state.read_text():  # Z: ended, not yet buried
+        assert time.monotonic() < until, "the kernel went on without its study"
+        time.sleep(0.1)
 
 
 def test_the_kernel_is_started_by_a_path_that_is_no_template():
