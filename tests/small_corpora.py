@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ def put(root: Path, *names: str) -> Path:
     """Write files that are no sound but each of its own content; return their folder."""
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(b"sound of " + name.encode())
+        (root / name).write_bytes(b"sound of " + os.fsencode(name))
     return root
 
 
