@@ -91,14 +91,15 @@ def test_the_study_says_what_is_wrong_in_ascii(words):
     ],
 )
 def test_a_reader_who_leaves_is_no_traceback(where, status, said, words, unbuffered):
-    if words == "--help" and unbuffered:
-        status, said = 0, ""  # argparse does not mind
     line = f"{{ sleep 0.3; {sys.executable} -m birdnb.study {words}; echo $? >&3; }} {where}"
     done = subprocess.run(
         ["bash", "-c", f"{{ {line}; }} 3>&1"], cwd=ROOT, capture_output=True, text=True,
         env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
     )  # fmt: skip
-    assert (done.stdout, done.stderr) == (f"{status}\n", said)
+    told = [(f"{status}\n", said)]
+    if words == "--help" and unbuffered:
+        told.append(("0\n", ""))  # the argparse of newer Pythons does not mind
+    assert (done.stdout, done.stderr) in told
 
 
 def test_an_error_of_another_pipe_is_not_hidden(capfd):
