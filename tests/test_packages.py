@@ -8,10 +8,11 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from importlib.metadata import packages_distributions
+from importlib.metadata import distributions, packages_distributions
 from pathlib import Path
 
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -117,3 +118,17 @@ def test_pip_takes_the_constraints_as_they_are(tmp_path):
     constraints = ["--constraint", str(ROOT / "constraints.txt"), "torch"]
     done = subprocess.run([*command, *constraints], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_is_pinned_is_for_this_python():
+    """Unlike pip, uv takes versions that want an older Python: pip would search without end."""
+    pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pinned = {tuple(line.partition(" ;")[0].split("==")) for line in pins if "==" in line}
+    here = f"{sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}"
+    found = 0
+    for one in distributions():
+        if (canonicalize_name(one.metadata["Name"]), one.version) in pinned:
+            wanted = one.metadata.get("Requires-Python") or ""
+            assert SpecifierSet(wanted).contains(here), (one.metadata["Name"], wanted)
+            found += 1
+    assert found > 50
