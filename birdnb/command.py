@@ -28,6 +28,7 @@ def command(interrupted: str) -> Callable[[Callable[P, int]], Callable[P, int]]:
 
         @functools.wraps(function)
         def main(*args: P.args, **kwargs: P.kwargs) -> int:
+            """Run the command; errors become a line and an exit status."""
             print_anything()
             try:
                 with _flushed():

@@ -152,6 +152,7 @@ def _rows(
     fresh = True  # the next line begins a row
 
     def feed() -> Iterator[str]:
+        """Give the lines one by one, and note where each row begins."""
         nonlocal first, last, fresh
         for last in range(begin, len(lines)):
             if fresh and last > begin and not hashed and lines[last].lstrip().startswith("#"):

@@ -79,6 +79,7 @@ def _decisions(
         species.value = rows.at[recording.value, "suggestion"]
 
     def decide(decision: str) -> None:
+        """Write a decision down, and show the next recording."""
         name = recording.value
         label = (before is not None and before[name]) or rows.at[name, "species"]
         if decision in (ACCEPT, RELABEL):  # right may be a label that was corrected before

@@ -235,6 +235,7 @@ def read_audio(
     """
 
     def cut(sound: Recording) -> np.ndarray:
+        """Take the asked part of a recording that is sound throughout."""
         read_through(sound)
         check_sound(sound)
         end = -(-sound.frames * sample_rate // sound.sample_rate)

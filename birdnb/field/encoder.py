@@ -49,6 +49,7 @@ def open_frozen(
         told = settings["weights"] + sha256_of(folder / WEIGHTS)
 
     def score(batch: Batch) -> np.ndarray:
+        """Map windows to scores of the species (N, C)."""
         with lock:
             encoded = encoder.encode(batch.waves[wave])
         if config["run"].startswith(OWN_ANSWER):

@@ -71,6 +71,7 @@ def _fan_out(blocks: Iterable[np.ndarray], count: int) -> list[Iterator[np.ndarr
     lines: list[deque[np.ndarray]] = [deque() for _ in range(count)]
 
     def line(own: deque[np.ndarray]) -> Iterator[np.ndarray]:
+        """Give one reader the blocks, from its own queue or the source."""
         while True:
             if not own:
                 block = next(source, None)
@@ -183,6 +184,7 @@ class _Head:
         self.samples: np.ndarray | None = np.empty(0, np.float32)
 
     def listen(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Give blocks (samples,) on, and keep what they hold while it is short."""
         for block in blocks:
             if self.samples is not None:
                 together = np.concatenate([self.samples, block])

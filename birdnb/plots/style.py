@@ -48,7 +48,7 @@ def style() -> None:
 
 
 def png_bytes(figure: Figure, dpi: float | None = None) -> bytes:
-    """Return a figure as a PNG of 256 colours, half the usual size, without date or version."""
+    """Return a figure as a small PNG of 64 colours, without date or version."""
     fit_fonts(figure)
     raw = io.BytesIO()
     with warnings.catch_warnings():
@@ -58,7 +58,7 @@ def png_bytes(figure: Figure, dpi: float | None = None) -> bytes:
     small = io.BytesIO()
     flat = Image.open(raw).convert("RGB")
     palette = flat.quantize(
-        256, method=Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE
+        64, method=Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE
     )
     palette.save(small, "PNG", optimize=True)
     return small.getvalue()

@@ -506,12 +506,14 @@ def test_png_is_small_true_and_the_same_each_time(tmp_path):
     assert not plt.fignum_exists(figure.number)
     full = io.BytesIO()
     draw().savefig(full, format="png", dpi=80, bbox_inches="tight", facecolor="white")
-    assert len(first) < 0.6 * len(full.getvalue())
+    assert len(first) < 0.5 * len(full.getvalue())
     small, large = (
         np.asarray(Image.open(io.BytesIO(b)).convert("RGB")).astype(int)
         for b in (first, full.getvalue())
     )
-    assert np.abs(small - large).max() <= 8
+    assert (
+        np.abs(small - large).max() <= 16
+    )  # of 255: an eye sees no difference, and notebooks stay small enough to keep
 
 
 def test_a_saved_figure_is_shown_as_it_was_saved_at_its_own_size(tmp_path):
