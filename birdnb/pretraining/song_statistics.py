@@ -1,11 +1,13 @@
 """Measure how near invented song comes to recorded song, by quantiles over spectrograms.
 
-``python -m birdnb.pretraining.song_statistics CORPUS`` prints the table.
+``python -m birdnb.pretraining.song_statistics CORPUS`` prints the table; with ``--blind`` it draws
+both for eyes to tell apart.
 """
 
 import argparse
+import itertools
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,16 @@ from joblib import Parallel, delayed
 from scipy.stats import ks_2samp
 from tqdm import tqdm
 
-from birdnb.command import command
+from birdnb.command import command, parse_seed
 from birdnb.config import AudioSettings
 from birdnb.corpora import open_corpus
 from birdnb.features.audio import high_pass, read_audio
 from birdnb.features.decoders import AudioError
 from birdnb.features.lms import log_mel
+from birdnb.files import BirdnbError, write_text
+from birdnb.plots.sound import spectrogram_grid
+from birdnb.plots.style import save
+from birdnb.pretraining.clips import NAMESPACE
 from birdnb.synthetic.soundscape import invent_clip
 from birdnb.synthetic.species import species_for
 
@@ -42,13 +48,9 @@ MEASURES = {
 
 def song_statistics(waveform: np.ndarray, audio: AudioSettings = FINE) -> dict[str, float]:
     """Compute MEASURES of a waveform's most active clip, high-passed; NaN where no song is."""
-    lms = log_mel(waveform, audio)  # (M, T)
-    floor = np.quantile(lms, 0.25, axis=1, keepdims=True)
-    noise = 10 ** ((floor + 1.5) / 10)  # the quarter quantile of noise lies below its mean
-    hertz = _band_hertz(audio)
-    power = np.where(lms > floor + 10, 10 ** (lms / 10) - noise, 0.0)  # what stands out of its band
-    first = _most_active(power, audio.n_frames)
-    power, noise_power = power[:, first : first + audio.n_frames], float(noise.sum())
+    lms, floor = _most_active(log_mel(waveform, audio), audio.n_frames)  # (M, T), (M, 1)
+    power, noise = _above(lms, floor)
+    hertz, noise_power = _band_hertz(audio), float(noise.sum())
     level = 10 * np.log10(power.sum(axis=0) + 1e-3 * noise_power)  # (T,)
     active = level > max(np.quantile(level, 0.98) - 15, 10 * np.log10(0.05 * noise_power))
     lengths = _runs(active) * audio.hop_length / audio.sample_rate
@@ -80,7 +82,7 @@ def corpus_statistics(spec: str | Path, limit: int = 200, jobs: int = -1) -> pd.
 
 
 def synthesis_statistics(
-    limit: int = 200, namespace: str = "pretraining", jobs: int = -1
+    limit: int = 200, namespace: str = NAMESPACE, jobs: int = -1
 ) -> pd.DataFrame:
     """MEASURES of ``limit`` synthesised clips, each of another species."""
     return _table(
@@ -111,7 +113,49 @@ def compare(recorded: pd.DataFrame, synthesised: pd.DataFrame) -> pd.DataFrame:
     return quantiles
 
 
+def blind_test(spec: str | Path, path: Path, seed: int = 7, pairs: int = 12) -> Path:
+    """Draw recorded and invented clips in a random order to a PNG, and their names to a CSV beside.
+
+    ``pairs`` of each, as log-mel spectrograms over the floor of their bands: who names every one
+    right sees what still gives invented song away. Raises BirdnbError for a corpus of fewer files.
+    """
+    corpus, rng = open_corpus(spec), np.random.default_rng(seed)
+    files = (corpus.root / file for file in rng.permutation(corpus.manifest["path"]))
+    clips = list(itertools.islice(_long_enough(files), pairs))
+    if len(clips) < pairs:
+        raise BirdnbError(
+            f"{corpus.name} has {len(clips)} recordings of {FINE.clip_seconds:g} s or more: "
+            f"{pairs} are needed"
+        )
+    numbers = rng.choice(10**6, pairs, replace=False)
+    clips += [(f"invented species {number}", _invent(NAMESPACE, int(number))) for number in numbers]
+    clips = [clips[i] for i in rng.permutation(len(clips))]
+    shown = [_most_active(log_mel(clip, FINE), FINE.n_frames) for _, clip in clips]
+    titles = [f"{number}" for number in range(1, len(clips) + 1)]
+    figure = spectrogram_grid([np.maximum(lms - floor, 0) for lms, floor in shown], titles, FINE)
+    answers = pd.DataFrame({"number": titles, "what": [name for name, _ in clips]})
+    write_text(path.with_suffix(".csv"), answers.to_csv(index=False))
+    return save(figure, path.with_suffix(".png"))
+
+
+def _long_enough(files: Iterable[Path]) -> Iterator[tuple[str, np.ndarray]]:
+    """Read the files that fill a clip: (name, waveform); shorter ones would be known by that."""
+    for file in files:
+        try:
+            waveform = _read(file)
+        except AudioError as error:
+            print(f"left out: {file.name}: {error}", file=sys.stderr)
+        else:
+            if len(waveform) >= FINE.clip_seconds * FINE.sample_rate:
+                yield file.name, waveform
+
+
 def _of_species(namespace: str, index: int) -> dict[str, float]:
+    return song_statistics(_invent(namespace, index))
+
+
+def _invent(namespace: str, index: int) -> np.ndarray:
+    """Return a high-passed clip of a species with up to two others."""
     rng = np.random.default_rng([index, 1])
     others = [
         species_for(namespace, int(i)) for i in rng.integers(10**6, size=rng.choice([0, 0, 1, 2]))
@@ -119,14 +163,16 @@ def _of_species(namespace: str, index: int) -> dict[str, float]:
     clip = invent_clip(
         species_for(namespace, index), rng, FINE.clip_seconds, FINE.sample_rate, others
     ).waveform
-    return song_statistics(high_pass(clip, FINE.sample_rate, FINE.high_pass_hz))
+    return high_pass(clip, FINE.sample_rate, FINE.high_pass_hz)
+
+
+def _read(path: Path) -> np.ndarray:
+    return read_audio(path, FINE.sample_rate, FINE.high_pass_hz, seconds=LONGEST)
 
 
 def _of_file(path: Path) -> dict[str, Any]:
     try:
-        return song_statistics(
-            read_audio(path, FINE.sample_rate, FINE.high_pass_hz, seconds=LONGEST)
-        )
+        return song_statistics(_read(path))
     except AudioError as error:
         return {"refused": f"{path.name}: {error}"}
 
@@ -141,10 +187,18 @@ def _table(tasks: Iterable[Callable], total: int, name: str, jobs: int) -> pd.Da
     return table[list(MEASURES)].astype(float)
 
 
-def _most_active(power: np.ndarray, n_frames: int) -> int:
-    """Return the first frame of the clip with most song, by the cube root of its power."""
-    total = np.concatenate([[0.0], np.cumsum(np.cbrt(power.sum(axis=0)))])
-    return int(np.argmax(total[n_frames:] - total[:-n_frames])) if len(total) > n_frames else 0
+def _most_active(lms: np.ndarray, n_frames: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the clip with most song, by the cube root of its power, and the floor of each band."""
+    floor = np.quantile(lms, 0.25, axis=1, keepdims=True)
+    total = np.concatenate([[0.0], np.cumsum(np.cbrt(_above(lms, floor)[0].sum(axis=0)))])
+    first = int(np.argmax(total[n_frames:] - total[:-n_frames])) if len(total) > n_frames else 0
+    return lms[:, first : first + n_frames], floor
+
+
+def _above(lms: np.ndarray, floor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the power (M, T) of what stands out of its band, and that of the noise (M, 1)."""
+    noise = 10 ** ((floor + 1.5) / 10)  # the quarter quantile of noise lies below its mean
+    return np.where(lms > floor + 10, 10 ** (lms / 10) - noise, 0.0), noise
 
 
 def _runs(active: np.ndarray) -> np.ndarray:
@@ -177,7 +231,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=200,
         help="recordings and synthesised clips looked at (default 200)",
     )
+    parser.add_argument(
+        "--blind",
+        type=Path,
+        metavar="PNG",
+        help="instead draw twelve recorded and twelve invented clips in a random order, "
+        "with the answers in a CSV beside: which are which?",
+    )
+    parser.add_argument("--seed", type=parse_seed, default=7, help="of that order (default 7)")
     options = parser.parse_args(argv)
+    if options.blind:
+        print(blind_test(options.corpus, options.blind, options.seed))
+        return 0
     recorded = corpus_statistics(options.corpus, options.clips)
     table = compare(recorded, synthesis_statistics(options.clips))
     table.index = pd.MultiIndex.from_tuples(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -238,7 +239,8 @@ def test_what_differs_most_comes_first() -> None:
     assert table.loc[("length", "synthesised"), "50%"] == 9.5
 
 
-def test_the_command_compares_and_refuses_in_a_line(tmp_path, capsys) -> None:
+@pytest.fixture
+def birds(tmp_path) -> Path:
     for name in "ab":
         (tmp_path / "birds" / name).mkdir(parents=True)
         soundfile.write(
@@ -246,7 +248,25 @@ def test_the_command_compares_and_refuses_in_a_line(tmp_path, capsys) -> None:
             invent_clip(species_for("test", 1), np.random.default_rng(0), 4.0, RATE).waveform,
             RATE,
         )
-    assert song_statistics.main([str(tmp_path / "birds"), "--clips", "2"]) == 0
+    return tmp_path / "birds"
+
+
+def test_eyes_are_asked_and_the_answers_stand_beside(birds, tmp_path, capsys) -> None:
+    path = song_statistics.blind_test(birds, tmp_path / "which.png", seed=1, pairs=2)
+    answers = pd.read_csv(path.with_suffix(".csv"))
+    assert list(answers["number"]) == [1, 2, 3, 4]
+    invented = answers["what"].str.startswith("invented species ")
+    assert set(answers["what"][~invented]) == {"a.wav", "b.wav"} and invented.sum() == 2
+    assert path.read_bytes().startswith(b"\x89PNG")
+    again = song_statistics.blind_test(birds, tmp_path / "again.png", seed=1, pairs=2)
+    assert pd.read_csv(again.with_suffix(".csv")).equals(answers)
+    assert song_statistics.main([str(birds), "--blind", str(tmp_path / "no.png")]) == 2
+    assert "has 2 recordings of 4 s or more: 12 are needed" in capsys.readouterr().err
+    assert not (tmp_path / "no.png").exists() and not (tmp_path / "no.csv").exists()
+
+
+def test_the_command_compares_and_refuses_in_a_line(birds, tmp_path, capsys) -> None:
+    assert song_statistics.main([str(birds), "--clips", "2"]) == 0
     printed = capsys.readouterr().out
     assert "recorded" in printed and "synthesised" in printed and "syllables per second" in printed
     called = [sys.executable, "-m", song_statistics.__name__, str(tmp_path / "nothing")]
