@@ -6,6 +6,7 @@ test set. The counts are weighed by how often a bootstrap draw holds each record
 one product, which scikit-learn's scorers cannot do; the tests hold them against scikit-learn.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -153,9 +154,12 @@ def loss_over(
 ) -> tuple[float, list[float]]:  # fmt: skip
     """Return how much more log loss [nats] ``a`` has than ``b``, or its own without one.
 
-    With the 95 % interval over recording sessions; the recordings must be the same.
+    With the 95 % interval over recording sessions, without ends where there is only one; the
+    recordings must be the same.
     """
     more = losses(a) - (losses(b.align(a.recording_ids)) if b else 0.0)  # (R,)
+    if sessions is not None and len(set(sessions)) == 1:
+        return float(more.mean()), [-math.inf, math.inf]
     weights = _draws(a, sessions, seed, bootstrap)
     return float(more.mean()), _interval(weights @ more / weights.sum(axis=1))
 

@@ -224,6 +224,8 @@ def test_log_loss_over_another_is_scikit_learns_with_the_interval_of_a_mean():
     pairs = [str(row // 20) for row in rows]  # ten sessions
     assert np.diff(loss_over(one, other, pairs)[1])[0] > 0
     assert loss_over(one, one, pairs) == (0, [0, 0])
+    # one session tells nothing of others
+    assert loss_over(one, other, ["a"] * len(one))[1] == [-np.inf, np.inf]
 
 
 def test_all_right_is_no_reason_to_be_sure_of_f1():

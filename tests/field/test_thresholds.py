@@ -20,7 +20,7 @@ from birdnb.features.audio import read_audio
 from birdnb.features.lms import log_mel
 from birdnb.field.clip_sound import clip_waves, quiet_batches
 from birdnb.field.listener import open_listener
-from birdnb.field.promise import read_promises
+from birdnb.field.promise import read_promises, write_promises
 from birdnb.field.thresholds import clip_scores, find_promises, kept_promises, promises_of
 from birdnb.field.windows import Wave
 from birdnb.files import BirdnbError
@@ -67,6 +67,9 @@ def test_promises_are_found_on_the_data_the_run_was_trained_on_and_kept_beside_i
     (folder / "thresholds.json").write_text(text.replace('"sessions": ', '"sessions":  '))
     promises_of(run, 0.5)
     assert '"sessions":  ' in (folder / "thresholds.json").read_text()  # not found anew
+    # files of earlier versions may know of no refusal: found again
+    write_promises(folder, replace(found, refusal=None))
+    assert promises_of(run, 0.5).refusal == found.refusal is not None
     assert promises_of(run, 0.6).precision == 0.6 == read_promises(folder).precision
 
 
