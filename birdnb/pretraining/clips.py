@@ -19,6 +19,7 @@ from birdnb.synthetic.species import Species, species_for
 
 NAMESPACE = "pretraining"  # of the species; the demo corpus uses another one
 STRANGERS = 10**6  # other singers are drawn from this many species
+OTHERS = (0, 1, 2, 3, 4, 6)  # how many sing along, each as often
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class InventedClips(Dataset):
     """Item i is (LMS (n_mels, T) float16 dB, species number).
 
     It depends on ``seed``, ``side`` and i, and on nothing else. Every clip has an individual, a
-    site, a recorder and a distance of its own; half of them have one or two fainter singers of any
-    other species. The sides share the species, not the individuals. There is no last item.
+    site, a recorder and a distance of its own; most of them have fainter singers of any other
+    species. The sides share the species, not the individuals. There is no last item.
     """
 
     audio: AudioSettings
@@ -41,7 +42,7 @@ class InventedClips(Dataset):
         number, audio = int(rng.integers(self.species)), self.audio
         others = [
             _species(int(other))
-            for other in rng.integers(STRANGERS, size=rng.choice([0, 0, 1, 2]))
+            for other in rng.integers(STRANGERS, size=rng.choice(OTHERS))
             if other != number
         ]
         # what the outermost frames reach into

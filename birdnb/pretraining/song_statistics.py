@@ -26,7 +26,7 @@ from birdnb.features.lms import log_mel
 from birdnb.files import BirdnbError, write_text
 from birdnb.plots.sound import spectrogram_grid
 from birdnb.plots.style import save
-from birdnb.pretraining.clips import NAMESPACE
+from birdnb.pretraining.clips import NAMESPACE, OTHERS
 from birdnb.synthetic.soundscape import invent_clip
 from birdnb.synthetic.species import species_for
 
@@ -155,11 +155,9 @@ def _of_species(namespace: str, index: int) -> dict[str, float]:
 
 
 def _invent(namespace: str, index: int) -> np.ndarray:
-    """Return a high-passed clip of a species with up to two others."""
+    """Return a high-passed clip of a species with others."""
     rng = np.random.default_rng([index, 1])
-    others = [
-        species_for(namespace, int(i)) for i in rng.integers(10**6, size=rng.choice([0, 0, 1, 2]))
-    ]
+    others = [species_for(namespace, int(i)) for i in rng.integers(10**6, size=rng.choice(OTHERS))]
     clip = invent_clip(
         species_for(namespace, index), rng, FINE.clip_seconds, FINE.sample_rate, others
     ).waveform

@@ -56,18 +56,17 @@ def _sing_motif(
         + (round(rng.normal(0, 0.12 * spread * motif.repeats)) if motif.repeats > 2 else 0),
     )
     intervals = (
-        motif.interval
-        * np.geomspace(1, motif.accelerando, n)
-        * 2 ** rng.normal(0, 0.04 * spread, n)
+        motif.interval * np.geomspace(1, motif.accelerando, n) * 2 ** rng.normal(0, 0.1 * spread, n)
     )
     onsets = time + np.concatenate([[0.0], np.cumsum(intervals)[:-1]])
     end = float(onsets[-1] + syllable.seconds)
     onsets = onsets[onsets < len(waveform) / sample_rate]
     pitch = 2 ** (
-        np.linspace(0, motif.drift, n)[: len(onsets)] + rng.normal(0, 0.012 * spread, len(onsets))
+        np.linspace(0, motif.drift, n)[: len(onsets)] + rng.normal(0, 0.03 * spread, len(onsets))
     )
     sounds = _render(syllable, pitch.astype(np.float32), rng, sample_rate)
-    sounds *= 10 ** (rng.normal(0, 1.0 * spread, (len(onsets), 1)) / 20).astype(np.float32)
+    sounds *= _breath(rng, sounds.shape, spread)
+    sounds *= 10 ** (rng.normal(0, 2.5 * spread, (len(onsets), 1)) / 20).astype(np.float32)
     for onset, sound in zip(onsets, sounds, strict=True):
         first = int(onset * sample_rate)
         room = waveform[first : first + len(sound)]
@@ -76,6 +75,23 @@ def _sing_motif(
             (float(onset), min(float(onset + syllable.seconds), len(waveform) / sample_rate))
         )
     return end
+
+
+def _breath(rng: np.random.Generator, shape: tuple[int, ...], spread: float) -> np.ndarray:
+    """Return gains (repeats, n) that no two renditions share: swelling, and air beside the tone."""
+    repeats, n = shape
+    swelling = _between_knots(rng.normal(0, 3 * spread, (repeats, 5)), n, 4)  # [dB]
+    knots = rng.normal(0, 0.35, (repeats, n // 40 + 2))  # 2 ms apart
+    air = _between_knots(knots, n, knots.shape[1] - 1.001)
+    return (10 ** (swelling / 20) * (1 + air)).astype(np.float32)
+
+
+def _between_knots(knots: np.ndarray, n: int, last: float) -> np.ndarray:
+    """Interpolate (repeats, K) between its columns at n places from 0 to ``last``."""
+    place = np.linspace(0, last, n)
+    left = np.minimum(place.astype(int), knots.shape[1] - 2)
+    share = place - left
+    return knots[:, left] * (1 - share) + knots[:, left + 1] * share
 
 
 def _render(

@@ -105,11 +105,11 @@ def perform(
 ) -> Song:  # fmt: skip
     """Let birds sing at a site and record them, all within 80 m.
 
-    The first is at ``snr`` [dB], the others 6-25 dB fainter.
+    The first is at ``snr`` [dB], the others 6-35 dB fainter.
     Returns the waveform (samples,) float32 in [-1, 1], and the first bird's syllables (n, 2) [s].
     """
     songs = [sing(bird, rng, seconds, sample_rate) for bird in birds]
-    faintness = [0.0, *rng.uniform(6, 25, len(birds) - 1)]
+    faintness = [0.0, *rng.uniform(6, 35, len(birds) - 1)]
     distances = np.exp(rng.uniform(np.log(5), np.log(80), len(birds)))
     voices = [
         Voice(song.waveform, snr - f, float(d))
@@ -126,7 +126,9 @@ def background(
     n = round(seconds * sample_rate)
     size = scipy.fft.next_fast_len(n, real=True)
     hertz, octaves = _axis(size, sample_rate)
-    spectrum = _white(rng, len(hertz)) * _gain(-site.slope * np.maximum(octaves, -1.5))
+    uneven = np.interp(octaves, np.linspace(-2, 4, 9), rng.normal(0, 4, 9))  # [dB]
+    slope = -site.slope * np.maximum(octaves, -1.5)
+    spectrum = _white(rng, len(hertz)) * _gain(slope + uneven)
     if site.rain:
         spectrum += (
             scipy.fft.rfft(_drops(site.rain, rng, size, sample_rate))
@@ -140,6 +142,10 @@ def background(
         10 ** (site.leaves / 20)
     )
     noise = steady + scipy.fft.irfft(rumble + leaves, size)[:n] * (_gusts(rng, n, seconds) * level)
+    for _ in range(rng.poisson(rng.choice([0, 1, 4]) * seconds / 4)):
+        noise += _rustle(rng, n, sample_rate) * np.float32(level)
+    if rng.random() < 0.3:
+        noise += _clicks(rng, n, sample_rate) * np.float32(level)
     for insect in site.insects:
         chirr = scipy.fft.irfft(
             _band(rng, hertz, min(insect.hertz, 0.45 * sample_rate), insect.width), size
@@ -208,6 +214,33 @@ def _drops(rate: float, rng: np.random.Generator, n: int, sample_rate: int) -> n
     where = rng.integers(n, size=rng.poisson(rate * n / sample_rate))
     drops[where] = rng.standard_cauchy(len(where)).clip(-8, 8)
     return drops * np.float32(np.sqrt(sample_rate / rate) / 4)
+
+
+def _rustle(rng: np.random.Generator, n: int, sample_rate: int) -> np.ndarray:
+    """Return (n,) with a band of noise somewhere: steps, wings, leaves or another animal."""
+    length = min(n, int(sample_rate * np.exp(rng.uniform(np.log(0.05), np.log(1.5)))))
+    first = int(rng.integers(n - length + 1))
+    size = scipy.fft.next_fast_len(length, real=True)
+    hertz, _ = _axis(size, sample_rate)
+    centre = float(np.exp(rng.uniform(np.log(600), np.log(8000))))
+    band = scipy.fft.irfft(_band(rng, hertz, centre, centre * rng.uniform(0.1, 0.5)), size)[:length]
+    swell = np.sin(np.pi * np.linspace(0, 1, length)) ** rng.uniform(0.5, 3)
+    rustle = np.zeros(n, np.float32)
+    rustle[first : first + length] = band * swell * 10 ** (rng.uniform(-15, 5) / 20)
+    return rustle
+
+
+def _clicks(rng: np.random.Generator, n: int, sample_rate: int) -> np.ndarray:
+    """Return (n,) with short sounds of all frequencies: hands and drops on the microphone."""
+    clicks = np.zeros(n, np.float32)
+    for _ in range(rng.poisson(rng.uniform(1, 8) * n / sample_rate / 4)):
+        length = int(sample_rate * rng.uniform(0.001, 0.012)) + 2
+        first = int(rng.integers(max(1, n - length)))
+        dying = np.exp(-5 * np.linspace(0, 1, length))
+        burst = rng.standard_normal(length, dtype=np.float32) * dying
+        room = clicks[first : first + length]
+        room += (burst * 10 ** (rng.uniform(5, 25) / 20))[: len(room)]
+    return clicks
 
 
 def _gusts(rng: np.random.Generator, n: int, seconds: float) -> np.ndarray:

@@ -101,7 +101,8 @@ def invent_species(rng: np.random.Generator, identity: str = "unnamed") -> Speci
     """Draw a species: a way of singing, a frequency range, a repertoire and a rhythm."""
     names = list(STYLES)
     style = STYLES[name := names[rng.choice(len(names), p=[STYLES[n].share for n in names])]]
-    centre = float(np.clip(3100 * 2 ** rng.normal(0, 0.55), 1100, 8000)) * (
+    # from hoarse and deep (ravens, barbets) to above 8 kHz, as recorded birds are
+    centre = float(np.clip(2600 * 2 ** rng.normal(0, 0.75), 600, 9000)) * (
         0.6 if name == "rasper" else 1.0
     )
     span = rng.uniform(0.2, 1.1)

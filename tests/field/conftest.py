@@ -4,6 +4,7 @@ import pytest
 from small_study import settings, small_study
 
 from birdnb.evaluation.promises import Threshold
+from birdnb.evaluation.refusal import LARGEST, Refusal
 from birdnb.field.promise import Promises, write_promises
 from birdnb.training.train import train_run
 
@@ -17,7 +18,8 @@ def small_run(tmp_path_factory):
         run = train_run(small_study(), "one", settings(epochs=2), progress=False)
         promised = {run.labels[0]: Threshold(0.3, 0.95, (0.8, 1.0), sessions=9)}
         weights = run.metrics["weights_sha256"]
-        write_promises(run.folder, Promises(0.9, 1.0, promised, weights))
+        nobody = Refusal(LARGEST, 0.0)  # is refused
+        write_promises(run.folder, Promises(0.9, 1.0, promised, weights, refusal=nobody))
         return folder
 
 

@@ -158,10 +158,9 @@ def test_a_flat_syllable_has_its_pitch_and_a_sweep_rises_by_its_octaves() -> Non
 
 
 def test_harmonics_beyond_half_the_sample_rate_are_left_out() -> None:
-    stack = first_syllable(bird_of(replace(TONE, hertz=7000.0, harmonics=(1.0, 1.0, 1.0))))
-    hertz, power = scipy.signal.periodogram(stack, RATE, window="blackman")
-    elsewhere = power[np.abs(hertz - 7000) > 100].max()
-    assert elsewhere < 1e-6 * power.max()
+    alone = replace(TONE, hertz=7000.0, harmonics=(1.0,))
+    stack = replace(alone, harmonics=(1.0, 1.0, 1.0))  # 14 and 21 kHz, where 11 is the last
+    np.testing.assert_array_equal(first_syllable(bird_of(stack)), first_syllable(bird_of(alone)))
 
 
 def test_a_mirrored_relative_sings_its_phrases_from_the_end() -> None:
