@@ -163,6 +163,40 @@ def test_harmonics_beyond_half_the_sample_rate_are_left_out() -> None:
     np.testing.assert_array_equal(first_syllable(bird_of(stack)), first_syllable(bird_of(alone)))
 
 
+def swelling(variability: float) -> float:
+    """Two renditions of a syllable: how much [dB] the envelope of one wanders from the other's."""
+    bird = replace(bird_of(replace(TONE, seconds=0.3), repeats=2), variability=variability)
+    song = sing(bird, np.random.default_rng(1), 3.0, RATE)
+    one, other = (
+        song.waveform[int(on * RATE) :][: int(0.25 * RATE)] for on, _ in song.syllables[:2]
+    )
+    kernel = np.ones(RATE // 50) / (RATE // 50)  # 20 ms: swelling stays, air goes
+    power = [np.convolve(part**2, kernel, "same")[500:] for part in (one, other)]
+    return float((10 * np.log10(power[0] / power[1])).std())
+
+
+def test_no_two_renditions_swell_alike_but_of_a_bird_that_never_varies() -> None:
+    assert swelling(0.0) < 1 < 1.5 < swelling(1.0)
+
+
+def test_voices_reach_from_ravens_to_goldcrests() -> None:
+    birds = [invent_species(np.random.default_rng(seed)) for seed in range(300)]
+    loudest = [
+        syllable.hertz * (1 + int(np.argmax(syllable.harmonics)))
+        for bird in birds
+        for syllable in bird.syllables
+    ]
+    low, middle, high = np.quantile(loudest, [0.05, 0.5, 0.95])
+    assert low < 1000 and 1800 < middle < 3000 and high > 5000  # [Hz]
+
+
+def test_some_backgrounds_click_and_others_do_not() -> None:
+    noises = [background(QUIET_SITE, np.random.default_rng(seed), 4.0, RATE) for seed in range(60)]
+    crest = np.array([np.abs(noise).max() / noise.std() for noise in noises])
+    # three in ten are handled, some of them softly; noise alone seldom passes 5
+    assert 0.1 < (crest > 9).mean() < 0.35
+
+
 def test_a_mirrored_relative_sings_its_phrases_from_the_end() -> None:
     bird = invent_species(np.random.default_rng(3))
     mirrored = sibling(bird, "mirror", np.random.default_rng(0))
