@@ -6,7 +6,6 @@ test set. The counts are weighed by how often a bootstrap draw holds each record
 one product, which scikit-learn's scorers cannot do; the tests hold them against scikit-learn.
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -154,12 +153,11 @@ def loss_over(
 ) -> tuple[float, list[float]]:  # fmt: skip
     """Return how much more log loss [nats] ``a`` has than ``b``, or its own without one.
 
-    With the 95 % interval over recording sessions, without ends where there is only one; the
-    recordings must be the same.
+    With the 95 % interval over sessions, endless for a single one; the recordings must be the same.
     """
     more = losses(a) - (losses(b.align(a.recording_ids)) if b else 0.0)  # (R,)
     if sessions is not None and len(set(sessions)) == 1:
-        return float(more.mean()), [-math.inf, math.inf]
+        return float(more.mean()), [-np.inf, np.inf]
     weights = _draws(a, sessions, seed, bootstrap)
     return float(more.mean()), _interval(weights @ more / weights.sum(axis=1))
 

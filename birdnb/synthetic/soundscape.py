@@ -143,7 +143,8 @@ def background(
     )
     noise = steady + scipy.fft.irfft(rumble + leaves, size)[:n] * (_gusts(rng, n, seconds) * level)
     for _ in range(rng.poisson(rng.choice([0, 1, 4]) * seconds / 4)):
-        noise += _rustle(rng, n, sample_rate) * np.float32(level)
+        first, rustle = _rustle(rng, n, sample_rate)
+        noise[first : first + len(rustle)] += rustle * np.float32(level)
     if rng.random() < 0.3:
         noise += _clicks(rng, n, sample_rate) * np.float32(level)
     for insect in site.insects:
@@ -216,8 +217,8 @@ def _drops(rate: float, rng: np.random.Generator, n: int, sample_rate: int) -> n
     return drops * np.float32(np.sqrt(sample_rate / rate) / 4)
 
 
-def _rustle(rng: np.random.Generator, n: int, sample_rate: int) -> np.ndarray:
-    """Return (n,) with a band of noise somewhere: steps, wings, leaves or another animal."""
+def _rustle(rng: np.random.Generator, n: int, sample_rate: int) -> tuple[int, np.ndarray]:
+    """Return where in n samples steps, leaves or an animal begin, and their band of noise."""
     length = min(n, int(sample_rate * np.exp(rng.uniform(np.log(0.05), np.log(1.5)))))
     first = int(rng.integers(n - length + 1))
     size = scipy.fft.next_fast_len(length, real=True)
@@ -225,9 +226,7 @@ def _rustle(rng: np.random.Generator, n: int, sample_rate: int) -> np.ndarray:
     centre = float(np.exp(rng.uniform(np.log(600), np.log(8000))))
     band = scipy.fft.irfft(_band(rng, hertz, centre, centre * rng.uniform(0.1, 0.5)), size)[:length]
     swell = np.sin(np.pi * np.linspace(0, 1, length)) ** rng.uniform(0.5, 3)
-    rustle = np.zeros(n, np.float32)
-    rustle[first : first + length] = band * swell * 10 ** (rng.uniform(-15, 5) / 20)
-    return rustle
+    return first, (band * swell * 10 ** (rng.uniform(-15, 5) / 20)).astype(np.float32)
 
 
 def _clicks(rng: np.random.Generator, n: int, sample_rate: int) -> np.ndarray:
