@@ -44,11 +44,13 @@ SEED = 7
 def main(argv: Sequence[str] | None = None) -> int:
     """Compare from the shell; 0 when it is done, 2 after an error, 130 when interrupted."""
     args = make_parser().parse_args(argv)
-    files = (args.corpus, args.corrections, args.profile, *(args.scaling or ()))
+    files = (args.corpus, args.corrections, args.profile, *(args.scaling or ()), *(args.over or ()))
     args.words = shlex.join(
         re.sub(r"[^:]*/", "", word.rstrip("/")) if word in files else word
         for word in (sys.argv[1:] if argv is None else argv)
     )
+    if args.over and not args.scaling:
+        raise BirdnbError("--over is for checkpoints: give --scaling, too")
     use_corrections(args.corrections)
     path = _kind(args)(args)
     print(path.read_text(encoding="utf-8"))
@@ -106,13 +108,14 @@ def _scaling(args: argparse.Namespace) -> Path:
         if getattr(args, name):
             raise BirdnbError(f"--scaling takes no --{name}: it judges the weights by the recipe")
     args.seeds = list(dict.fromkeys(args.seeds or [SEED]))
-    checkpoints = [read_checkpoint(given) for given in args.scaling]
+    checkpoints, over = ([read_checkpoint(given) for given in c or ()]
+                         for c in (args.scaling, args.over))  # fmt: skip
     name = safe_name(args.name or f"scaling_{corpus_name(args.corpus)}")
     side, runs = args.side or "validation", tuple(args.runs or ())
     comparison = Comparison(name, "What more clips in pretraining bring", runs, side, NEW, {})
     judged = []
     more = (args.folds, args.seeds)
-    for one in scaling(checkpoints, args.corpus, profile_of(args), comparison, *more):
+    for one in scaling(checkpoints, args.corpus, profile_of(args), comparison, *more, over=over):
         judged.append(one)
         about = _about(args, one.points[-1][1])
         path = write_scaling(comparison, judged, about, reports_dir())
@@ -183,6 +186,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--scaling", nargs="+", metavar="WEIGHTS", help="judge checkpoints of pretraining, frozen, "
         "and with --runs fine-tuned, too: files with their cards, ast:PATH, or ast, "
         "efficientnet_b2 (the shipped ones)")
+    add("--over", nargs="+", metavar="WEIGHTS", help="with --scaling: compare the others of their "
+        "network with these (default: with new weights)")
     add("--target", type=PERCENT, metavar="PERCENT",
         help="accuracy that a learning curve is to reach (default: the next round one)")
     # fmt: on

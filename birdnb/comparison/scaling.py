@@ -48,6 +48,7 @@ class Judged:
     model: str
     run: str  # that was fine-tuned from each; "" of logistic regression on frozen embeddings
     points: list[tuple[Checkpoint | None, Pooled]]  # None: no network (MFCC statistics)
+    over: str = NEW  # name of the checkpoint that the others are compared with
 
 
 def read_checkpoint(given: str) -> Checkpoint:
@@ -84,13 +85,16 @@ def read_checkpoint(given: str) -> Checkpoint:
 
 def scaling(
     checkpoints: Sequence[Checkpoint], corpus: str, profile: Profile, comparison: Comparison,
-    folds: int, seeds: Sequence[int] = (7,), progress: bool = True,
+    folds: int, seeds: Sequence[int] = (7,), progress: bool = True, over: Sequence[Checkpoint] = (),
 ) -> Iterator[Judged]:  # fmt: skip
     """Judge checkpoints, and new weights of each network, giving each network as it is finished.
 
     All are frozen first; then each of the comparison's runs is fine-tuned from those of its
-    network. Finished trainings are loaded. Raises BirdnbError as ``compare`` does.
+    network. ``over`` are judged, too, and the others of their network compared with them instead of
+    with new weights. Finished trainings are loaded. Raises BirdnbError as ``compare`` does.
     """
+    checkpoints = list(dict.fromkeys([*checkpoints, *over]))
+    reference = {one.model: one.name for one in over}
     of_models = {
         model: [_new(model, profile), *sorted(
             (c for c in checkpoints if c.model == model),
@@ -104,7 +108,10 @@ def scaling(
         with_encoders = replace(profile, encoders=tuple(names))
         pooled = {p.run: p for p in compare(frozen, corpus, with_encoders, folds, seeds, progress)}
         found = [pooled[FROZEN + encoder_id(name)] for name in names]
-        yield Judged(model, "", [(None, pooled[CLASSICAL]), *zip(those, found, strict=True)])
+        yield Judged(
+            model, "", [(None, pooled[CLASSICAL]), *zip(those, found, strict=True)],
+            reference.get(model, NEW),
+        )  # fmt: skip
     for run in comparison.runs:
         model = profile.runs[run].model.name
         those = of_models.get(model, [])
@@ -114,16 +121,18 @@ def scaling(
             p.variant: p
             for p in compare(tuned, corpus, replace(profile, encoders=()), folds, seeds, progress)
         }
-        yield Judged(model, run, [(one, pooled[one.name]) for one in those])
+        yield Judged(
+            model, run, [(one, pooled[one.name]) for one in those], reference.get(model, NEW)
+        )
 
 
 def scores_of(judged: Judged) -> pd.DataFrame:
-    """Score each checkpoint, and compare it with new weights: a row each.
+    """Score each checkpoint, and compare it with the one named ``over``: a row each.
 
-    ``accuracy``, ``f1_macro`` and ``log_loss`` with their intervals (``..._ci95``), and over new
-    weights ``gain``, ``gain_ci95``, ``p``, ``loss_gain`` and ``loss_gain_ci95``.
+    ``accuracy``, ``f1_macro`` and ``log_loss`` with their intervals (``..._ci95``), and the
+    differences ``gain``, ``gain_ci95``, ``p``, ``loss_gain`` and ``loss_gain_ci95``.
     """
-    first = next(p for one, p in judged.points if one and one.clips == 0)
+    first = next(p for one, p in judged.points if one and one.name == judged.over)
     rows = []
     for one, pooled in judged.points:
         scores = summarise(pooled.predictions, pooled.labels, pooled.sessions)

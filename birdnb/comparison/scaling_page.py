@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from birdnb.comparison.page import Comparison
-from birdnb.comparison.scaling import NEW, Judged, gains, scores_of
+from birdnb.comparison.scaling import Judged, gains, scores_of
 from birdnb.files import write_text
 from birdnb.plots.growth import scaling_figure
 from birdnb.plots.style import save, style
@@ -23,10 +23,10 @@ READING = (
     "the weights it began from included; species and accuracy in pretraining are those of its "
     "last pretraining, by the cards beside the weights. Weights kept on the way of a pretraining "
     "have not seen their learning rate fall, and may do worse for that alone. Brackets hold 95 % "
-    "intervals from drawing recording sessions again; differences are paired, over new weights "
-    "unless said otherwise. An interval that holds zero, or a p above 0.05, means that these "
-    "recordings cannot tell. How embeddings are pooled was chosen on the validation side, for "
-    "each checkpoint alike: there all of them look somewhat better than they are."
+    "intervals from drawing recording sessions again; differences are paired. An interval that "
+    "holds zero, or a p above 0.05, means that these recordings cannot tell. How embeddings are "
+    "pooled was chosen on the validation side, for each checkpoint alike: there all of them look "
+    "somewhat better than they are."
 )
 KEPT = "<!-- Written by people, and kept when the page is written again: -->"
 
@@ -44,7 +44,8 @@ def write_scaling(comparison: Comparison, judged: Sequence[Judged], about: str, 
     figure = save(scaling_figure(tables), to / "figures" / f"{comparison.name}.png")
     lines += [f"![Accuracy and log loss against clips](figures/{figure.name})", ""]
     for one, (heading, table) in zip(judged, tables.items(), strict=True):
-        lines += [f"## {heading}", "", pipe_table(_table(table)), "", _steps(one), ""]
+        rows = _table(table, plain(one.over))
+        lines += [f"## {heading}", "", pipe_table(rows), "", _steps(one), ""]
     lines += [KEPT, "", before.partition(KEPT)[2].strip()]
     return write_text(path, "\n".join(lines).rstrip() + "\n")
 
@@ -54,7 +55,7 @@ def _heading(judged: Judged) -> str:
     return f"{network}, {f'fine-tuned ({title(judged.run)})' if judged.run else 'frozen'}"
 
 
-def _table(scores: pd.DataFrame) -> pd.DataFrame:
+def _table(scores: pd.DataFrame, over: str) -> pd.DataFrame:
     return pd.DataFrame([{
         "weights": plain(title(row["weights"])),
         "clips": _whole(row["clips"]),
@@ -63,9 +64,9 @@ def _table(scores: pd.DataFrame) -> pd.DataFrame:
         "accuracy": percent(row["accuracy"], row["accuracy_ci95"]),
         "F1 macro": score(row["f1_macro"], row["f1_macro_ci95"]),
         "log loss": score(row["log_loss"], row["log_loss_ci95"]),
-        f"accuracy over {NEW}": points(row["gain"], row["gain_ci95"]),
+        f"accuracy over {over}": points(row["gain"], row["gain_ci95"]),
         "p": NONE if row["p"] is None else f"{row['p']:.3f}",
-        f"log loss over {NEW}": _signed(row["loss_gain"], row["loss_gain_ci95"]),
+        f"log loss over {over}": _signed(row["loss_gain"], row["loss_gain_ci95"]),
     } for row in scores.to_dict("records")])  # fmt: skip
 
 

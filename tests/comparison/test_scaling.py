@@ -109,6 +109,26 @@ def test_the_command_judges_checkpoints_frozen_and_fine_tuned(
     assert written.read_text() == page + "\nMore is better.\n"
     assert {path: path.stat().st_mtime_ns for path in runs.rglob("metrics.json")} == finished
     assert command.main([*words, "--variants", "ablation"]) == 2
+    assert command.main([*words, "--over", weights[1]]) == 0
+    over = written.read_text()
+    assert "More is better." in over and "accuracy over first" in over
+    for section, earlier in zip(over.split("\n## ")[1:], page.split("\n## ")[1:], strict=True):
+        rows = dict(zip(("new", "first", "second"), cells(section)[-3:], strict=True))
+        assert rows["first"][7:] == ["–"] * 3
+        # from first to second, in the table and in words
+        assert f"accuracy {rows['second'][7]}, log loss {rows['second'][9]}:" in section
+        # the other way round than from new weights to first
+        change = cells(earlier)[-2][7].partition(" points")[0]
+        assert float(rows["new"][7].partition(" points")[0].replace("−", "-")) == pytest.approx(
+            -float(change.replace("−", "-"))
+        )
+    assert command.main([words[0], "--over", weights[1]]) == 2
+
+
+def cells(section: str) -> list[list[str]]:
+    """Return the cells of a table's rows, the heading's included."""
+    rows = [line for line in section.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
 
 
 def whistles(folder: Path) -> None:
