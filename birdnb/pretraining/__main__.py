@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from birdnb.command import called, command, number, parse_seed, positive
-from birdnb.config import TrainSettings
-from birdnb.files import artifacts_dir
-from birdnb.models.weights import FILES
+from birdnb.config import ModelSettings, TrainSettings
+from birdnb.files import BirdnbError, artifacts_dir
+from birdnb.models.weights import FILES, check_source
 from birdnb.pretraining.card import cores
 from birdnb.pretraining.pretrain import pretrain, settings_for
 from birdnb.pretraining.stream import Budget, Pretraining
@@ -34,7 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name in ("pretrained", "batch_size", "lr", "precision", "mixup")
     }
     run, audio = settings_for(args.model, args.profile, **chosen)
-    what = Pretraining(run, audio, args.species, args.seed, args.clip_seconds or audio.clip_seconds)
+    what = Pretraining(
+        run, audio, args.species, args.seed, args.clip_seconds or audio.clip_seconds,
+        _teacher(args.teacher, args.profile),
+    )  # fmt: skip
     more = {"workers": args.workers, "held_out": args.held_out, "keep": sorted(set(args.keep))}
     rows = pretrain(what, budget, out, **more)
     end = rows[-1]
@@ -44,6 +47,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"(chance {1 / args.species:.2%})\n{out}"
     )
     return 0
+
+
+def _teacher(given: str | None, profile: str) -> ModelSettings | None:
+    if given is None:
+        return None
+    model, _, weights = given.partition(":")
+    if model not in FILES:
+        raise BirdnbError(f"--teacher {given}: begin with {' or '.join(FILES)}")
+    check_source(weights or None)
+    return settings_for(model, profile, pretrained=weights or "synthetic")[0].model
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -70,6 +83,8 @@ def make_parser() -> argparse.ArgumentParser:
         help="of a clip, 1 to 10 (default: the profile's); shorter ones go faster")
     add("--pretrained", type=bool_or_text, default=False, metavar="WEIGHTS",
         help="begin from these: synthetic, or a file written here (default: new weights)")
+    add("--teacher", metavar="MODEL[:WEIGHTS]", help="learn the embeddings of this network, too: "
+        f"{' or '.join(FILES)}, with the shipped weights unless a file is given")
     add("--batch-size", default=64, help=f"clips in a batch {usual}", **count)
     add("--lr", type=float, default=1e-3, metavar="X", help=f"highest learning rate {usual}")
     add("--mixup", action="store_true", help="blend pairs of clips in half of the batches")

@@ -69,7 +69,10 @@ def pretrain(
         raise BirdnbError(
             f"weights cannot be kept at {max(keep):,} clips: there are only {budget.clips:,}"
         )
-    facts = {"what": what, "held_out": held_out, "origin": _origin(what.run.model)}
+    facts = {
+        "what": what, "held_out": held_out, "origin": _origin(what.run.model),
+        "teacher": _origin(what.teacher),
+    }  # fmt: skip
 
     def write(path: Path, kept_at: int | None = None) -> None:
         command = _command(what, budget, held_out, kept_at)
@@ -119,9 +122,9 @@ def _check_out(out: Path) -> None:
         ) from error
 
 
-def _origin(model: ModelSettings) -> str:
-    """Tell, as Markdown, the weights begun from and the command that made them; "" for new ones."""
-    if not isinstance(model.pretrained, str):
+def _origin(model: ModelSettings | None) -> str:
+    """Tell, as Markdown, a network's weights and the command that made them; "" for new ones."""
+    if model is None or not isinstance(model.pretrained, str):
         return ""
     source = (
         SHIPPED / FILES[model.name]
@@ -138,13 +141,14 @@ def _origin(model: ModelSettings) -> str:
 
 def _command(what: Pretraining, budget: Budget, held_out: int, kept_at: int | None) -> str:
     """Return the command line that gives these weights, kept after so many clips or the last."""
-    t, begun = what.run.train, what.run.model.pretrained
+    t, begun, teacher = what.run.train, what.run.model.pretrained, what.teacher
     options = {
         "model": what.run.model.name, "species": what.species, "clips": budget.clips,
         "minutes": budget.seconds and f"{budget.seconds / 60:g}", "batch-size": t.batch_size,
         "lr": f"{t.lr_backbone:g}", "precision": t.precision, "seed": what.seed,
         "clip-seconds": f"{what.clip_seconds:g}",
         "pretrained": Path(begun).name if isinstance(begun, str) else None, "held-out": held_out,
+        "teacher": teacher and f"{teacher.name}:{Path(str(teacher.pretrained)).name}",
         "keep": kept_at,
     }  # fmt: skip
     words = [f"--{name} {value}" for name, value in options.items() if value is not None]

@@ -12,9 +12,9 @@ import torch
 from torch import Generator, Tensor, nn
 from tqdm import tqdm
 
-from birdnb.config import AudioSettings, RunSettings, key_of
+from birdnb.config import N_MELS, AudioSettings, ModelSettings, RunSettings, key_of
 from birdnb.features.lms import normalise
-from birdnb.files import artifacts_dir
+from birdnb.files import BirdnbError, artifacts_dir
 from birdnb.models import build_model
 from birdnb.pretraining.clips import InventedClips, batches, hold
 from birdnb.training.devices import autocast, make_accelerator, seed_of
@@ -24,6 +24,7 @@ WARM_UP = 100  # batches
 SAVE_SECONDS = 120.0  # between saved states
 ROWS = 10  # of the learning curve, each with a look at held-out clips
 ENDLESS = 2**60  # clips, when only minutes are given
+TEACHER_WEIGHT = 8.0  # of the distance from a teacher, beside the cross-entropy
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Pretraining:
     species: int = 2000
     seed: int = 7
     clip_seconds: float = 4.0  # [s] 1 to 10
+    teacher: ModelSettings | None = None  # a network whose embeddings are learned, too
 
     @property
     def n_frames(self) -> int:
@@ -44,7 +46,8 @@ class Pretraining:
     @property
     def key(self) -> str:
         """Return the name of the state that a killed pretraining goes on from."""
-        return key_of(dataclasses.asdict(self))
+        facts = dataclasses.asdict(self)
+        return key_of({name: value for name, value in facts.items() if value is not None})
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,11 @@ class Pretrainer(Loop):
     """A new network that learns from the stream; a round is a tenth of the budget.
 
     There is a row before the first clip, too, and one at each number of clips of ``keep``, where
-    ``on_keep`` is called with that number. ``name`` is for the progress bar and the state. Raises
-    BirdnbError when the loss is not finite or the state is damaged.
+    ``on_keep`` is called with that number. ``name`` is for the progress bar and the state. With a
+    teacher, the head says its embedding beside the species (after Gong et al., CMKD: CNN/
+    Transformer-Based Cross-Model Knowledge Distillation, https://arxiv.org/abs/2203.06760). Raises
+    BirdnbError when the loss is not finite, the state is damaged, or the teacher wants another
+    normalisation.
     """
 
     save_anywhere = True
@@ -77,16 +83,20 @@ class Pretrainer(Loop):
     ) -> None:  # fmt: skip
         self.what, self.budget, self.workers, self.n_held_out = what, budget, workers, held_out
         self.keep, self.on_keep = sorted(keep), on_keep
+        m, device = what.run.model, make_accelerator().device
+        self.teacher = _teacher(what, device)
+        width = self.teacher[1] if self.teacher else 0
         torch.manual_seed(what.seed)  # for new weights
-        m = what.run.model
         model = build_model(
-            m.name, what.species, what.n_frames, m.pretrained, size=m.size, drop_path=m.drop_path
-        )
+            m.name, what.species + width, what.n_frames, m.pretrained, size=m.size,
+            drop_path=m.drop_path,
+        )  # fmt: skip
         super().__init__(
             model, what.run, torch.ones(what.species), None, make_accelerator(), name=name,
             path=artifacts_dir() / "pretraining" / f"{name}-{what.key}.pt", key=what.key, labels=[],
             save_seconds=save_seconds,
         )  # fmt: skip
+        self.guessing += TEACHER_WEIGHT if self.teacher else 0.0
         self.validation_seconds = 0.0
         self.tenth = -1  # of the budget at the last row
         self.passed = 0  # numbers of ``keep`` by then
@@ -150,6 +160,19 @@ class Pretrainer(Loop):
             f"{self.earlier / 60:.0f} minutes"
         )
 
+    def cost(self, x: Tensor, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logits (B, C) among the outputs, and the loss () with that of the teacher."""
+        logits = outputs[:, : self.what.species]
+        loss = self.loss(logits, target)
+        if self.teacher is None:
+            return logits, loss
+        with torch.no_grad(), autocast(self.device, self.settings.train.precision):
+            taught = self.teacher[0].embed(x).float()  # type: ignore[operator]
+        # (B, D), each with mean 0 and variance 1 over the batch
+        taught = nn.functional.batch_norm(taught, None, None, training=True)
+        apart = nn.functional.mse_loss(outputs[:, self.what.species :], taught)
+        return logits, loss + TEACHER_WEIGHT * apart
+
     def forget(self) -> None:
         """Delete the saved state: nothing is left to go on from."""
         self.path.unlink(missing_ok=True)
@@ -174,8 +197,25 @@ class Pretrainer(Loop):
         for lms, species in zip(held_out.split(size), target.split(size), strict=True):
             x = normalise(lms.to(self.device).float(), self.settings.model.normalisation)
             with autocast(self.device, self.settings.train.precision):
-                logits = self.plain(x).float().cpu()  # (B, C)
+                logits = self.plain(x)[:, : self.what.species].float().cpu()  # (B, C)
             loss += nn.functional.cross_entropy(logits, species, reduction="sum").item()
             right += int((logits.argmax(dim=1) == species).sum())
         self.plain.train()
         return loss / self.n_held_out, right / self.n_held_out
+
+
+def _teacher(what: Pretraining, device: torch.device) -> tuple[nn.Module, int] | None:
+    """Return the frozen teacher, if there is one, and the width of its embeddings."""
+    m, own = what.teacher, what.run.model.normalisation
+    if m is None:
+        return None
+    if m.normalisation != own:
+        raise BirdnbError(
+            f"the teacher {m.name} hears {m.normalisation}, {what.run.model.name} {own}: give a "
+            f"--profile that normalises both alike"
+        )
+    teacher = build_model(m.name, 1, what.n_frames, m.pretrained, size=m.size)
+    teacher = teacher.requires_grad_(False).eval().to(device)
+    with torch.no_grad():
+        width = teacher.embed(torch.zeros(1, N_MELS, what.n_frames, device=device)).shape[1]  # type: ignore[operator]
+    return teacher, width

@@ -91,6 +91,7 @@ class Loop(ABC):
         )
         self.plain = accelerator.unwrap_model(self.model)
         self.n_classes = len(class_counts)
+        self.guessing = math.log(self.n_classes)  # loss of who knows nothing
         self.loss = build_loss(t, class_counts).to(self.device)
         a = settings.augment
         is_on = a.specaugment or a.mixup or a.noise or a.time_shift or a.extra
@@ -137,6 +138,10 @@ class Loop(ABC):
     @abstractmethod
     def remedy(self) -> str:
         """Return what to change when training diverges."""
+
+    def cost(self, x: Tensor, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what is logits (B, C) of the outputs for x (B, 128, T), and the loss ()."""
+        return outputs, self.loss(outputs, target)
 
     @property
     def seconds(self) -> float:
@@ -198,8 +203,8 @@ class Loop(ABC):
         else:
             x = normalise(batch.lms.float(), self.settings.model.normalisation)
         with autocast(self.device, self.settings.train.precision):
-            logits = self.model(x).float()  # (B, C)
-        loss = self.loss(logits, target)
+            outputs = self.model(x).float()
+        logits, loss = self.cost(x, outputs, target)
         # processes are averaged: weigh each by its clips
         self.accelerator.backward(loss * (n * self.world / batch.clips / batch.of))
         hard = target if target.ndim == 1 else target.argmax(dim=1)
@@ -234,7 +239,7 @@ class Loop(ABC):
         now = self.totals.tolist()
         loss = (now[0] - self.seen[0]) / (now[2] - self.seen[2])
         before = self.history[0]["train_loss"] if self.history else None
-        usual = max(math.log(self.n_classes), before or 0.0)
+        usual = max(self.guessing, before or 0.0)
         # new weights may start anywhere
         if not math.isfinite(loss) or (loss > EXPLODED * usual and not self.first_look):
             raise self._diverged(f"the loss is {loss:.4g}")

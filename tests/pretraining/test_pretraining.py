@@ -5,6 +5,7 @@ Clips depend on their number only.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import math
 import os
@@ -26,13 +27,14 @@ import torch
 import yaml
 
 from birdnb.config import AudioSettings
+from birdnb.features.lms import normalise
 from birdnb.files import BirdnbError
 from birdnb.models import build_model, weights
 from birdnb.models.weights import FILES
 from birdnb.pretraining import __main__ as command
 from birdnb.pretraining import pretrain as pretraining
 from birdnb.pretraining.clips import NAMESPACE, OTHERS, STRANGERS, InventedClips, batches, hold
-from birdnb.pretraining.stream import Budget, Pretrainer, Pretraining
+from birdnb.pretraining.stream import TEACHER_WEIGHT, Budget, Pretrainer, Pretraining
 from birdnb.split.sides import SIDES
 from birdnb.synthetic import demo
 from birdnb.synthetic.soundscape import invent_clip
@@ -347,6 +349,66 @@ def test_it_goes_on_from_other_weights_and_the_card_says_so(tmp_path, banded) ->
         and str(tmp_path) not in card
     )
     assert "begun from" not in first.with_suffix(".md").read_text()
+
+
+def taught(seconds: float = 1.0) -> Pretraining:
+    """What learns from the shipped AST."""
+    teacher = pretraining.settings_for("ast", pretrained="synthetic")[0].model
+    return dataclasses.replace(task(species=3, seconds=seconds, lr=3e-3), teacher=teacher)
+
+
+def test_a_teachers_embeddings_cost_their_distance(scratch) -> None:
+    pretrainer = Pretrainer(taught(), Budget(clips=8), "test", workers=0, held_out=4)
+    lms, species = hold(InventedClips(AUDIO, 3, 3, "train", 1.0), 8, 4, 0)
+    x = normalise(lms.float(), "noise_floor")
+    with torch.no_grad():
+        outputs = pretrainer.model(x)
+        embedding = build_model("ast", 1, x.shape[2], "synthetic").eval().embed(x).numpy()
+        logits, cost = pretrainer.cost(x, outputs, species)
+    assert outputs.shape == (8, 3 + 192) and torch.equal(logits, outputs[:, :3])
+    spread = np.sqrt(embedding.var(axis=0) + 1e-5)
+    apart = outputs[:, 3:].numpy() - (embedding - embedding.mean(axis=0)) / spread
+    named = torch.nn.functional.cross_entropy(logits, species, label_smoothing=0.1)
+    assert cost.item() == pytest.approx(named.item() + TEACHER_WEIGHT * (apart**2).mean(), rel=1e-4)
+
+
+def test_a_teachers_embeddings_are_learned(scratch, banded) -> None:
+    pretrainer = Pretrainer(taught(4.0), Budget(clips=800), "test", workers=0, held_out=16)
+    before = {n: w.clone() for n, w in pretrainer.teacher[0].state_dict().items()}
+    rows = pretrainer.run(progress=False)
+    assert rows[-1]["val_accuracy"] > 0.8
+    assert_same(before, pretrainer.teacher[0].state_dict())
+    lms, _ = hold(InventedClips(AUDIO, 3, 3, "validation"), 64, 16, 0)
+    x = normalise(lms.float(), "noise_floor")
+    with torch.no_grad():
+        said = pretrainer.model.eval()(x)[:, 3:].numpy()
+        embedding = pretrainer.teacher[0].embed(x).numpy()
+    wanted = (embedding - embedding.mean(axis=0)) / embedding.std(axis=0)
+    assert ((said - wanted) ** 2).mean() < 0.7  # 1: knows nothing of it
+
+
+def test_the_card_names_the_teacher(tmp_path, banded, capsys) -> None:
+    words = "--model ast --clips 8 --batch-size 8 --species 5 --held-out 4 --threads 1 --workers 0"
+    out = tmp_path / "w.safetensors"
+    teacher = ["--teacher", "ast", "--out", str(out)]
+    assert command.main([*words.split(), *teacher]) == 0
+    card, stored = out.with_suffix(".md").read_text(), safetensors.torch.load_file(out)
+    line = next(line for line in card.splitlines() if line.startswith("| teacher | ast, "))
+    assert hashlib.sha256((weights.SHIPPED / FILES["ast"]).read_bytes()).hexdigest() in line
+    assert not any(name.startswith("head.") for name in stored)
+    check_card(card, stored, "ast", tmp_path)
+    for wrong, said in (("owl", "begin with ast or"), ("ast:gone.safetensors", "gone.safetensors")):
+        assert command.main([*words.split(), "--teacher", wrong, "--out", str(out)]) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_a_teacher_that_hears_otherwise_is_refused(scratch) -> None:
+    what = taught()
+    other = dataclasses.replace(what.teacher, normalisation="standard")
+    with pytest.raises(BirdnbError, match="hears standard, mfcc noise_floor: give a --profile"):
+        Pretrainer(
+            dataclasses.replace(what, teacher=other), Budget(clips=8), "x", workers=0, held_out=4
+        )
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "0.5", "60", "nan", "long"])
