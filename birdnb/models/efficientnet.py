@@ -39,20 +39,21 @@ class AudioEfficientNet(nn.Module):
 
     @classmethod
     def from_pretrained(
-        cls, source: bool | str, n_classes: int, *, drop_path: float = 0.0
-    ) -> AudioEfficientNet:
+        cls, source: bool | str, n_classes: int, *, size: str = ARCHITECTURE,
+        drop_path: float = 0.0,
+    ) -> AudioEfficientNet:  # fmt: skip
         """Build it from a local file or folder, a hub id, or, for True, timm's ImageNet weights.
 
         ImageNet weights saw images of about zero mean and unit variance in each colour; our LMS is
         that already, and timm sums the first convolution over the colours (the same as a grey image
         in all three), so the input is used as it is. Raises BirdnbError when the weights cannot be
-        had or do not fit.
+        had or do not fit ``size``.
         """
         if isinstance(source, str) and is_local(source):
-            model = cls(n_classes, drop_path=drop_path)
+            model = cls(n_classes, size=size, drop_path=drop_path)
             model._load(source)
             return model
-        name = ARCHITECTURE if source is True else f"hf_hub:{source}"
+        name = size if source is True else f"hf_hub:{source}"
         own: dict[str, Any] = {"in_chans": 1, "num_classes": n_classes, "drop_path_rate": drop_path}
         try:
             backbone = timm.create_model(name, pretrained=True, **own)
@@ -99,8 +100,8 @@ def build(
     drop_path: float = 0.0,
 ) -> AudioEfficientNet:  # fmt: skip
     """Build the network as ``build_model`` asks; sizes unknown to timm mean EfficientNet-B2."""
+    own = size if timm.is_model(size) else ARCHITECTURE
     if pretrained is False:
-        name = size if timm.is_model(size) else ARCHITECTURE
-        return AudioEfficientNet(n_classes, size=name, drop_path=drop_path)
+        return AudioEfficientNet(n_classes, size=own, drop_path=drop_path)
     source = str(shipped("efficientnet_b2")) if pretrained == "synthetic" else pretrained
-    return AudioEfficientNet.from_pretrained(source, n_classes, drop_path=drop_path)
+    return AudioEfficientNet.from_pretrained(source, n_classes, size=own, drop_path=drop_path)

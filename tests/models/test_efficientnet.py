@@ -89,6 +89,19 @@ def test_another_architecture_is_built_again_from_its_size():
     again.load_state_dict(other.state_dict())
 
 
+def test_weights_of_another_architecture_are_loaded_into_its_size(tmp_path):
+    photographs = timm.create_model("efficientnet_b0", num_classes=1000)  # three colours
+    path = tmp_path / "photographs.safetensors"
+    save_file(photographs.state_dict(), path)
+    model = build_model("efficientnet_b2", 3, 173, str(path), size="efficientnet_b0").eval()
+    x = torch.randn(2, 128, 173)
+    grey = x.unsqueeze(1).expand(-1, 3, -1, -1)
+    wanted = photographs.eval().forward_head(photographs.forward_features(grey), pre_logits=True)
+    torch.testing.assert_close(model.embed(x), wanted, rtol=1e-3, atol=1e-4)
+    with pytest.raises(BirdnbError, match=r"photographs\.safetensors does not fit"):
+        build_model("efficientnet_b2", 3, 173, str(path))
+
+
 @pytest.mark.parametrize("name", ["ast", "efficientnet_b2"])
 @pytest.mark.parametrize("word", ["falsch", "efficientnet_b2.ra_in1k", "no/such/folder", ""])
 def test_what_is_neither_a_path_nor_a_hub_id_is_refused_at_once(name, word):
