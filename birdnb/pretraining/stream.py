@@ -70,8 +70,8 @@ class Pretrainer(Loop):
     ``on_keep`` is called with that number. ``name`` is for the progress bar and the state. With a
     teacher, the head says its embedding beside the species (after Gong et al., CMKD: CNN/
     Transformer-Based Cross-Model Knowledge Distillation, https://arxiv.org/abs/2203.06760). Raises
-    BirdnbError when the loss is not finite, the state is damaged, or the teacher wants another
-    normalisation.
+    BirdnbError when the loss is not finite, the state is damaged, the teacher wants another
+    normalisation, or batches are too small for one.
     """
 
     save_anywhere = True
@@ -164,7 +164,7 @@ class Pretrainer(Loop):
         """Return the logits (B, C) among the outputs, and the loss () with that of the teacher."""
         logits = outputs[:, : self.what.species]
         loss = self.loss(logits, target)
-        if self.teacher is None:
+        if self.teacher is None or len(x) == 1:  # a last clip alone has no spread to measure by
             return logits, loss
         with torch.no_grad(), autocast(self.device, self.settings.train.precision):
             taught = self.teacher[0].embed(x).float()  # type: ignore[operator]
@@ -209,6 +209,8 @@ def _teacher(what: Pretraining, device: torch.device) -> tuple[nn.Module, int] |
     m, own = what.teacher, what.run.model.normalisation
     if m is None:
         return None
+    if what.run.train.batch_size == 1:
+        raise BirdnbError("a teacher needs batches of 2 clips or more: give a larger --batch-size")
     if m.normalisation != own:
         raise BirdnbError(
             f"the teacher {m.name} hears {m.normalisation}, {what.run.model.name} {own}: give a "

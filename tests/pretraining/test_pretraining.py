@@ -402,6 +402,14 @@ def test_the_card_names_the_teacher(tmp_path, banded, capsys) -> None:
         assert said in capsys.readouterr().err
 
 
+def test_a_teacher_bears_a_last_clip_alone_but_no_batches_of_one(scratch, banded) -> None:
+    rows, _ = trained(taught(4.0), Budget(clips=9), held_out=4)
+    assert rows[-1]["clips"] == 9
+    one = dataclasses.replace(taught(), run=pretraining.settings_for("mfcc", batch_size=1)[0])
+    with pytest.raises(BirdnbError, match="batches of 2 clips or more"):
+        trained(one, Budget(clips=2), held_out=4)
+
+
 def test_a_teacher_that_hears_otherwise_is_refused(scratch) -> None:
     what = taught()
     other = dataclasses.replace(what.teacher, normalisation="standard")
