@@ -28,6 +28,7 @@ from birdnb.pretraining.stream import Budget, Pretrainer, Pretraining
 
 # rows of a card -> how the card of later weights tells them
 MADE = {"command": "made by", "begun from": "begun from"}
+FREE = "code MIT, weights CC0"  # so begins a card's licence where nobody's recordings were heard
 
 
 def settings_for(
@@ -71,7 +72,8 @@ def pretrain(
         )
     facts = {
         "what": what, "held_out": held_out, "origin": _origin(what.run.model),
-        "teacher": _origin(what.teacher),
+        "teacher": _origin(what.teacher), "free": FREE,
+        "invented": _is_invented(what.run.model) and _is_invented(what.teacher),
     }  # fmt: skip
 
     def write(path: Path, kept_at: int | None = None) -> None:
@@ -124,19 +126,30 @@ def _check_out(out: Path) -> None:
 
 def _origin(model: ModelSettings | None) -> str:
     """Tell, as Markdown, a network's weights and the command that made them; "" for new ones."""
-    if model is None or not isinstance(model.pretrained, str):
+    if model is None or model.pretrained is False:
         return ""
-    source = (
-        SHIPPED / FILES[model.name]
-        if model.pretrained == "synthetic"
-        else user_path(model.pretrained)
-    )
-    if not source.is_file():
-        return f"`{source.name}`"
+    source = _source(model)
+    if source is None:
+        return f"`{'the hub' if model.pretrained is True else Path(str(model.pretrained)).name}`"
     rows, origin = card_rows(source), f"weights with SHA-256 `{sha256_of(source)}`"
     clips = rows.get("clips", "an unknown number, of unknown").replace(", of", " clips of")
     made = [f"{word} {rows[name]}" for name, word in MADE.items() if name in rows]
     return "; ".join([f"{origin} after {clips}", *made])
+
+
+def _is_invented(model: ModelSettings | None) -> bool:
+    """Tell whether a network has heard nothing but invented song, as far as its card says."""
+    if model is None or model.pretrained is False:
+        return True
+    source = _source(model)
+    return source is not None and card_rows(source).get("licence", "").startswith(FREE)
+
+
+def _source(model: ModelSettings) -> Path | None:
+    """Return the file of a network's weights, None where it is no file here."""
+    given = model.pretrained
+    path = SHIPPED / FILES[model.name] if given == "synthetic" else user_path(str(given))
+    return path if path.is_file() else None
 
 
 def _command(what: Pretraining, budget: Budget, held_out: int, kept_at: int | None) -> str:

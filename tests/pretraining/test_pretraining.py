@@ -351,6 +351,24 @@ def test_it_goes_on_from_other_weights_and_the_card_says_so(tmp_path, banded) ->
     assert "begun from" not in first.with_suffix(".md").read_text()
 
 
+@pytest.mark.parametrize("option", ["--pretrained", "--teacher"])
+def test_a_card_claims_no_innocence_for_weights_without_one(option, tmp_path, banded) -> None:
+    words = "--model ast --clips 8 --batch-size 8 --species 5 --held-out 4 --threads 1 --workers 0"
+    bare, first, second = (tmp_path / f"{n}.safetensors" for n in ("bare", "first", "second"))
+    weights.save_weights(bare, weights.weights_of(build_model("ast", 5, 173)))
+    prefix = "ast:" if option == "--teacher" else ""
+    for source, out in ((bare, first), (first, second)):
+        assert command.main([*words.split(), option, f"{prefix}{source}", "--out", str(out)]) == 0
+        card = out.with_suffix(".md").read_text()
+        assert hashlib.sha256(source.read_bytes()).hexdigest() in card
+        assert not re.search(r"CC0|cc0|No recording of a real|heard only|no rights of others", card)
+        assert "license: other" in card and "is not known here" in card
+    own = tmp_path / "own.safetensors"
+    assert command.main([*words.split(), option, f"{prefix}synthetic", "--out", str(own)]) == 0
+    check_front_matter(own.with_suffix(".md").read_text())
+    assert "No recording of a real bird was used." in own.with_suffix(".md").read_text()
+
+
 def taught(seconds: float = 1.0) -> Pretraining:
     """What learns from the shipped AST."""
     teacher = pretraining.settings_for("ast", pretrained="synthetic")[0].model
