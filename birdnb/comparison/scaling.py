@@ -91,10 +91,13 @@ def scaling(
 
     All are frozen first; then each of the comparison's runs is fine-tuned from those of its
     network. ``over`` are judged, too, and the others of their network compared with them instead of
-    with new weights. Finished trainings are loaded. Raises BirdnbError as ``compare`` does.
+    with new weights. Finished trainings are loaded. Raises BirdnbError as ``compare`` does, and
+    where two of ``over`` are of the same network.
     """
     checkpoints = list(dict.fromkeys([*checkpoints, *over]))
     reference = {one.model: one.name for one in over}
+    if len(reference) < len(over):
+        raise BirdnbError("--over takes one checkpoint a network: the others are compared with it")
     of_models = {
         model: [_new(model, profile), *sorted(
             (c for c in checkpoints if c.model == model),

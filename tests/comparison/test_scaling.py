@@ -122,6 +122,7 @@ def test_the_command_judges_checkpoints_frozen_and_fine_tuned(
             -float(change.replace("−", "-"))
         )
     assert command.main([words[0], "--over", weights[1]]) == 2
+    assert command.main([*words, "--over", *weights]) == 2
 
 
 def cells(section: str) -> list[list[str]]:
