@@ -142,7 +142,10 @@ def _is_invented(model: ModelSettings | None) -> bool:
     if model is None or model.pretrained is False:
         return True
     source = _source(model)
-    return source is not None and card_rows(source).get("licence", "").startswith(FREE)
+    rows = card_rows(source) if source else {}
+    # a card may be of other weights that lay here before
+    own = source is not None and sha256_of(source) in rows.get("SHA-256", "")
+    return own and rows.get("licence", "").startswith(FREE)
 
 
 def _source(model: ModelSettings) -> Path | None:

@@ -128,7 +128,6 @@ def corpus_words(report: ReportInput) -> dict[str, Any]:
 def settings_words(report: ReportInput) -> dict[str, Any]:
     """Return what the page says of how the study was run: the command, versions, settings."""
     configs = report.configs
-    trained = next((config for config in configs.values() if "versions" in config), {})
     corpus = report.before or report.corpus
     corpus = corpus if report.synthetic else f"path/to/{corpus}"
     shipped = (PROFILES / f"{report.profile}.yaml").is_file()
@@ -142,11 +141,20 @@ def settings_words(report: ReportInput) -> dict[str, Any]:
             "--",
             *(word for key, value in report.changed.items() for word in ("-p", key, str(value))),
         ]
-    own = {key: trained[key] for key in ("device", "git_commit", "birdnb") if trained.get(key)}
-    about = own | trained.get("versions", {})
+    about: dict[str, list[str]] = {}  # runs taken up may be of other versions: all are told
+    for config in (one.config for results in report.runs.values() for one in results):
+        if "versions" in config:
+            own = {key: config.get(key) for key in ("device", "git_commit", "birdnb")}
+            for key, value in (own | config["versions"]).items():
+                if value and value not in about.setdefault(key, []):
+                    about[key].append(value)
     return {
         "command": shlex.join(command),
-        "about": {{"git_commit": "commit"}.get(k, k): value for k, value in about.items()},
+        "about": {
+            {"git_commit": "commit"}.get(key, key): " and ".join(values)
+            for key, values in about.items()
+            if values
+        },
         "settings": tables.settings_table(configs),
         "shared": {
             key: words.NONE if value == "" else value

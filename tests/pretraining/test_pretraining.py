@@ -11,6 +11,7 @@ import math
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -279,10 +280,12 @@ def kept_in(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("*.safetensors")}
 
 
+@pytest.mark.parametrize("teacher", ["", " --teacher ast"])
 def test_weights_kept_on_the_way_change_nothing_and_survive_an_interruption(
-    tmp_path, banded, monkeypatch
+    teacher, tmp_path, banded, monkeypatch
 ) -> None:
     words = "--model ast --clips 40 --batch-size 8 --species 5 --held-out 4 --threads 1 --workers 0"
+    words += teacher
 
     def pretrained(folder: str, *keep: str) -> int:
         out = str(tmp_path / folder / "w.safetensors")
@@ -367,6 +370,9 @@ def test_a_card_claims_no_innocence_for_weights_without_one(option, tmp_path, ba
     assert command.main([*words.split(), option, f"{prefix}synthetic", "--out", str(own)]) == 0
     check_front_matter(own.with_suffix(".md").read_text())
     assert "No recording of a real bird was used." in own.with_suffix(".md").read_text()
+    shutil.copy(bare, own)  # and leaves the card of others beside it
+    assert command.main([*words.split(), option, f"{prefix}{own}", "--out", str(second)]) == 0
+    assert "license: other" in second.with_suffix(".md").read_text()
 
 
 def taught(seconds: float = 1.0) -> Pretraining:

@@ -438,6 +438,13 @@ def test_settings_given_by_hand_are_in_the_command():
     assert "--seed 7 -- -p epochs 3\n" in rendered(datasets, runs)
 
 
+def test_runs_of_several_commits_and_versions_are_all_told():
+    datasets, runs = made_up_study(folds=4)
+    assert "commit abc123, torch 2.11.\n" in rendered(datasets, runs)
+    runs["phase3_ast_full"][1].config |= {"git_commit": "def456+", "versions": {"torch": "2.12"}}
+    assert "commit abc123 and def456+, torch 2.11 and 2.12.\n" in rendered(datasets, runs)
+
+
 def test_always_naming_the_commonest_is_right_on_this_share_of_the_test_side():
     datasets, runs = made_up_study(species=("a", "b"), synthetic=False)
     table = datasets[0].table
