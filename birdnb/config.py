@@ -29,7 +29,7 @@ SECTIONS = {"audio": 1, "split": 1, "defaults": 2, "runs": 3, "demo": 3}  # of a
 ENCODER_LIST = "encoders"  # a section that is a list: [birdnet, onnx:PATH]
 N_MELS = 128  # mel bands of every spectrogram that a network is given
 Normalisation = Literal["standard", "noise_floor"]
-Size = Literal["tiny", "base"]
+SIZES = ("tiny", "base")  # of AST
 Group = Literal["session", "recordist", "recording"]
 Loss = Literal["cross_entropy", "focal"]
 
@@ -97,7 +97,11 @@ class ModelSettings(Settings):
         description="start from: false, synthetic for the shipped weights, true for the hub's, "
         "a hub id, a file or folder",
     )
-    size: Size = Field(default="tiny", description="size of AST; base is the published one")
+    size: str = Field(
+        default="tiny",
+        description="of AST: tiny, or base, the published one; of efficientnet_b2 the name of "
+        "another EfficientNet of timm's",
+    )
     normalisation: Normalisation = Field(
         default="standard",
         description="of spectrograms: zero mean and unit variance, or above each band's median",
@@ -106,6 +110,8 @@ class ModelSettings(Settings):
 
     def __post_init__(self) -> None:
         check("model", MODELS, self.name)
+        if self.name == "ast" and self.size not in SIZES:
+            raise BirdnbError(f"size is {self.size!r}: choose one of {', '.join(SIZES)}")
 
 
 @dataclass(frozen=True)

@@ -133,6 +133,7 @@ def test_a_profile_holds_any_settings(run) -> None:
         ("runs: {x: {augment: {mixup: 1}}}", "mixup is 1: give true or false"),
         ("runs: {x: {model: {pretrained: 3}}}", "pretrained is 3: give true or false or text"),
         ("runs: {x: {model: {name: resnet}}}", "model: no model is called 'resnet'"),
+        ("runs: {x: {model: {size: huge}}}", "model: size is 'huge': choose one of tiny, base"),
         ("runs: {x: {augment: {extra: louder}}}", "no augmentation is called 'louder'"),
         (
             "runs: {x: {train: {loss: hinge}}}",

@@ -23,8 +23,8 @@ def build_model(
 
     ``pretrained`` is False, "synthetic" (the shipped checkpoint), True (the model's hub
     checkpoint), a hub id, or a local file or folder; nothing is downloaded unless it asks for it.
-    ``size`` is for AST, or what another network says is its ``size``. Raises BirdnbError for an
-    unknown name and when the weights cannot be had.
+    ``size`` is that of ``ModelSettings``, or what a network says is its ``size``. Raises
+    BirdnbError for an unknown name or size and when the weights cannot be had.
     """
     build = find("model", MODELS, name)
     return build(n_classes, n_frames, pretrained, size=size, drop_path=drop_path)

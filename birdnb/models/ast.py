@@ -10,7 +10,7 @@ over the patches instead of a class token.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,13 +20,12 @@ from transformers.models.audio_spectrogram_transformer import (
     modeling_audio_spectrogram_transformer as modeling,
 )
 
-from birdnb.config import N_MELS, Size
+from birdnb.config import N_MELS, SIZES
 from birdnb.files import BirdnbError, user_path
 from birdnb.models.stem import ConvStem, fast_layout
 from birdnb.models.weights import REMEDY, is_local, load_all_but, read_weights, shipped, unavailable
 
 HUB_ID = "MIT/ast-finetuned-audioset-10-10-0.4593"
-SIZES = get_args(Size)
 TINY = {
     "hidden_size": 192, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 768,
 }  # fmt: skip

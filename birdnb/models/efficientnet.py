@@ -12,6 +12,8 @@ from typing import Any
 import timm
 from torch import Tensor, nn
 
+from birdnb.config import SIZES
+from birdnb.files import BirdnbError
 from birdnb.models.stem import fast_layout
 from birdnb.models.weights import is_local, load_all_but, read_weights, shipped, unavailable
 
@@ -99,8 +101,13 @@ def build(
     n_classes: int, n_frames: int, pretrained: bool | str = False, *, size: str = "",
     drop_path: float = 0.0,
 ) -> AudioEfficientNet:  # fmt: skip
-    """Build the network as ``build_model`` asks; sizes unknown to timm mean EfficientNet-B2."""
-    own = size if timm.is_model(size) else ARCHITECTURE
+    """Build the network as ``build_model`` asks; the sizes of AST mean EfficientNet-B2."""
+    own = ARCHITECTURE if size in ("", *SIZES) else size
+    if "efficientnet" not in own or not timm.is_model(own):
+        raise BirdnbError(
+            f"timm has no EfficientNet {size!r}: set size to one of "
+            f"timm.list_models('*efficientnet*'), or leave it out for EfficientNet-B2"
+        )
     if pretrained is False:
         return AudioEfficientNet(n_classes, size=own, drop_path=drop_path)
     source = str(shipped("efficientnet_b2")) if pretrained == "synthetic" else pretrained

@@ -6,6 +6,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from birdnb.config import ModelSettings
 from birdnb.files import BirdnbError
 from birdnb.models import build_model, parameter_groups
 from birdnb.models.efficientnet import AudioEfficientNet
@@ -68,6 +69,30 @@ def test_own_weights_come_back_with_a_new_head(tmp_path):
             torch.testing.assert_close(
                 tensor, expected.half().float() if expected.is_floating_point() else expected
             )
+
+
+def test_another_efficientnet_of_timms_with_its_own_weights(tmp_path):
+    settings = ModelSettings("efficientnet_b2", size="tf_efficientnet_lite0")
+    torch.manual_seed(0)
+    theirs = timm.create_model(settings.size, pretrained=False).eval()
+    save_file(theirs.state_dict(), tmp_path / "lite0.safetensors")
+    path = str(tmp_path / "lite0.safetensors")
+    own = build_model(settings.name, 12, 173, path, size=settings.size).eval()
+    x = torch.randn(2, 128, 173)
+    with torch.no_grad():
+        expected = theirs.forward_head(
+            theirs.forward_features(x[:, None].expand(2, 3, 128, 173)), pre_logits=True
+        )
+        torch.testing.assert_close(own.embed(x), expected, rtol=1e-3, atol=1e-4)
+    assert own.size == settings.size  # what a run writes down, to be built from again
+    with pytest.raises(BirdnbError, match=r"lite0\.safetensors does not fit"):
+        build_model("efficientnet_b2", 12, 173, path)
+
+
+@pytest.mark.parametrize("size", ["huge", "resnet50", "efficientnet_b99"])
+def test_what_is_no_efficientnet_is_refused(size):
+    with pytest.raises(BirdnbError, match=f"timm has no EfficientNet '{size}': set size"):
+        build_model("efficientnet_b2", 3, 173, size=size)
 
 
 def test_weights_of_something_else_are_refused(tmp_path):
