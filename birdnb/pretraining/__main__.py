@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _teacher(args.teacher, args.profile),
     )  # fmt: skip
     more = {"workers": args.workers, "held_out": args.held_out, "keep": sorted(set(args.keep))}
-    rows = pretrain(what, budget, out, **more)
+    rows = pretrain(what, budget, out, profile=args.profile, **more)
     end = rows[-1]
     print(
         f"{end['clips']:,} clips in {end['minutes']:.1f} minutes: {end['val_accuracy']:.1%} "

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from birdnb import __version__
+from birdnb.config import SIZES
 from birdnb.files import sha256_of
 from birdnb.report.words import templates
 from birdnb.training.devices import device_name
@@ -22,7 +23,7 @@ def model_card(weights: Path, *, device: torch.device, **facts: Any) -> str:
     """Render Markdown about the weights in a file; the template must find all its ``facts``."""
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     return templates(Path(__file__).parent).get_template("model_card.md.j2").render(
-        name=weights.name, megabytes=weights.stat().st_size / 1e6, sha256=sha256_of(weights),
+        name=weights.name, sizes=SIZES, megabytes=weights.stat().st_size / 1e6, sha256=sha256_of(weights),
         machine=machine(device),
         versions={"birdnb": __version__, "commit": git_commit() or "unknown",
         "python": platform.python_version()} | versions,

@@ -55,15 +55,16 @@ def settings_for(
 
 def pretrain(
     what: Pretraining, budget: Budget, out: Path, *, workers: int = 1, held_out: int = 1000,
-    keep: Sequence[int] = (), progress: bool = True,
+    keep: Sequence[int] = (), profile: str = "laptop", progress: bool = True,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Pretrain a network, write its weights and a model card, and return the curve.
 
     The weights go to ``out``, without the head, the card beside it. Those at the numbers of clips
     of ``keep`` go to files beside ``out`` whose names end in the number, with cards of their own. A
     killed call goes on from the state in ``artifacts/pretraining`` when it is repeated; clips,
-    minutes and ``keep`` may then be others, the rest may not. Raises BirdnbError as ``Pretrainer``
-    does, when ``out`` cannot be written, and for a number to keep beyond the last clip.
+    minutes and ``keep`` may then be others, the rest may not. ``profile`` is the one that ``what``
+    was made from, for the card. Raises BirdnbError as ``Pretrainer`` does, when ``out`` cannot be
+    written, and for a number to keep beyond the last clip.
     """
     _check_out(out)
     if budget.clips and max(keep, default=0) > budget.clips:
@@ -77,7 +78,7 @@ def pretrain(
     }  # fmt: skip
 
     def write(path: Path, kept_at: int | None = None) -> None:
-        command = _command(what, budget, held_out, kept_at)
+        command = _command(what, budget, held_out, kept_at, profile)
         _write(pretrainer, path, facts | {"kept_at": kept_at, "command": command})
 
     named = {clips: out.with_stem(f"{out.stem}_{clips}") for clips in keep}
@@ -155,11 +156,14 @@ def _source(model: ModelSettings) -> Path | None:
     return path if path.is_file() else None
 
 
-def _command(what: Pretraining, budget: Budget, held_out: int, kept_at: int | None) -> str:
+def _command(
+    what: Pretraining, budget: Budget, held_out: int, kept_at: int | None, profile: str
+) -> str:
     """Return the command line that gives these weights, kept after so many clips or the last."""
     t, begun, teacher = what.run.train, what.run.model.pretrained, what.teacher
     options = {
-        "model": what.run.model.name, "species": what.species, "clips": budget.clips,
+        "model": what.run.model.name,
+        "profile": None if profile == "laptop" else Path(profile).name, "species": what.species, "clips": budget.clips,
         "minutes": budget.seconds and f"{budget.seconds / 60:g}", "batch-size": t.batch_size,
         "lr": f"{t.lr_backbone:g}", "precision": t.precision, "seed": what.seed,
         "clip-seconds": f"{what.clip_seconds:g}",

@@ -375,6 +375,23 @@ def test_a_card_claims_no_innocence_for_weights_without_one(option, tmp_path, ba
     assert "license: other" in second.with_suffix(".md").read_text()
 
 
+def test_the_card_names_the_profile_and_the_network(tmp_path, banded) -> None:
+    profile, out = tmp_path / "small.yaml", tmp_path / "w.safetensors"
+    model = "{name: efficientnet_b2, size: tf_efficientnet_lite0, normalisation: standard}"
+    profile.write_text(f"runs: {{x: {{model: {model}}}}}")
+    words = "--model efficientnet_b2 --clips 8 --batch-size 8 --species 5 --held-out 4 --workers 0"
+    options = ["--profile", str(profile), "--out", str(out)]
+    assert command.main([*words.split(), "--threads", "1", *options]) == 0
+    card = out.with_suffix(".md").read_text()
+    assert "w.safetensors: tf_efficientnet_lite0 that has heard only invented birds" in card
+    assert "--model efficientnet_b2 --profile small.yaml --species 5" in card
+    assert "normalisation `standard`" in card and str(tmp_path) not in card
+    again = build_model("efficientnet_b2", 3, 173, str(out), size="tf_efficientnet_lite0")
+    named = safetensors.torch.load_file(out)
+    stem = again.state_dict()["backbone.conv_stem.weight"]
+    torch.testing.assert_close(stem, named["backbone.conv_stem.weight"].float(), rtol=0, atol=0)
+
+
 def taught(seconds: float = 1.0) -> Pretraining:
     """What learns from the shipped AST."""
     teacher = pretraining.settings_for("ast", pretrained="synthetic")[0].model
