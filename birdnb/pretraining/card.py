@@ -23,8 +23,8 @@ def model_card(weights: Path, *, device: torch.device, **facts: Any) -> str:
     """Render Markdown about the weights in a file; the template must find all its ``facts``."""
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     return templates(Path(__file__).parent).get_template("model_card.md.j2").render(
-        name=weights.name, sizes=SIZES, megabytes=weights.stat().st_size / 1e6, sha256=sha256_of(weights),
-        machine=machine(device),
+        name=weights.name, megabytes=weights.stat().st_size / 1e6, sha256=sha256_of(weights),
+        sizes=SIZES, machine=machine(device),
         versions={"birdnb": __version__, "commit": git_commit() or "unknown",
         "python": platform.python_version()} | versions,
         **facts,

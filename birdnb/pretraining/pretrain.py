@@ -163,7 +163,8 @@ def _command(
     t, begun, teacher = what.run.train, what.run.model.pretrained, what.teacher
     options = {
         "model": what.run.model.name,
-        "profile": None if profile == "laptop" else Path(profile).name, "species": what.species, "clips": budget.clips,
+        "profile": None if profile == "laptop" else Path(profile).name,
+        "species": what.species, "clips": budget.clips,
         "minutes": budget.seconds and f"{budget.seconds / 60:g}", "batch-size": t.batch_size,
         "lr": f"{t.lr_backbone:g}", "precision": t.precision, "seed": what.seed,
         "clip-seconds": f"{what.clip_seconds:g}",
