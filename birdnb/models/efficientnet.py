@@ -110,5 +110,10 @@ def build(
         )
     if pretrained is False:
         return AudioEfficientNet(n_classes, size=own, drop_path=drop_path)
+    if pretrained == "synthetic" and own != ARCHITECTURE:
+        raise BirdnbError(
+            f"pretrained=synthetic is an EfficientNet-B2: leave size={size} out, or set another "
+            f"pretrained"
+        )
     source = str(shipped("efficientnet_b2")) if pretrained == "synthetic" else pretrained
     return AudioEfficientNet.from_pretrained(source, n_classes, size=own, drop_path=drop_path)

@@ -87,6 +87,10 @@ def test_another_efficientnet_of_timms_with_its_own_weights(tmp_path):
     assert own.size == settings.size  # what a run writes down, to be built from again
     with pytest.raises(BirdnbError, match=r"lite0\.safetensors does not fit"):
         build_model("efficientnet_b2", 12, 173, path)
+    with pytest.raises(
+        BirdnbError, match="is an EfficientNet-B2: leave size=tf_efficientnet_lite0"
+    ):
+        build_model(settings.name, 12, 173, "synthetic", size=settings.size)
 
 
 @pytest.mark.parametrize("size", ["huge", "resnet50", "efficientnet_b99"])
