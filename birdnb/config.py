@@ -99,8 +99,7 @@ class ModelSettings(Settings):
     )
     size: str = Field(
         default="tiny",
-        description="of AST: tiny, or base, the published one; of efficientnet_b2 the name of "
-        "another EfficientNet of timm's",
+        description="of AST tiny or base, the published one; else another EfficientNet of timm's",
     )
     normalisation: Normalisation = Field(
         default="standard",
