@@ -81,7 +81,7 @@ def check_encoders(names: Any) -> tuple[str, ...]:
         check("encoder", ENCODERS, full_encoder(name).partition(":")[0])
     ids = [encoder_id(name) for name in names]
     for twice in {name for name, its in zip(names, ids, strict=True) if ids.count(its) > 1}:
-        raise BirdnbError(f"two encoders would both be called {encoder_id(twice)}: leave one out")
+        raise BirdnbError(f"two encoders would both be called {encoder_id(twice)}: rename one")
     return tuple(names)
 
 

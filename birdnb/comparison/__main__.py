@@ -85,7 +85,7 @@ def profile_of(args: argparse.Namespace) -> Profile:
 
 def _learning_curve(args: argparse.Namespace) -> Path:
     """Train on growing parts of the sessions, a page after each run, and return the page."""
-    for name in ("variants", "variant", "only", "everywhere", "side", "name"):
+    for name in ("variants", "variant", "only", "everywhere", "side", "name", "scaling", "over"):
         if getattr(args, name):
             raise BirdnbError(f"--learning-curve takes no --{name}: it trains each run as it is")
     if args.seeds and len(args.seeds) == 1:
@@ -124,7 +124,10 @@ def _scaling(args: argparse.Namespace) -> Path:
 
 def _chosen(args: argparse.Namespace) -> Comparison:
     """Return the comparison that the options ask for."""
-    given = dict(parse_variant(text) for text in args.variant)
+    pairs = [parse_variant(text) for text in args.variant]
+    given = dict(pairs)
+    if len(given) < len(pairs):
+        raise BirdnbError(f"--variant: two are called alike ({', '.join(n for n, _ in pairs)})")
     chosen = choose(args.variants, given, args.only or (), parse_settings(args.everywhere))
     name = safe_name(args.name or f"{chosen.name}_{corpus_name(args.corpus)}")
     runs, side = tuple(args.runs or chosen.runs), args.side or chosen.side

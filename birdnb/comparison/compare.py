@@ -49,7 +49,8 @@ def choose(
 
     ``only`` leaves these of the preset's, and its reference. Without a preset the given ones are
     compared with the profile's own recipe. The settings ``everywhere`` are those of all variants
-    that do not say otherwise. Raises BirdnbError for a name that is not there, and for nothing.
+    that do not say otherwise. Raises BirdnbError for a name that is not there or there already with
+    other settings, and for nothing.
     """
     if preset:
         comparison = load_comparison(preset)
@@ -67,6 +68,9 @@ def choose(
     if only:
         names = [name for name in variants if name in (comparison.reference, *only)]
         variants = {name: variants[name] for name in names}
+    for name, own in given.items():
+        if comparison.variants.get(name, own) != own:
+            raise BirdnbError(f"there is a variant {name!r} with other settings: name yours apart")
     variants = {name: (everywhere or {}) | own for name, own in (variants | given).items()}
     return replace(comparison, variants=variants)
 
@@ -87,7 +91,12 @@ def parse_settings(words: str) -> dict[str, Any]:
     pairs = [word.partition("=") for word in words.split()]
     if not all(key and equals for key, equals, _ in pairs):
         raise BirdnbError(f'the settings {words.strip()!r}: write "setting=value setting=value"')
-    return {key: literal(value) for key, _, value in pairs}
+    found = {key: literal(value) for key, _, value in pairs}
+    if len(found) < len(pairs) or None in found.values():
+        raise BirdnbError(
+            f"the settings {words.strip()!r}: write each once, and false for what is not wanted"
+        )
+    return found
 
 
 def settings_of(

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from birdnb.comparison.compare import compare
+from birdnb.comparison.compare import compare, settings_of
 from birdnb.comparison.page import Comparison, Pooled
 from birdnb.config import Profile
 from birdnb.evaluation.metrics import loss_over, paired_bootstrap, summarise
@@ -20,7 +20,7 @@ from birdnb.files import BirdnbError, artifacts_dir, user_path
 from birdnb.models import build_model
 from birdnb.models.weights import FILES, save_weights, shipped, weights_of
 from birdnb.pretraining.card import card_rows
-from birdnb.registry import CLASSICAL, FROZEN, encoder_id
+from birdnb.registry import CLASSICAL, FROZEN, check_encoders, encoder_id
 
 NEW = "new"  # weights that heard nothing
 
@@ -91,8 +91,9 @@ def scaling(
 
     All are frozen first; then each of the comparison's runs is fine-tuned from those of its
     network. ``over`` are judged, too, and the others of their network compared with them instead of
-    with new weights. Finished trainings are loaded. Raises BirdnbError as ``compare`` does, and
-    where two of ``over`` are of the same network.
+    with new weights. Finished trainings are loaded. Raises BirdnbError as ``compare`` does,
+    and before anything is judged: two of ``over`` or two names are the same, or nothing given is
+    of the network of a run.
     """
     checkpoints = list(dict.fromkeys([*checkpoints, *over]))
     reference = {one.model: one.name for one in over}
@@ -106,6 +107,14 @@ def scaling(
         for model in dict.fromkeys(c.model for c in checkpoints)
     }  # fmt: skip
     for model, those in of_models.items():
+        check_encoders([f"{model}:{one.path}" for one in those])  # results are found by name
+    settings_of(comparison, profile)
+    for run in comparison.runs:
+        if (model := profile.runs[run].model.name) not in of_models:
+            raise BirdnbError(
+                f"{run} trains {model}, and no checkpoint given is of it: leave it out"
+            )
+    for model, those in of_models.items():
         names = [f"{model}:{one.path}" for one in those]
         frozen = replace(comparison, runs=(), variants={})
         with_encoders = replace(profile, encoders=tuple(names))
@@ -117,7 +126,7 @@ def scaling(
         )  # fmt: skip
     for run in comparison.runs:
         model = profile.runs[run].model.name
-        those = of_models.get(model, [])
+        those = of_models[model]
         variants = {c.name: {"pretrained": c.clips != 0 and str(c.path)} for c in those}
         tuned = replace(comparison, runs=(run,), variants=variants)
         pooled = {

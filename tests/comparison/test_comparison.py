@@ -172,7 +172,10 @@ def test_variants_are_read_from_words() -> None:
         "a b: mixup=false lr_head=3e-4 epochs=20 pretrained=a/b.safetensors"
     ) == ("a b", {"mixup": False, "lr_head": 3e-4, "epochs": 20, "pretrained": "a/b.safetensors"})
     assert comparison.parse_variant("plain:") == ("plain", {})
-    for wrong in ("mixup=false", ": mixup=false", "x: mixup", "x: =3"):
+    for wrong in (
+        "mixup=false", ": mixup=false", "x: mixup", "x: =3",
+        "x: pretrained=None", "x: pretrained=null", "x: epochs=3 epochs=9",
+    ):  # fmt: skip
         with pytest.raises(BirdnbError, match="write"):
             comparison.parse_variant(wrong)
 
@@ -191,6 +194,10 @@ def test_variants_are_read_from_words() -> None:
             ["--variant", "тест: epochs=1", "--variant", "проба: epochs=2"],
             "two variants would both be called compare_",
         ),
+        (["--variant", "x: epochs=3", "--variant", "x: epochs=9"], "two are called alike (x, x)"),
+        (["--variant", "recipe: epochs=3"], "a variant 'recipe' with other settings"),
+        (["--variants", "ablation", "--variant", "no MixUp: epochs=3"], "name yours apart"),
+        (["--variants", "pretraining", "--everywhere", "pretrained=None"], "write each once"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_trained(options, message, capsys) -> None:

@@ -285,6 +285,7 @@ def check_what_was_written(folder: Path, rows: pd.DataFrame) -> None:
         (["--learning-curve", "--variants", "ablation"], "takes no --variants"),
         (["--learning-curve", "--encoders", "gone.tflite"], "no model at 'gone.tflite'"),
         (["--learning-curve", "--runs", "phase9"], "has no run 'phase9'"),
+        (["--learning-curve", "--scaling", "gone.safetensors"], "takes no --scaling"),
         (["--variants", "ablation", "--target", "80"], "give --learning-curve, too"),
     ],
 )

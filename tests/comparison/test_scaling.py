@@ -125,6 +125,29 @@ def test_the_command_judges_checkpoints_frozen_and_fine_tuned(
     assert command.main([*words, "--over", *weights]) == 2
 
 
+def test_results_are_found_by_name_so_that_no_two_are_called_alike(
+    learned, tmp_path, capsys
+) -> None:
+    again = tmp_path / "first.safetensors"
+    shutil.copy(learned / "second.safetensors", again)
+    shutil.copy(learned / "second.md", again.with_suffix(".md"))
+    fresh = tmp_path / "new.safetensors"
+    shutil.copy(learned / "second.safetensors", fresh)
+    first, judge = str(learned / "first.safetensors"), ["no/such/corpus", "--scaling"]
+    for options, message in (
+        ([first, str(again)], "both be called ast_first: rename one"),
+        ([first, "--over", str(again)], "both be called ast_first: rename one"),
+        ([f"ast:{fresh}"], "both be called ast_new: rename one"),
+        ([first, "--runs", "phase3_ast"], "no run 'phase3_ast'"),
+        (
+            [first, "--runs", "phase3_efficientnet_full"],
+            "phase3_efficientnet_full trains efficientnet_b2, and no checkpoint given is of it",
+        ),
+    ):
+        assert command.main([*judge, *options]) == 2
+        assert message in capsys.readouterr().err
+
+
 def cells(section: str) -> list[list[str]]:
     """Return the cells of a table's rows, the heading's included."""
     rows = [line for line in section.splitlines() if line.startswith("| ")]
