@@ -38,11 +38,18 @@ def read_truth(
     for file in annotation_files(path):
         table = read_annotations(file)
         named = recording_named(file.name, recordings)
-        found = {name: recording_named(name, recordings) for name in table["recording"].unique()}
-        place = table["recording"].map(found).fillna(named or "")
+        own = [named] if named else []
+        # a name that several recordings have may mean the one that the table is called after
+        found = {
+            name: recording_named(name, recordings) or recording_named(name, own)
+            for name in table["recording"].unique()
+        } | {"": named}
+        place = table["recording"].map(found).fillna("")
         lost |= set(table["recording"][place == ""].replace("", file.name))
         tables.append(table.assign(recording=place, file=file.name)[place != ""])
-        annotated |= {name for name in (named, *found.values()) if name}
+        annotated |= {name for name in place if name}
+        if table.empty and named:
+            annotated.add(named)
     if not annotated:
         raise BirdnbError(
             f"{path}: no annotation belongs to the recordings at hand "

@@ -82,6 +82,26 @@ def test_a_table_through_several_files_has_times_within_the_file(place):
     ]
 
 
+def test_a_row_about_another_recording_stays_no_matter_what_the_table_is_called(place):
+    text = (
+        "Selection\tBegin Time (s)\tEnd Time (s)\tBegin File\tSpecies\n"
+        "1\t1\t2\tr1.wav\tEATO\n2\t5\t7\tr2.wav\tWOTH\n3\t8\t9\tr3.wav\tEATO\n"
+    )
+    path = place("r1.Table.1.selections.txt", text)
+    table, annotated, lost = read_truth(path, ["r1.wav", "r3.wav"])
+    assert table[["recording", "start"]].values.tolist() == [["r1.wav", 1], ["r3.wav", 8]]
+    assert annotated == ["r1.wav", "r3.wav"] and lost == ["r2.wav"]
+    # heard only elsewhere: nobody says that r1 was listened to
+    others = place("r1.Table.2.selections.txt", text.replace("r1.wav", "r3.wav"))
+    assert read_truth(others, ["r1.wav", "r3.wav"])[1:] == (["r3.wav"], ["r2.wav"])
+    # two recordings of one name: the table is called after one of them
+    both = ["north/r1.wav", "south/r1.wav"]
+    one = place("south_r1.labels.txt", text)
+    table, annotated, lost = read_truth(one, both)
+    assert table[["recording", "start"]].values.tolist() == [["south/r1.wav", 1]]
+    assert annotated == ["south/r1.wav"] and lost == ["r2.wav", "r3.wav"]
+
+
 def test_a_recording_without_a_bird_counts_and_strangers_to_the_folder_do_not(place, tmp_path):
     place("a.selections.txt", RAVEN.splitlines()[0] + "\n")
     place("b.txt", "")
