@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import errno
 import hashlib
 import json
@@ -151,7 +152,12 @@ def write_text(path: Path | str, text: str) -> Path:
 
 
 def write_table(path: Path | str, table: pd.DataFrame, **how: Any) -> Path:
-    """Write a table as CSV without its index; ``how`` are further arguments of ``to_csv``."""
+    """Write a table as CSV without its index; ``how`` are further arguments of ``to_csv``.
+
+    Text is quoted where a row would begin like a comment, with #.
+    """
+    if len(table) and table.iloc[:, 0].astype(str).str.lstrip().str.startswith("#").any():
+        how = {"quoting": csv.QUOTE_NONNUMERIC} | how
     return write_text(path, table.to_csv(index=False, lineterminator="\n", **how))
 
 

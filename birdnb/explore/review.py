@@ -17,7 +17,7 @@ import soundfile
 from IPython.display import display
 from matplotlib.figure import Figure
 
-from birdnb.config import AudioSettings
+from birdnb.config import AudioSettings, key_of
 from birdnb.corpora.reading import read_table
 from birdnb.evaluation.promises import measure, verdict
 from birdnb.explore.listen import Source, mp3_bytes, player, stretch
@@ -31,6 +31,7 @@ from birdnb.plots.style import png_bytes
 
 KEY = ["recording", "start", "end", "species"]
 COLUMNS = [*KEY, "probability", "heard", "reviewed"]
+BY_ANNOTATIONS = "by annotations"  # in place of the time of a review
 MARGIN = 1.0  # [s] heard before and after a detection
 LONGEST = 20.0  # [s] heard of one
 
@@ -88,16 +89,17 @@ def answer_by_truth(path: Path, detections: pd.DataFrame, truth: pd.DataFrame) -
     """Answer all detections as annotations do (recording, start, end, species); return the review.
 
     The species itself where one of its annotations overlaps, else the one that overlaps longest.
+    What a listener has answered stays, also of other recordings.
     """
-    rows = []
+    earlier, rows = read_review(path).reindex(columns=COLUMNS), []
     for _, one in detections.iterrows():
         near = truth[truth["recording"] == one["recording"]]
         overlap = np.minimum(near["end"], one["end"]) - np.maximum(near["start"], one["start"])
         singing = near["species"][overlap > 0].tolist()
         most = near["species"].loc[overlap.idxmax()] if singing else ""
         heard = one["species"] if one["species"] in singing else most
-        rows.append({**one[COLUMNS[:5]], "heard": heard, "reviewed": "by annotations"})
-    _write(path, rows)
+        rows.append({**one[COLUMNS[:5]], "heard": heard, "reviewed": BY_ANNOTATIONS})
+    _write(path, [*rows, *earlier[earlier["reviewed"] != BY_ANNOTATIONS].to_dict("records")])
     return read_review(path)
 
 
@@ -105,24 +107,28 @@ def write_labels(folder: Path, review: pd.DataFrame, sources: Mapping[str, Sourc
     """Cut out what was heard, as a corpus to train on: FLAC files and their ``manifest.csv``.
 
     All clips of a recording are one session (its name is their locality). What was heard as none
-    of the species is left out. Returns the manifest.
+    of the species is left out. Returns the manifest. Raises BirdnbError for a recording that is
+    not among ``sources``.
     """
-    heard = review[review["heard"] != ""]
+    heard = review[review["heard"] != ""].drop_duplicates([*KEY[:3], "heard"])
+    if unknown := set(heard["recording"]) - set(sources):
+        raise BirdnbError(f"{min(unknown)} is not among the recordings: leave its answers out")
     rows = []
     for name, clips in heard.groupby("recording"):
         source = sources[str(name)]
         with Recording(source.path) as sound:
             sound.channel = source.channel
             for _, clip in clips.iterrows():
-                identity = safe_name(f"{PurePosixPath(str(name)).stem}_{clip['start']:.1f}_"
-                                     f"{clip['heard']}")  # fmt: skip
+                # recorders on one schedule give their files the same names
+                exact = key_of(str(name), float(clip["start"]), float(clip["end"]), clip["heard"])
+                told = f"{PurePosixPath(str(name)).stem}_{clip['start']:.1f}_{clip['heard']}"
+                identity = f"{safe_name(told)[:100]}_{exact}"
                 first, last = (round(clip[end] * sound.sample_rate) for end in ("start", "end"))
                 with atomic_path(folder / "audio" / f"{identity}.flac") as temporary:
                     soundfile.write(temporary, sound.read(first, last), sound.sample_rate)
                 rows.append((identity, f"audio/{identity}.flac", clip["heard"], name))
     columns = ["recording_id", "path", "species", "locality"]
-    table = pd.DataFrame(rows, columns=columns).drop_duplicates("recording_id")
-    return write_table(folder / "manifest.csv", table)
+    return write_table(folder / "manifest.csv", pd.DataFrame(rows, columns=columns))
 
 
 def busiest(detections: pd.DataFrame, seconds: float) -> tuple[str, float]:
@@ -155,7 +161,7 @@ def review(
     Each answer is written to ``path`` at once; those given already are not asked again. Headless:
     the picture of the first one, after a player for its sound.
     """
-    if headless():
+    if headless() and len(detections):
         first = detections.loc[open_questions(detections, read_review(path).iloc[:0], seed)[0]]
         shown = detection_view(first, sources[first["recording"]], audio)
         assert shown.samples is not None and shown.figure is not None

@@ -23,7 +23,9 @@ from birdnb.explore.review import (
     write_labels,
 )
 from birdnb.features.audio import read_audio
+from birdnb.features.lms import log_mel
 from birdnb.files import BirdnbError
+from birdnb.plots.promises import detections_over_spectrogram
 from birdnb.split.sides import sessions
 
 AUDIO = AudioSettings()
@@ -100,6 +102,54 @@ def test_annotations_answer(heard, tmp_path):
     assert found["heard"].tolist() == ["robin", "blackbird", ""]
 
 
+def test_annotations_answer_nothing_that_was_heard_by_ear(heard, tmp_path):
+    path, truth = tmp_path / "review.csv", pd.DataFrame(columns=["recording", "start", "end"])
+    elsewhere = heard.loc[0].replace("a.wav", "garden.wav")
+    for one, answer in ((heard.loc[0], "robin"), (elsewhere, "wren"), (heard.loc[2], "")):
+        write_answer(path, one, answer)
+    found = answer_by_truth(path, heard.iloc[:2], truth.assign(species=[]))
+    again = answer_by_truth(path, heard.iloc[:2], truth.assign(species=[]))
+    pd.testing.assert_frame_equal(found, again)
+    answers = {(one.recording, one.species): one.heard for one in found.itertuples()}
+    assert answers == {
+        ("a.wav", "robin"): "robin", ("a.wav", "wren"): "", ("garden.wav", "robin"): "wren",
+        ("b.wav", "robin"): "",
+    }  # fmt: skip
+    assert (found["reviewed"] == "by annotations").sum() == 1
+
+
+def test_answers_about_recordings_that_look_like_comments_stay(heard, tmp_path):
+    path, names = (
+        tmp_path / "review.csv",
+        ["#1/a.wav", "site/b.wav", ' #2/"c".wav', "site/d, e.wav"],
+    )
+    for name in names:
+        write_answer(path, heard.loc[0].replace("a.wav", name), "robin")
+    assert read_review(path)["recording"].tolist() == [name.strip() for name in names]
+
+
+def test_recorders_on_one_schedule_keep_their_clips(heard, tmp_path):
+    names, sources = ("north/20230512_050000.wav", "south/20230512_050000.wav"), {}
+    for level, name in zip((0.1, 0.2), names, strict=True):
+        (tmp_path / name).parent.mkdir()
+        soundfile.write(tmp_path / name, np.full(8000 * 9, level), 8000)
+        sources[name] = Source(tmp_path / name)
+    answers = [
+        {"recording": name, "start": start, "end": start + 4.0, "species": "x", "heard": species}
+        for name in names
+        for start, species in ((1.0, "дрозд"), (1.0, "синица"), (1.04, "дрозд"))
+    ]
+    answers = pd.DataFrame([*answers, answers[0] | {"species": "y"}])
+    manifest = pd.read_csv(write_labels(tmp_path / "labels", answers, sources))
+    assert len(manifest) == manifest["path"].nunique() == manifest["recording_id"].nunique() == 6
+    for clip in manifest.itertuples():
+        level = 0.1 if clip.locality == names[0] else 0.2
+        sound, _ = soundfile.read(tmp_path / "labels" / clip.path)
+        np.testing.assert_allclose(sound, level, atol=1e-3)
+    with pytest.raises(BirdnbError, match=f"{names[0]} is not among the recordings"):
+        write_labels(tmp_path / "labels", answers, {names[1]: sources[names[1]]})
+
+
 def test_what_was_heard_is_a_corpus_to_learn_from(heard, sources, tmp_path):
     path = tmp_path / "review.csv"
     for index, answer in enumerate(("robin", "a dunnock", "")):
@@ -132,6 +182,16 @@ def test_a_review_that_was_damaged_is_named(tmp_path):
     path.write_text("recording,start,end,species,probability,heard\na.wav,x,2,robin,0.5,robin\n")
     with pytest.raises(BirdnbError, match=r"review\.csv: a time or probability is no number"):
         read_review(path)
+
+
+def test_where_nothing_was_detected_nothing_is_asked(heard, sources, tmp_path, monkeypatch):
+    monkeypatch.setenv("BIRDNB_HEADLESS", "1")
+    box = review(heard.iloc[:0], sources, AUDIO, ["robin"], tmp_path / "review.csv")
+    assert "All is reviewed" in box.children[0].value
+    lms = log_mel(stretch(sources["a.wav"], AUDIO, 0.0, 10.0), AUDIO)
+    nothing = heard.iloc[:0].assign(threshold=[])
+    shown, detected = detections_over_spectrogram(lms, AUDIO, 0.0, nothing).axes
+    assert len(shown.images) == 1 and not detected.patches
 
 
 def clicked(box, name):
