@@ -7,6 +7,7 @@ Wave chunk, and times in names: ``SITE_20230512_050000.wav``, ``2023-05-12T05-00
 import datetime
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -59,13 +60,18 @@ def time_in_name(name: str) -> datetime.datetime | None:
 def check_clocks(heard: Iterable[Heard]) -> list[Heard]:
     """Add to ``clock`` where a recorder's clock goes backwards; same recordings, same order.
 
-    A recorder is a folder and what stands in names beside the time and the number.
+    A recorder is a folder and what stands in names beside the time. A number in it is the
+    recorder's where several recordings share it, and else one that counts recordings.
     """
     given = list(heard)
+    timed = sorted((one for one in given if one.begins), key=lambda one: one.recording)
+    shared = {
+        _alike(name) for name, n in Counter(_recorder(o.recording) for o in timed).items() if n > 1
+    }
     recorders: dict[str, list[Heard]] = {}
-    for one in sorted(given, key=lambda one: one.recording):
-        if one.begins:
-            recorders.setdefault(_recorder(one.recording), []).append(one)
+    for one in timed:
+        name = _recorder(one.recording)
+        recorders.setdefault(name if _alike(name) in shared else _alike(name), []).append(one)
     faults = {
         now.recording: fault
         for those in recorders.values()
@@ -124,7 +130,13 @@ def _checked(time: datetime.datetime, source: str) -> tuple[str, str]:
 
 def _recorder(recording: str) -> str:
     folder, _, name = recording.rpartition("/")
-    return f"{folder}/{re.sub(r'[0-9]+', '#', NAMED.sub('', Path(name).stem))}"
+    stem = Path(name).stem
+    return f"{folder}/{'' if SECONDS.fullmatch(stem.upper()) else NAMED.sub('', stem)}"
+
+
+def _alike(recorder: str) -> str:
+    folder, _, name = recorder.rpartition("/")
+    return f"{folder}/{re.sub(r'[0-9]+', '#', name)}"
 
 
 def _backwards(before: Heard, now: Heard) -> str:

@@ -38,10 +38,10 @@ def read_truth(
     for file in annotation_files(path):
         table = read_annotations(file)
         named = recording_named(file.name, recordings)
-        own = [named] if named else []
-        # a name that several recordings have may mean the one that the table is called after
+        # several recordings of one name, and tabs that no table can hold: what it is called decides
+        own = [" ".join(named.split())] if named else []
         found = {
-            name: recording_named(name, recordings) or recording_named(name, own)
+            name: recording_named(name, recordings) or (recording_named(name, own) and named)
             for name in table["recording"].unique()
         } | {"": named}
         place = table["recording"].map(found).fillna("")

@@ -76,7 +76,8 @@ def make_parser() -> argparse.ArgumentParser:
         help=f"audio settings, size and normalisation are taken from it {usual}")
     add("--species", default=2000, help=f"invented species to tell apart {usual}", **count)
     add("--clips", help="clips to learn from (default: 300000, or --minutes)", **count)
-    add("--minutes", type=float, metavar="X",
+    minutes = number(float, 1e-3, 1e6, said="is no number of minutes")
+    add("--minutes", type=minutes, metavar="X",
         help="end by then; with --clips whichever comes first")
     seconds = number(float, 1, 10, said="is not a number of seconds from 1 to 10")
     add("--clip-seconds", type=seconds, metavar="SECONDS",
@@ -86,7 +87,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--teacher", metavar="MODEL[:WEIGHTS]", help="learn the embeddings of this network, too: "
         f"{' or '.join(FILES)}, with the shipped weights unless a file is given")
     add("--batch-size", default=64, help=f"clips in a batch {usual}", **count)
-    add("--lr", type=float, default=1e-3, metavar="X", help=f"highest learning rate {usual}")
+    rate = number(float, 1e-12, 1e3, said="is no learning rate: give a number above 0")
+    add("--lr", type=rate, default=1e-3, metavar="X", help=f"highest learning rate {usual}")
     add("--mixup", action="store_true", help="blend pairs of clips in half of the batches")
     add("--precision", default="auto", choices=PRECISIONS,
         help=f"auto is bf16 on a GPU; bf16 also pays on CPUs with AMX {usual}")
@@ -94,7 +96,8 @@ def make_parser() -> argparse.ArgumentParser:
         help=f"clips of other individuals, for validation {usual}", **count)
     add("--keep", default=[], nargs="+", help="numbers of clips after which weights are kept, too, "
         "in files beside --out that are named by them", **count)
-    add("--workers", type=int, default=max(1, cores() // 2), metavar="N",
+    processes = number(int, 0, said="is no number of processes")
+    add("--workers", type=processes, default=max(1, cores() // 2), metavar="N",
         help="processes that make clips (default: half the cores, here %(default)s)")
     add("--threads", help="threads that train on a CPU (default: the cores left); a killed call "
         "goes on with as many as it began with", **count)

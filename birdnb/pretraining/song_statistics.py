@@ -17,7 +17,7 @@ from joblib import Parallel, delayed
 from scipy.stats import ks_2samp
 from tqdm import tqdm
 
-from birdnb.command import command, parse_seed
+from birdnb.command import command, parse_seed, positive
 from birdnb.config import AudioSettings
 from birdnb.corpora import open_corpus
 from birdnb.features.audio import high_pass, read_audio
@@ -225,7 +225,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("corpus", help="demo, or a folder with recordings")
     parser.add_argument(
         "--clips",
-        type=int,
+        type=positive,
         default=200,
         help="recordings and synthesised clips looked at (default 200)",
     )

@@ -166,7 +166,11 @@ def test_a_number_with_its_mark_is_found_behind_anything(text, number):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--query", "grp:birds"], "leave the others out"),
+        (["--query", "grp:birds"], "leave --query out"),
+        (["--dry-run"], "leave --dry-run out"),
+        (["--max-length", "9"], "leave --max-length out"),
+        (["--metadata-only"], "leave --metadata-only out"),
+        (["--per-species", "3"], "leave --per-species out"),
         (["--pause", "0", "--api", "https://xeno-canto.org/api/3/recordings"], "one request a"),
     ],
 )

@@ -5,7 +5,8 @@ import struct
 import pytest
 from sound_files import noise, write
 
-from birdnb.field.clock import read_clock, time_in_name
+from birdnb.field.clock import check_clocks, read_clock, time_in_name
+from birdnb.field.scores import Heard
 
 
 @pytest.mark.parametrize(("name", "time"), [
@@ -76,3 +77,25 @@ def test_a_clock_that_was_never_set_tells_no_time(tmp_path):
     path = write(tmp_path / "SITE_19700101_000312.wav", noise(3.0))
     time, said = read_clock(path)
     assert time == "" and "never set" in said
+
+
+@pytest.mark.parametrize(("names", "told"), [
+    # two recorders in one folder, a serial or a site number each: both clocks are good
+    (("SITE1_20230512_050000", "SITE1_20230512_060000", "SITE2_20230512_050000"), []),
+    (("S4A01_20230512_060000", "S4A02_20230512_050000", "S4A02_20230512_060000"), []),
+    (("SITE1_20230512_050000", "SITE1_20230512_050030", "SITE2_20230512_050000"),
+     ["SITE1_20230512_050030"]),
+    # a number that counts recordings, of one recorder
+    (("0001_20230512_050000", "0002_20230511_050000"), ["0002_20230511_050000"]),
+    (("645DC680", "645DC6BC", "645DD490"), ["645DC6BC"]),
+])  # fmt: skip
+def test_a_clock_goes_backwards_only_within_a_recorder(names, told):
+    paths = [f"night/{name}.wav" for name in names]
+    heard = [
+        Heard(path, path, begins=time_in_name(path).isoformat(), clock="name", seconds=120.0)
+        for path in paths
+    ]
+    found = check_clocks(heard)
+    assert [one.recording for one in found] == paths
+    accused = [one.recording for one in found if "goes backwards" in one.clock]
+    assert accused == [f"night/{name}.wav" for name in told]

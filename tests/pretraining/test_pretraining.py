@@ -538,9 +538,13 @@ def test_errors_are_one_line(tmp_path, capsys, banded) -> None:
     ]
     assert command.main([*options, "--workers", "0"]) == 2
     assert capsys.readouterr().err.startswith(f"error: {state} is damaged")
-    for number, value in (("--clips", "0"), ("--seed", "-1")):
+    for number, value in (
+        ("--clips", "0"), ("--seed", "-1"), ("--minutes", "0"), ("--minutes", "-1"),
+        ("--minutes", "nan"), ("--workers", "-1"), ("--lr", "nan"), ("--lr", "0"),
+    ):  # fmt: skip
         with pytest.raises(SystemExit):
             command.main(["--model", "ast", number, value])
+        assert f"argument {number}: '{value}' is no" in capsys.readouterr().err
     with pytest.raises(BirdnbError, match="no run with the model 'resnet'"):
         pretraining.settings_for("resnet")
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from birdnb.command import called, command, positive
+from birdnb.command import called, command, number, positive
 from birdnb.corpora.reading import read_table, read_text
 from birdnb.corpora.table import license_counts
 from birdnb.corpora.xeno_canto.api import API, XenoCantoApi
@@ -44,6 +44,8 @@ from birdnb.corpora.xeno_canto.facts import facts_file
 from birdnb.corpora.xeno_canto.record import manifest_row
 from birdnb.files import BirdnbError, user_path
 
+CHOOSING = ("query", "species_file", "per_species", "min_per_species", "max_length",
+            "metadata_only", "dry_run")  # what is downloaded  # fmt: skip
 TAGS = re.compile(r'\s*(\w+:("[^"]+"|[^\s"]+)\s*)+')
 
 
@@ -102,8 +104,10 @@ def _checked_key(args: argparse.Namespace) -> str:
         )
     if urlsplit(args.api).scheme not in ("http", "https") or not urlsplit(args.api).hostname:
         raise BirdnbError(f"--api {args.api}: give a whole address, such as {API}")
-    if args.complete and (args.query or args.species_file):
-        raise BirdnbError("--complete asks for the numbers in file names: leave the others out")
+    if args.complete and (extra := next((name for name in CHOOSING if getattr(args, name)), None)):
+        raise BirdnbError(
+            f"--complete asks for the numbers in file names: leave --{extra.replace('_', '-')} out"
+        )
     return key
 
 
@@ -208,7 +212,8 @@ def make_parser() -> argparse.ArgumentParser:
         help="at most N of a species, recordists taking turns")
     add("--min-per-species", type=positive, metavar="N",
         help="leave out species with fewer than N")
-    add("--max-length", type=float, metavar="SECONDS", help="leave out longer recordings")
+    length = number(float, 1e-3, said="is no length: give seconds")
+    add("--max-length", type=length, metavar="SECONDS", help="leave out longer recordings")
     add("--metadata-only", action="store_true", help="write metadata.csv and download no audio")
     add("--dry-run", action="store_true", help="say what would be downloaded; write nothing")
     add("--api", default=API, help="address of the API, for mirrors (default: %(default)s)")
