@@ -18,7 +18,7 @@ from pydantic.dataclasses import dataclass
 
 from birdnb.files import BirdnbError, user_path
 from birdnb.registry import AUGMENTATIONS, MODELS, check, check_encoders
-from birdnb.settings import Settings, check_shape, filled, merge, read_yaml, unknown
+from birdnb.settings import Settings, check_shape, filled, merge, placed, read_yaml, unknown
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -95,7 +95,7 @@ class ModelSettings(Settings):
     pretrained: bool | str = Field(
         default=False,
         description="start from: false, synthetic for the shipped weights, true for the hub's, "
-        "a hub id, a file or folder",
+        "a hub id, a file or folder (in a profile: as seen from its folder)",
     )
     size: str = Field(
         default="tiny",
@@ -209,7 +209,7 @@ def load_profile(name: str | Path, demo: bool = False) -> Profile:
     for run in changes:
         if run not in runs:
             raise BirdnbError(f"{path}: demo names a run {run!r} that runs does not have")
-    own = {run: merge(defaults, parts or {}) for run, parts in runs.items()}
+    own = {run: placed(merge(defaults, parts or {}), path) for run, parts in runs.items()}
     audio, split = text.get("audio") or {}, text.get("split") or {}
     try:
         _run_settings(defaults, "defaults")  # so that an error names the place where it stands

@@ -42,7 +42,7 @@ def reports_dir() -> Path:
 
 def report_folder(corpus: str, profile: str) -> Path:
     """Return the folder of a study's results, ``reports/<corpus>-<profile>``, by the two names."""
-    return reports_dir() / f"{safe_name(corpus)}-{safe_name(profile)}"
+    return reports_dir() / f"{safe_name(corpus)}-{distinct_name(profile)}"
 
 
 def user_path(text: str | Path) -> Path:
@@ -182,3 +182,12 @@ def safe_name(text: str) -> str:
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", plain).strip("._-")
     return name[:120] or "unnamed"
+
+
+def distinct_name(text: str) -> str:
+    """Make a file name as ``safe_name`` does, with digits of a hash where letters are lost."""
+    name = safe_name(text)
+    lost = any(c.isalnum() and not c.isascii() for c in unicodedata.normalize("NFKD", text))
+    if name != "unnamed" and not lost:
+        return name
+    return f"{name}-{hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()[:8]}"

@@ -14,7 +14,7 @@ from pydantic import ConfigDict, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic.fields import FieldInfo
 
-from birdnb.files import BirdnbError
+from birdnb.files import BirdnbError, user_path, whole_path
 
 T = TypeVar("T")
 BOUNDS = {
@@ -64,6 +64,16 @@ def plain(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value) or "none"
+
+
+def placed(run: dict[str, Any], profile: Path) -> dict[str, Any]:
+    """Take weights that lie beside a profile from there, wherever it is read: notebooks move."""
+    model = run.get("model")
+    given = model.get("pretrained") if isinstance(model, dict) else None
+    if not isinstance(given, str) or given in ("", "synthetic"):
+        return run
+    path = whole_path(profile.parent / user_path(given))
+    return merge(run, {"model": {"pretrained": str(path)}}) if path.exists() else run
 
 
 def literal(text: str) -> Any:

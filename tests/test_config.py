@@ -94,6 +94,24 @@ def test_a_profile_may_name_frozen_encoders(tmp_path) -> None:
     assert profile.runs == load_profile("laptop").runs and load_profile("laptop").encoders == ()
 
 
+def test_weights_beside_a_profile_are_found_from_anywhere(tmp_path, monkeypatch) -> None:
+    (tmp_path / "weights").mkdir()
+    mine = tmp_path / "weights" / "b2.safetensors"
+    mine.touch()
+    text = "base: laptop\nruns: {phase3_efficientnet_full: {model: {pretrained: %s}}}"
+    for told, meant in (
+        ("weights/b2.safetensors", str(mine)), (str(mine), str(mine)),
+        ("gone.safetensors", "gone.safetensors"), ("MIT/some-hub-id", "MIT/some-hub-id"),
+        ("synthetic", "synthetic"), ("false", False),
+    ):  # fmt: skip
+        path = written(tmp_path, text % told)
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "synthetic").touch()
+        assert load_profile("mine.yaml") == load_profile(path)
+        run = load_profile(path).runs["phase3_efficientnet_full"]
+        assert run.model.pretrained == meant and run.model.name == "efficientnet_b2"
+
+
 def test_every_profile_that_comes_along_can_be_read() -> None:
     names = {path.stem for path in PROFILES.glob("*.yaml")}
     assert {"laptop", "gpu", "gpu_hop220"} <= names

@@ -66,8 +66,15 @@ def _cells(found: dict[str, list[Row]]) -> Any:
 @command("interrupted: what was measured last is not written, the same command measures again")
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print the table and write the JSON; 0 done, 2 an error, 130 interrupted."""
-    args = make_parser().parse_args(argv)
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    others = ("corpus",) if args.part == STUDY else ("profile", "species", "recordings", "minutes")
+    for name in others:
+        if getattr(args, name) != parser.get_default(name):
+            parser.error(f"--{name} changes nothing of the part {args.part}")
     if args.part == STUDY:
+        if args.profile.endswith((".yaml", ".yml")):
+            parser.error(f"--profile {args.profile}: give one that comes with birdnb")
         return _study(args)
     parts = PARTS if args.part == "all" else (args.part,)
     found, about = {part: measure(part, args.corpus) for part in parts}, machine()

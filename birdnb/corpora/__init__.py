@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from birdnb.corpora.table import UNLISTED, check_manifest
 from birdnb.corpora.walking import walk
 from birdnb.corpora.xeno_canto import dump as xeno_canto_dump
 from birdnb.corpora.xeno_canto.facts import with_facts
-from birdnb.files import BirdnbError, artifacts_dir, safe_name, user_path, whole_path
+from birdnb.files import BirdnbError, artifacts_dir, distinct_name, user_path, whole_path
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ def _open(spec: str | Path, progress: bool) -> Corpus:
 def corpus_name(spec: str | Path) -> str:
     """Return the name of a corpus: ``demo``, or that of its folder made safe as a file name.
 
-    Names that have no letter of ASCII are told apart by digits of their hash. With corrections it
+    Where letters are lost, names are told apart by digits of their hash. With corrections it
     is another corpus, ``demo-corrected``, so that results before and after stand side by side.
     """
     return _plain_name(spec) + ("-corrected" if corrections_file() else "")
@@ -131,9 +130,7 @@ def _plain_name(spec: str | Path) -> str:
     if str(spec) == "demo" or whole_path(spec) == (artifacts_dir() / "corpora" / "demo").resolve():
         return "demo"
     folder = whole_path(spec).name
-    name = safe_name(folder)
-    if name == "unnamed":
-        return f"unnamed-{sha256(folder.encode(errors='surrogateescape')).hexdigest()[:8]}"
+    name = distinct_name(folder)
     return "demo_folder" if name == "demo" else name
 
 

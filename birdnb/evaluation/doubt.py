@@ -28,8 +28,9 @@ FOLDS = 5
 def held_out(data: StudyData, features: np.ndarray | None = None) -> Predictions:
     """Predict every recording of a study by a cheap model that never heard its session.
 
-    Logistic regression over five grouped folds, on ``features`` (R, D) in the order of the table,
-    those of ``frozen_features`` unless given. Nothing is used that learned the study's labels.
+    Logistic regression over five grouped folds, fewer where no species has five recordings, on
+    ``features`` (R, D) in the order of the table, those of ``frozen_features`` unless given.
+    Nothing is used that learned the study's labels.
     """
     ids = data.table["recording_id"].tolist()
     features = frozen_features(data, ids) if features is None else features
@@ -38,7 +39,8 @@ def held_out(data: StudyData, features: np.ndarray | None = None) -> Predictions
     model = make_pipeline(
         StandardScaler(), LogisticRegression(C=0.1, class_weight="balanced", max_iter=2000)
     )
-    folds = StratifiedGroupKFold(min(FOLDS, len(set(groups))), shuffle=True, random_state=data.seed)
+    k = min(FOLDS, len(set(groups)), int(np.bincount(targets).max()))
+    folds = StratifiedGroupKFold(k, shuffle=True, random_state=data.seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a species of fewer sessions than folds
         found = cross_val_predict(

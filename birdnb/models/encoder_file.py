@@ -6,7 +6,9 @@ until when decides which test recordings it may have heard before.
 """
 
 import dataclasses
+import hashlib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ from birdnb.models.encoders import Label
 from birdnb.settings import Settings, check_shape, fields_of, filled, literal, read_yaml
 
 NOT_SAID = "not said"
+# in the protobuf of ONNX: the entry "location" of external_data, and how long the name after it is
+OUTSIDE = re.compile(rb"\x0a\x08location\x12([\x01-\x7f])", re.DOTALL)
 SHORTEST_SECONDS = 0.1  # of a window; less is a model of something else
 
 
@@ -66,9 +70,21 @@ class Description(Settings):
 
     def card(self, path: Path) -> Card:
         """Return the card; what nobody has said is called so."""
-        unsaid = {"title": path.stem, "version": sha256_of(path)[:12]}
+        unsaid = {"title": path.stem, "version": sha256_of_model(path)[:12]}
         unsaid |= dict.fromkeys(("licence", "source", "trained_on"), NOT_SAID)
         return make_card(unsaid | self.about, str(beside(path)))
+
+
+def sha256_of_model(path: Path) -> str:
+    """Return the SHA-256 of a model's file, and of those that an ONNX file keeps weights in."""
+    own, data = sha256_of(path), path.read_bytes() if path.suffix == ".onnx" else b""
+    names = {
+        data[m.end() : m.end() + m[1][0]].decode(errors="ignore") for m in OUTSIDE.finditer(data)
+    }
+    parts = [Path(name) for name in sorted(names) if ".." not in Path(name).parts]
+    files = [path.parent / part for part in parts if not part.is_absolute()]
+    outside = [sha256_of(file) for file in files if file.is_file()]
+    return hashlib.sha256("".join([own, *outside]).encode()).hexdigest() if outside else own
 
 
 def model_file(given: str) -> Path:

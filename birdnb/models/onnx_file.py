@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from birdnb.config import Profile, key_of
-from birdnb.files import BirdnbError, sha256_of
+from birdnb.files import BirdnbError
 from birdnb.models.encoder_file import (
     Description,
     beside,
@@ -20,6 +20,7 @@ from birdnb.models.encoder_file import (
     model_file,
     read_labels,
     refuse,
+    sha256_of_model,
 )
 from birdnb.models.encoders import Encoded, Encoder
 
@@ -40,7 +41,9 @@ class OnnxEncoder(Encoder):
         fixed = shape[-1] if isinstance(shape[-1], int) else None
         self.sample_rate, self.window_seconds = said.sound(fixed, path)
         self._outputs = self._choose_outputs(path, said)
-        self.key = key_of(sha256_of(path), self.sample_rate, self.window_seconds, self._outputs)
+        self.key = key_of(
+            sha256_of_model(path), self.sample_rate, self.window_seconds, self._outputs
+        )
         self._try(path)
 
     def encode(self, windows: np.ndarray) -> Encoded:

@@ -120,7 +120,10 @@ def _refuse_what_is_ignored(
     parser: argparse.ArgumentParser, options: argparse.Namespace, extra: list[str]
 ) -> None:
     """Stop with an error for options that another one leaves without effect."""
-    alone = next((name for name in ALONE if getattr(options, name)), None)
+    given = [name for name in ALONE if getattr(options, name)]
+    if len(given) > 1:
+        parser.error(f"--{given[0]} and --{given[1]} are two things: one after the other")
+    alone = given[0] if given else None
     changed = [name for name in ("corpus", "profile", "seed", "folds", "dask", "tracker",
                                  "encoders", "corrections", "again")
                if getattr(options, name) != parser.get_default(name)]  # fmt: skip

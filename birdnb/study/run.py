@@ -9,7 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from birdnb.files import reports_dir, safe_name, user_path, whole_path, write_text, writing
+from birdnb.files import (
+    BirdnbError,
+    distinct_name,
+    reports_dir,
+    user_path,
+    whole_path,
+    write_text,
+    writing,
+)
 from birdnb.registry import (
     BASELINE,
     CLASSICAL,
@@ -46,6 +54,7 @@ def run(
     """
     from birdnb.config import load_profile
     from birdnb.models.encoders import open_encoder
+    from birdnb.models.weights import is_local
 
     known = {book: known_parameters(book) for book in books}
     check_parameters(extra, sorted(set().union(*known.values())))
@@ -62,8 +71,16 @@ def run(
         build_cache(open_corpus(parameters["corpus"]), profile.audio, dask=dask)
     weights = {extra.get("pretrained"), *(run.model.pretrained for run in profile.runs.values())}
     sources = [parameters["corpus"], *_beside(parameters["corpus"])]
-    sources += sorted(name for name in weights if isinstance(name, str))
-    weights_of = [open_encoder(name, profile).key for name in encoders]  # errors before the work
+    sources += (local := sorted(name for name in weights if isinstance(name, str)))
+    for name in local:
+        path = user_path(name)
+        if name != "synthetic" and is_local(name) and not (path.is_absolute() and path.exists()):
+            raise BirdnbError(
+                f"no weights at {whole_path(Path(parameters['profile']).parent / path)}: give a "
+                f"path as seen from the folder of the profile, or a whole one"
+            )
+    opened = [open_encoder(name, profile) for name in encoders]  # errors before the work
+    weights_of = [key(one.key, repr(one.card), repr(one.labels)) for one in opened]
     stamp = key(code_key(), repr(profile), *weights_of, *map(files_key, sources))
     trained = TRAINED | {"04": (*TRAINED["04"], *encoder_runs(encoders))}
     began = time.monotonic()
@@ -97,7 +114,7 @@ def report_folder(corpus: str, profile: str) -> Path:
     from birdnb.corpora import corpus_name
 
     name = Path(profile).name.removesuffix(".yaml").removesuffix(".yml")
-    return reports_dir() / f"{corpus_name(corpus)}-{safe_name(name)}"
+    return reports_dir() / f"{corpus_name(corpus)}-{distinct_name(name)}"
 
 
 def _with_whole_paths(extra: dict[str, Any], encoders: tuple[str, ...]) -> dict[str, Any]:

@@ -48,7 +48,8 @@ class ClassicalSettings:
 class FrozenSettings:
     """The settings of a run of a frozen encoder, its own answer among them."""
 
-    model: dict[str, str]  # name: of the run; encoder: as it was asked for; weights: their key
+    model: dict[str, str]  # name: of the run; encoder: as it was asked for; keys of its weights
+    # and, of an own answer, its labels
     card: Card
     network: ModelSettings | None = None  # what one of our own networks was built from
 
@@ -148,16 +149,20 @@ def run_config(
 ) -> dict[str, Any]:
     """Put together what goes into ``config.json``.
 
-    ``key`` covers what decides the result: settings, seed, labels, split, spectrograms and the
-    bytes of local or shipped weights that the network starts from.
+    ``key`` covers what decides the result: settings, seed, labels, split, spectrograms, species in
+    the background where they are learned, and the bytes of local or shipped weights that the
+    network starts from.
     """
     plain, split = dataclasses.asdict(settings), data.fingerprint()
     of_encoder: dict[str, Any] = {
         part: plain.pop(part) for part in ("card", "network") if part in plain
     }
     weights = weights_key(settings.model) if isinstance(settings, RunSettings) else None
+    decides = [plain, data.seed, data.labels, split, weights]
+    if isinstance(settings, RunSettings) and (share := settings.train.background_labels):
+        decides.append(data.shares(data.side("train"), share).tolist())
     return {
-        "run": run, **of_encoder, "key": key_of(plain, data.seed, data.labels, split, weights),
+        "run": run, **of_encoder, "key": key_of(*decides),
         "settings": plain, "seed": data.seed, "fold": list(data.fold) if data.fold else None,
         "profile": data.profile.name, "corpus": data.origin(),
         "recordings": {side: len(data.side(side)) for side in ("train", "validation", "test")},
@@ -180,6 +185,9 @@ def prepare_folder(folder: Path, config: dict[str, Any], labels: list[str], agai
     for litter in folder.glob(".tmp-*"):  # what killed processes were writing
         shutil.rmtree(litter) if litter.is_dir() else litter.unlink()
     if before is not None and before.get("key") == config["key"]:
+        # what is known of an encoder decides nothing, and is told as it is known now
+        if "card" in config and before.get("card") != json.loads(json.dumps(config["card"])):
+            write_json(folder / CONFIG, before | {"card": config["card"]})
         return
     if before is not None:
         finished = (folder / METRICS).exists()

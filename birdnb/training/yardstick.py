@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
-from birdnb.config import Profile
+from birdnb.config import Profile, key_of
 from birdnb.data import StudyData
 from birdnb.evaluation.predictions import Predictions
 from birdnb.files import BirdnbError
@@ -43,20 +43,21 @@ def frozen_settings(profile: Profile, run: str) -> FrozenSettings:
         raise BirdnbError(
             f"no encoder makes the run {run!r}: name it, with encoders: [onnx:PATH] in the profile"
         )
-    encoder = open_encoder(name, profile)
-    of = {"name": run, "encoder": name, "weights": encoder.key}
-    return FrozenSettings(of, encoder.card, encoder.network)
+    return _settings(run, name, open_encoder(name, profile))
 
 
 def settings_of_encoder(data: StudyData, encoder: str) -> list[FrozenSettings]:
     """Return an encoder's runs' settings: its own answer among them if it knows two species."""
     found = open_encoder(encoder, data.profile)
     kinds = [FROZEN, OWN_ANSWER] if (known_species(data, found) >= 0).sum() > 1 else [FROZEN]
-    of = {"encoder": encoder, "weights": found.key}
-    return [
-        FrozenSettings({"name": kind + encoder_id(encoder), **of}, found.card, found.network)
-        for kind in kinds
-    ]
+    return [_settings(kind + encoder_id(encoder), encoder, found) for kind in kinds]
+
+
+def _settings(run: str, encoder: str, found: Encoder) -> FrozenSettings:
+    of = {"name": run, "encoder": encoder, "weights": found.key}
+    if run.startswith(OWN_ANSWER):  # other labels are another answer
+        of["labels"] = key_of(list(map(tuple, found.labels)))
+    return FrozenSettings(of, found.card, found.network)
 
 
 def train_frozen(

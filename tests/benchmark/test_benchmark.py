@@ -230,6 +230,20 @@ def test_sizes_that_make_no_study_are_refused(words, capsys):
     assert words[0] in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["study", "--profile", "mine.yaml"], "give one that comes with birdnb"),
+        (["study", "--corpus", "birds"], "--corpus changes nothing of the part study"),
+        (["train", "--species", "7"], "--species changes nothing of the part train"),
+    ],
+)
+def test_options_that_would_change_nothing_are_refused(words, said, capsys):
+    with pytest.raises(SystemExit):
+        benchmark.main(words)
+    assert said in capsys.readouterr().err
+
+
 def test_the_field_is_measured_with_and_without_birdnet():
     """Seconds of sound and one round: that both sides hear all of it, not how fast they are."""
     rows = field.rows(minutes=0.4, rounds=1)

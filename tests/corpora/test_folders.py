@@ -115,6 +115,10 @@ def test_the_name_of_a_corpus(tmp_path, monkeypatch):
     assert corpus_name(tmp_path / "My birds!") == "My_birds"
     names = [corpus_name(tmp_path / name) for name in ("\u9ce5", "\u30d2\u30bf\u30ad")]
     assert names[0] != names[1] and all(name.startswith("unnamed-") for name in names)
+    # what is left of a name once its letters are lost is no name
+    moscow, kazan = (corpus_name(tmp_path / f"Птицы {x} 2023") for x in ("М", "К"))
+    assert moscow != kazan and moscow.startswith("2023-") and kazan.startswith("2023-")
+    assert corpus_name(tmp_path / "Vögel 2023") == "Vogel_2023" and corpus_name("2023") == "2023"
 
 
 class TestWhatIsNoCorpus:

@@ -92,6 +92,16 @@ def test_what_is_held_out_is_of_no_session_learned_from(demo):
     np.testing.assert_array_equal(part.probabilities, again.probabilities)
 
 
+def test_three_recordings_of_each_species_are_enough(demo):
+    """What the smallest corpus has that a study takes: fewer than there are folds."""
+    few = demo.table[demo.table["species"].isin(demo.labels[:3])]
+    few = few.drop_duplicates(["species", "session"]).groupby("species").head(3)
+    small = replace(demo, table=few, labels=demo.labels[:3])
+    part = held_out(small)
+    assert len(part) == 9 and part.recording_ids == few["recording_id"].tolist()
+    np.testing.assert_allclose(part.probabilities.sum(axis=1), 1, atol=1e-6)
+
+
 def test_the_background_by_any_name():
     table = pd.DataFrame({
         "species": ["Turdus merula", "Parus major", "Parus major", "Pica pica", "Pica pica"],

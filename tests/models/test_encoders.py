@@ -160,6 +160,28 @@ def test_the_key_changes_with_the_file_and_with_how_it_is_used(model):
     assert open_encoder(str(model(about={"a": "b"})), LAPTOP).key != first
 
 
+def test_weights_outside_the_file_count_too(model):
+    """As exporters write them: the file itself stays the same when other weights come."""
+    import onnx
+    from onnx.external_data_helper import set_external_data
+
+    path = model()
+    whole, plain = onnx.load(path), open_encoder(str(path), LAPTOP)
+    (factors,) = (part for part in whole.graph.initializer if part.name == "factors")
+    found = []
+    for first in (1, 2):
+        numbers = np.arange(first, first + 4, dtype=np.float32)
+        factors.CopyFrom(onnx.numpy_helper.from_array(numbers, "factors"))
+        set_external_data(factors, location="its weights.bin", offset=0)
+        path.with_name("its weights.bin").unlink(missing_ok=True)
+        onnx.save(whole, path)
+        found.append((path.read_bytes(), open_encoder(str(path), LAPTOP)))
+    (bytes_of_one, one), (bytes_of_other, other) = found
+    assert bytes_of_one == bytes_of_other
+    assert len({plain.key, one.key, other.key}) == 3
+    assert len({plain.card.version, one.card.version, other.card.version}) == 3
+
+
 @pytest.mark.parametrize(
     ("yaml", "said"),
     [

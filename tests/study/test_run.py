@@ -183,6 +183,21 @@ def test_wrong_parameters_are_refused_before_anything_starts(words, message, pla
     assert not (place / "reports").exists()
 
 
+def test_weights_that_are_not_there_are_told_before_anything_starts(place, capsys):
+    mine = place / "mine.yaml"
+    mine.write_text(
+        "base: laptop\nruns: {phase3_efficientnet_full: {model: {pretrained: b2.safetensors}}}"
+    )
+    assert study.main(["--profile", str(mine), "--only", "01"]) == 2
+    assert f"no weights at {place / 'b2.safetensors'}: give a path as" in capsys.readouterr().err
+    assert not list((place / "reports").rglob("*.ipynb"))
+
+
+def test_profiles_in_other_scripts_have_folders_of_their_own():
+    names = {run.report_folder("birds", f"{name}.yaml").name for name in ("мой", "твой")}
+    assert len(names) == 2 and all(name.startswith("birds-unnamed-") for name in names)
+
+
 def test_profiles_with_a_dot_have_a_folder_of_their_own():
     assert run.report_folder("demo", "some/laptop.mine.yaml").name == "demo-laptop.mine"
     assert run.report_folder("demo", "laptop.mine").name == "demo-laptop.mine"

@@ -17,6 +17,8 @@ from birdnb.study.books import select
     [
         (["--bless", "--corpus", "birds"], "--bless takes no --corpus"),
         (["--test", "--", "-p", "epochs", "3"], "--test takes no notebook parameters"),
+        (["--setup", "--bless"], "--setup and --bless are two things"),
+        (["--test", "--lab"], "--lab and --test are two things"),
         (["--", "-p", "folds", "2"], "-p folds: give --folds instead"),
         (["--", "-p", "encoders", "birdnet"], "-p encoders: give --encoders instead"),
         (["--seed", "-1"], "'-1' is no seed: give 0 or more"),

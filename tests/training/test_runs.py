@@ -163,6 +163,22 @@ def weights_key(**model):
     return runs.run_config(small_study(), "run", run, torch.device("cpu"), 1)["weights"]
 
 
+def test_species_in_the_background_count_where_they_are_learned(finished):
+    data, _ = finished
+    behind = data.table.assign(background_species="")
+    behind.loc[behind.index[0], "background_species"] = data.labels[1]
+    other = replace(data, table=behind.assign(side="train"))
+    plain = replace(data, table=behind.assign(side="train", background_species=""))
+
+    def key(study, share):
+        own = dataclasses.replace(
+            settings(), train=dataclasses.replace(settings().train, background_labels=share)
+        )
+        return runs.run_config(study, "run", own, torch.device("cpu"), 1)["key"]
+
+    assert key(other, 0.3) != key(plain, 0.3) and key(other, 0.0) == key(plain, 0.0)
+
+
 def test_local_weights_are_part_of_the_configuration(tmp_path):
     (tmp_path / "w.safetensors").write_bytes(b"1")
     before = weights_key(name="mfcc", pretrained=str(tmp_path / "w.safetensors"))

@@ -152,6 +152,31 @@ def test_its_own_answer_is_among_the_species_it_knows(data, embeddings):
     assert run.metrics["listening_seconds"] > 0
 
 
+def test_corrected_labels_are_another_answer_and_a_card_is_told_as_it_is_now(data, corpus):
+    yaml = corpus[0].parent / "Small one.yaml"
+    labels, about = corpus[0].parent / "labels.txt", yaml.read_text()
+    frozen, answer = (
+        train_run(data, run, progress=False) for run in ("frozen_small_one", "own_answer_small_one")
+    )
+    written = (frozen.folder / "metrics.json").stat().st_mtime_ns
+    before = labels.read_text()
+    try:
+        first, second, third, fourth = before.split("\n")
+        labels.write_text("\n".join([first, third, second, fourth]))
+        yaml.write_text(about + "heard: recordings\nheard_until_date: '2024-05-01'\n")
+        again, other = (train_run(data, one.name, progress=False) for one in (frozen, answer))
+        assert (frozen.folder / "metrics.json").stat().st_mtime_ns == written
+        assert again.config["card"]["heard_until_date"] == "2024-05-01"
+        assert again.config | {"card": 0} == frozen.config | {"card": 0}
+        np.testing.assert_allclose(
+            other.test.probabilities, answer.test.probabilities[:, [2, 1, 0]], rtol=1e-4
+        )
+    finally:
+        labels.write_text(before)
+        yaml.write_text(about)
+    assert train_run(data, frozen.name, progress=False).config == frozen.config
+
+
 def test_an_encoder_that_knows_no_species_has_no_answer(data, corpus):
     (name,) = corpus[1].encoders
     kinds = [settings.model["name"] for settings in settings_of_encoder(data, name)]
