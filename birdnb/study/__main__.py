@@ -127,6 +127,8 @@ def _refuse_what_is_ignored(
     changed = [name for name in ("corpus", "profile", "seed", "folds", "dask", "tracker",
                                  "encoders", "corrections", "again")
                if getattr(options, name) != parser.get_default(name)]  # fmt: skip
+    if alone in ("setup", "lab", "site") and options.only:  # the others choose notebooks, too
+        changed.append("only")
     if alone and (changed or extra):
         parser.error(
             f"--{alone} takes no {'--' + changed[0] if changed else 'notebook parameters'}"

@@ -45,7 +45,7 @@ def _chosen(profile: Profile, args: argparse.Namespace) -> tuple[str, AnySetting
     run = args.run or ""
     if run != CLASSICAL and not is_yardstick(run):
         return settings_of(profile, args.run, args.model, vars(args))
-    if given := given_settings(vars(args)):
+    if given := [*given_settings(vars(args)), *(["tracker"] if args.tracker else [])]:
         raise BirdnbError(
             f"{run} takes no --{given[0].replace('_', '-')}: logistic regression has no "
             f"such setting"

@@ -17,6 +17,7 @@ from birdnb.study.books import select
     [
         (["--bless", "--corpus", "birds"], "--bless takes no --corpus"),
         (["--test", "--", "-p", "epochs", "3"], "--test takes no notebook parameters"),
+        (["--lab", "--only", "04"], "--lab takes no --only"),
         (["--setup", "--bless"], "--setup and --bless are two things"),
         (["--test", "--lab"], "--lab and --test are two things"),
         (["--", "-p", "folds", "2"], "-p folds: give --folds instead"),

@@ -276,6 +276,8 @@ def test_folds_have_folders_of_their_own():
 def test_logistic_regression_takes_no_settings(capsys):
     assert main(["--run", "classical_mfcc", "--epochs", "9"]) == 2
     assert "classical_mfcc takes no --epochs" in capsys.readouterr().err
+    assert main(["--run", "classical_mfcc", "--tracker", "tensorboard"]) == 2
+    assert "classical_mfcc takes no --tracker" in capsys.readouterr().err
 
 
 def test_an_unknown_run_is_named():
