@@ -209,7 +209,7 @@ def load_profile(name: str | Path, demo: bool = False) -> Profile:
     for run in changes:
         if run not in runs:
             raise BirdnbError(f"{path}: demo names a run {run!r} that runs does not have")
-    own = {run: placed(merge(defaults, parts or {}), path) for run, parts in runs.items()}
+    own = {run: merge(defaults, parts or {}) for run, parts in runs.items()}
     audio, split = text.get("audio") or {}, text.get("split") or {}
     try:
         _run_settings(defaults, "defaults")  # so that an error names the place where it stands
@@ -221,7 +221,7 @@ def load_profile(name: str | Path, demo: bool = False) -> Profile:
             name=path.stem,
             audio=filled(AudioSettings, audio, "audio"),
             split=filled(SplitSettings, split, "split"),
-            runs={run: _run_settings(parts, f"runs.{run}") for run, parts in own.items()},
+            runs={r: _run_settings(placed(parts, path), f"runs.{r}") for r, parts in own.items()},
             encoders=check_encoders(text.get(ENCODER_LIST) or ()),
         )
     except BirdnbError as error:

@@ -42,7 +42,7 @@ def reports_dir() -> Path:
 
 def report_folder(corpus: str, profile: str) -> Path:
     """Return the folder of a study's results, ``reports/<corpus>-<profile>``, by the two names."""
-    return reports_dir() / f"{safe_name(corpus)}-{distinct_name(profile)}"
+    return reports_dir() / f"{corpus}-{distinct_name(profile)}"
 
 
 def user_path(text: str | Path) -> Path:
@@ -151,14 +151,14 @@ def write_text(path: Path | str, text: str) -> Path:
     return Path(path)
 
 
-def write_table(path: Path | str, table: pd.DataFrame, **how: Any) -> Path:
+def write_table(path: Path | str, table: pd.DataFrame, head: str = "", **how: Any) -> Path:
     """Write a table as CSV without its index; ``how`` are further arguments of ``to_csv``.
 
-    Text is quoted where a row would begin like a comment, with #.
+    Text is quoted where a row would begin like a comment, with #; ``head`` goes before the table.
     """
     if len(table) and table.iloc[:, 0].astype(str).str.lstrip().str.startswith("#").any():
         how = {"quoting": csv.QUOTE_NONNUMERIC} | how
-    return write_text(path, table.to_csv(index=False, lineterminator="\n", **how))
+    return write_text(path, head + table.to_csv(index=False, lineterminator="\n", **how))
 
 
 def write_json(path: Path | str, value: Any) -> Path:
@@ -185,9 +185,14 @@ def safe_name(text: str) -> str:
 
 
 def distinct_name(text: str) -> str:
-    """Make a file name as ``safe_name`` does, with digits of a hash where letters are lost."""
-    name = safe_name(text)
-    lost = any(c.isalnum() and not c.isascii() for c in unicodedata.normalize("NFKD", text))
+    """Make a file name as ``safe_name`` does, with digits of a hash where letters are lost.
+
+    Letters of the Latin alphabet say enough without their marks.
+    """
+    text, name = unicodedata.normalize("NFC", text), safe_name(text)
+    foreign = [c for c in text if c.isalnum() and not c.isascii()]
+    lost = any(not unicodedata.name(c, "").startswith("LATIN") for c in foreign)
+    lost = lost or any("\ud800" <= c <= "\udfff" for c in text)  # bytes that are no text
     if name != "unnamed" and not lost:
         return name
-    return f"{name}-{hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()[:8]}"
+    return f"{name[:100]}-{hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()[:8]}"

@@ -5,6 +5,7 @@ Checks, errors and the options of the command line are all read from these field
 
 import ast
 import difflib
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
@@ -14,7 +15,7 @@ from pydantic import ConfigDict, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic.fields import FieldInfo
 
-from birdnb.files import BirdnbError, user_path, whole_path
+from birdnb.files import BirdnbError, user_path
 
 T = TypeVar("T")
 BOUNDS = {
@@ -67,13 +68,13 @@ def plain(value: Any) -> str:
 
 
 def placed(run: dict[str, Any], profile: Path) -> dict[str, Any]:
-    """Take weights that lie beside a profile from there, wherever it is read: notebooks move."""
+    """Give weights that lie beside a profile their whole path: notebooks run in another folder."""
     model = run.get("model")
     given = model.get("pretrained") if isinstance(model, dict) else None
-    if not isinstance(given, str) or given in ("", "synthetic"):
+    if not isinstance(given, str) or given in ("", "synthetic") or user_path(given).is_absolute():
         return run
-    path = whole_path(profile.parent / user_path(given))
-    return merge(run, {"model": {"pretrained": str(path)}}) if path.exists() else run
+    path = os.path.abspath(profile.parent / given)
+    return merge(run, {"model": {"pretrained": path}}) if os.path.exists(path) else run
 
 
 def literal(text: str) -> Any:

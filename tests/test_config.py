@@ -112,6 +112,13 @@ def test_weights_beside_a_profile_are_found_from_anywhere(tmp_path, monkeypatch)
         assert run.model.pretrained == meant and run.model.name == "efficientnet_b2"
 
 
+def test_weights_of_the_demo_beside_a_profile_are_found_too(tmp_path) -> None:
+    (tmp_path / "w.safetensors").touch()
+    text = "base: laptop\ndemo: {phase3_ast_full: {model: {pretrained: w.safetensors}}}"
+    run = load_profile(written(tmp_path, text), demo=True).runs["phase3_ast_full"]
+    assert run.model.pretrained == str(tmp_path / "w.safetensors")
+
+
 def test_every_profile_that_comes_along_can_be_read() -> None:
     names = {path.stem for path in PROFILES.glob("*.yaml")}
     assert {"laptop", "gpu", "gpu_hop220"} <= names

@@ -68,8 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print the table and write the JSON; 0 done, 2 an error, 130 interrupted."""
     parser = make_parser()
     args = parser.parse_args(argv)
-    others = ("corpus",) if args.part == STUDY else ("profile", "species", "recordings", "minutes")
-    for name in others:
+    others = () if args.part == STUDY else ("profile", "species", "recordings", "minutes")
+    for name in (*others, *(() if args.part in ("extract", "all") else ("corpus",))):
         if getattr(args, name) != parser.get_default(name):
             parser.error(f"--{name} changes nothing of the part {args.part}")
     if args.part == STUDY:

@@ -21,7 +21,7 @@ from birdnb.comparison.scaling_page import write_scaling
 from birdnb.config import Profile, load_profile
 from birdnb.corpora import corpus_name
 from birdnb.corpora.corrections import use_corrections
-from birdnb.files import BirdnbError, report_folder, reports_dir, safe_name
+from birdnb.files import BirdnbError, distinct_name, report_folder, reports_dir
 from birdnb.models.encoders import open_encoder
 from birdnb.registry import CURVES, check_encoders
 
@@ -110,7 +110,7 @@ def _scaling(args: argparse.Namespace) -> Path:
     args.seeds = list(dict.fromkeys(args.seeds or [SEED]))
     checkpoints, over = ([read_checkpoint(given) for given in c or ()]
                          for c in (args.scaling, args.over))  # fmt: skip
-    name = safe_name(args.name or f"scaling_{corpus_name(args.corpus)}")
+    name = distinct_name(args.name or f"scaling_{corpus_name(args.corpus)}")
     side, runs = args.side or "validation", tuple(args.runs or ())
     comparison = Comparison(name, "What more clips in pretraining bring", runs, side, NEW, {})
     judged = []
@@ -129,7 +129,7 @@ def _chosen(args: argparse.Namespace) -> Comparison:
     if len(given) < len(pairs):
         raise BirdnbError(f"--variant: two are called alike ({', '.join(n for n, _ in pairs)})")
     chosen = choose(args.variants, given, args.only or (), parse_settings(args.everywhere))
-    name = safe_name(args.name or f"{chosen.name}_{corpus_name(args.corpus)}")
+    name = distinct_name(args.name or f"{chosen.name}_{corpus_name(args.corpus)}")
     runs, side = tuple(args.runs or chosen.runs), args.side or chosen.side
     return replace(chosen, name=name, runs=runs, side=side)
 

@@ -69,8 +69,8 @@ def choose(
         names = [name for name in variants if name in (comparison.reference, *only)]
         variants = {name: variants[name] for name in names}
     for name, own in given.items():
-        if comparison.variants.get(name, own) != own:
-            raise BirdnbError(f"there is a variant {name!r} with other settings: name yours apart")
+        if variants.get(name, own) != own:
+            raise BirdnbError(f"there is a variant {name!r} with other settings: rename yours")
     variants = {name: (everywhere or {}) | own for name, own in (variants | given).items()}
     return replace(comparison, variants=variants)
 

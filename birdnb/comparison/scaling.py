@@ -16,7 +16,7 @@ from birdnb.comparison.compare import compare, settings_of
 from birdnb.comparison.page import Comparison, Pooled
 from birdnb.config import Profile
 from birdnb.evaluation.metrics import loss_over, paired_bootstrap, summarise
-from birdnb.files import BirdnbError, artifacts_dir, user_path
+from birdnb.files import BirdnbError, artifacts_dir, user_path, whole_path
 from birdnb.models import build_model
 from birdnb.models.weights import FILES, save_weights, shipped, weights_of
 from birdnb.pretraining.card import card_rows
@@ -91,11 +91,11 @@ def scaling(
 
     All are frozen first; then each of the comparison's runs is fine-tuned from those of its
     network. ``over`` are judged, too, and the others of their network compared with them instead of
-    with new weights. Finished trainings are loaded. Raises BirdnbError as ``compare`` does,
-    and before anything is judged: two of ``over`` or two names are the same, or nothing given is
-    of the network of a run.
+    with new weights. Finished trainings are loaded. Raises BirdnbError as ``compare`` does, for
+    two of ``over`` of the same network, two files of the same name, and a run that trains a network
+    of which no checkpoint is given.
     """
-    checkpoints = list(dict.fromkeys([*checkpoints, *over]))
+    checkpoints = list({whole_path(c.path): c for c in [*checkpoints, *over]}.values())
     reference = {one.model: one.name for one in over}
     if len(reference) < len(over):
         raise BirdnbError("--over takes one checkpoint a network: the others are compared with it")
@@ -106,14 +106,7 @@ def scaling(
         )]
         for model in dict.fromkeys(c.model for c in checkpoints)
     }  # fmt: skip
-    for model, those in of_models.items():
-        check_encoders([f"{model}:{one.path}" for one in those])  # results are found by name
-    settings_of(comparison, profile)
-    for run in comparison.runs:
-        if (model := profile.runs[run].model.name) not in of_models:
-            raise BirdnbError(
-                f"{run} trains {model}, and no checkpoint given is of it: leave it out"
-            )
+    _check(of_models, comparison, profile)
     for model, those in of_models.items():
         names = [f"{model}:{one.path}" for one in those]
         frozen = replace(comparison, runs=(), variants={})
@@ -136,6 +129,20 @@ def scaling(
         yield Judged(
             model, run, [(one, pooled[one.name]) for one in those], reference.get(model, NEW)
         )
+
+
+def _check(
+    of_models: dict[str, list[Checkpoint]], comparison: Comparison, profile: Profile
+) -> None:
+    """Raise BirdnbError before anything is judged that could not be told apart or fine-tuned."""
+    for model, those in of_models.items():
+        check_encoders([f"{model}:{one.path}" for one in those])  # results are found by name
+    settings_of(comparison, profile)
+    for run in comparison.runs:
+        if (model := profile.runs[run].model.name) not in of_models:
+            raise BirdnbError(
+                f"{run} trains {model}, and no checkpoint given is of it: leave it out"
+            )
 
 
 def scores_of(judged: Judged) -> pd.DataFrame:

@@ -11,13 +11,14 @@ them in ``open_corpus``.
 """
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 
-from birdnb.corpora.reading import read_table
+from birdnb.corpora.reading import read_table, read_text
 from birdnb.files import BirdnbError, user_path, whole_path, write_table
 
 VARIABLE = "BIRDNB_CORRECTIONS"
@@ -56,7 +57,9 @@ def read_corrections(path: Path) -> pd.DataFrame:
     A row that names the label itself as the other species accepts it. Raises BirdnbError for a
     decision that is none, another species without a name, and rows that contradict each other.
     """
-    table = read_table(path, COLUMNS[:4]).reindex(columns=COLUMNS, fill_value="")
+    table = read_table(path, COLUMNS[:4])
+    more = [name for name in table if name not in COLUMNS]  # notes of their own
+    table = table.reindex(columns=[*COLUMNS, *more], fill_value="")
     for number, row in enumerate(table.itertuples(), 1):
         if row.decision not in DECISIONS:
             raise BirdnbError(
@@ -80,11 +83,22 @@ def read_corrections(path: Path) -> pd.DataFrame:
 def add_correction(path: Path, **row: str) -> pd.DataFrame:
     """Write a decision in place of an earlier one, or without one take it back; return all."""
     table = read_corrections(path) if path.is_file() else pd.DataFrame(columns=COLUMNS)
+    head = _comments(path, set(table["recording_id"]))
     table = table[table["recording_id"] != row["recording_id"]]
     if row.get("decision"):
-        table = pd.concat([table, pd.DataFrame([row])], ignore_index=True)[COLUMNS].fillna("")
-    write_table(path, table)
+        table = pd.concat([table, pd.DataFrame([row])], ignore_index=True)
+        table = table[list(dict.fromkeys([*COLUMNS, *table]))].fillna("")
+    write_table(path, table, head=head)
     return table
+
+
+def _comments(path: Path, ids: set[str]) -> str:
+    """Return the lines of a table that begin with # and are no row of it."""
+    lines = read_text(path).split("\n") if path.is_file() else []
+    hashed = (line for line in lines if line.lstrip().startswith("#"))
+    return "".join(
+        f"{line}\n" for line in hashed if re.split(r"[,;\t|]", line)[0].strip() not in ids
+    )
 
 
 def corrected(

@@ -18,6 +18,7 @@ from birdnb.data import StudyData
 from birdnb.explore.listen import clip_waveform, player
 from birdnb.explore.views import doubt_view
 from birdnb.explore.widgets import WIDE, explorer, headless
+from birdnb.files import BirdnbError
 from birdnb.plots.sound import spectrogram_grid
 from birdnb.plots.style import add_credit, wrap
 
@@ -87,10 +88,14 @@ def _decisions(
             decision = ACCEPT if right == label else RELABEL
         other = right if decision == RELABEL else ""
         when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        table = add_correction(
-            path, recording_id=name, label=label, decision=decision, species=other,
-            by=by.value.strip(), when=when,
-        )  # fmt: skip
+        try:
+            table = add_correction(
+                path, recording_id=name, label=label, decision=decision, species=other,
+                by=by.value.strip(), when=when,
+            )  # fmt: skip
+        except BirdnbError as error:
+            said.value = f"<b>not written</b>: {html.escape(str(error))}"
+            return
         said.value = (
             f"{len(table)} decisions in {html.escape(path.name)}, beside the results; apply them "
             "with <code>--corrections</code>"

@@ -65,8 +65,10 @@ def clearest_rhythms(data: StudyData, recordings: Sequence[str], limit: int = 3)
 
 
 def typical_recording(data: StudyData, species: str) -> str:
-    """Return a training recording to compare with: the first of the species."""
-    return str(data.table.query("side == 'train' and species == @species")["recording_id"].iloc[0])
+    """Return a recording to compare with: the species' first in training, else its first."""
+    own = data.table[data.table["species"] == species]
+    trained = own[own["side"] == "train"]
+    return str((trained if len(trained) else own)["recording_id"].iloc[0])
 
 
 def noisy_waveforms(

@@ -1,6 +1,7 @@
 """Give the ear clips and noise, mixed as the spectrograms are, in small players."""
 
 import io
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,7 +70,10 @@ def noise_waveform(data: StudyData, recording_id: str) -> np.ndarray:
     """Read the quietest stretch (clip_samples,) of a recording, or raise BirdnbError: none."""
     audio = data.profile.audio
     first = hear(
-        path_of(data, recording_id), lambda sound: find_silence(survey(sound), sound.seconds, audio)
+        path_of(data, recording_id),
+        lambda sound: find_silence(
+            survey(sound), min(sound.seconds, audio.first_seconds or math.inf), audio
+        ),
     )
     if first is None:
         raise BirdnbError(

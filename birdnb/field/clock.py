@@ -61,13 +61,16 @@ def check_clocks(heard: Iterable[Heard]) -> list[Heard]:
     """Add to ``clock`` where a recorder's clock goes backwards; same recordings, same order.
 
     A recorder is a folder and what stands in names beside the time. A number in it is the
-    recorder's where several recordings share it, and else one that counts recordings.
+    recorder's where most recordings share theirs, and else one that counts recordings.
     """
     given = list(heard)
     timed = sorted((one for one in given if one.begins), key=lambda one: one.recording)
-    shared = {
-        _alike(name) for name, n in Counter(_recorder(o.recording) for o in timed).items() if n > 1
-    }
+    counts, all_alike = Counter(_recorder(one.recording) for one in timed), Counter[str]()
+    sharing = Counter[str]()
+    for name, n in counts.items():
+        all_alike[_alike(name)] += n
+        sharing[_alike(name)] += n if n > 1 else 0
+    shared = {name for name, n in all_alike.items() if 2 * sharing[name] > n}
     recorders: dict[str, list[Heard]] = {}
     for one in timed:
         name = _recorder(one.recording)

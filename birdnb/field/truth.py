@@ -53,7 +53,8 @@ def read_truth(
     if not annotated:
         raise BirdnbError(
             f"{path}: no annotation belongs to the recordings at hand "
-            f"({', '.join([*recordings[:1], '...']) if recordings else 'none could be read'}): "
+            f"({', '.join([*recordings[:1], '...']) if recordings else 'none could be read'})"
+            f"{f', they are of {min(lost)}' if lost else ''}: "
             f"name the file in a column, or call the table after the recording"
         )
     return pd.concat(tables, ignore_index=True)[COLUMNS], sorted(annotated), sorted(lost)

@@ -24,7 +24,7 @@ from birdnb.settings import Settings, check_shape, fields_of, filled, literal, r
 
 NOT_SAID = "not said"
 # in the protobuf of ONNX: the entry "location" of external_data, and how long the name after it is
-OUTSIDE = re.compile(rb"\x0a\x08location\x12([\x01-\x7f])", re.DOTALL)
+OUTSIDE = re.compile(rb"\x0a\x08location\x12([\x01-\x7f]|[\x80-\xff][\x01-\x7f])", re.DOTALL)
 SHORTEST_SECONDS = 0.1  # of a window; less is a model of something else
 
 
@@ -78,9 +78,11 @@ class Description(Settings):
 def sha256_of_model(path: Path) -> str:
     """Return the SHA-256 of a model's file, and of those that an ONNX file keeps weights in."""
     own, data = sha256_of(path), path.read_bytes() if path.suffix == ".onnx" else b""
-    names = {
-        data[m.end() : m.end() + m[1][0]].decode(errors="ignore") for m in OUTSIDE.finditer(data)
-    }
+    names = set()
+    for found in OUTSIDE.finditer(data):
+        low, high = [*found[1], 0][:2]
+        length = (low & 0x7F) + 128 * high
+        names.add(data[found.end() : found.end() + length].decode(errors="ignore"))
     parts = [Path(name) for name in sorted(names) if ".." not in Path(name).parts]
     files = [path.parent / part for part in parts if not part.is_absolute()]
     outside = [sha256_of(file) for file in files if file.is_file()]

@@ -26,7 +26,9 @@ NAME = "corpus_card.md"
 MOST = 10  # rows of a list of people or things
 SIZES = ((1e3, "n<1K"), (1e4, "1K<n<10K"), (1e5, "10K<n<100K"), (1e6, "100K<n<1M"))
 HUB = re.compile(r"cc-by(-nc)?(-sa|-nd)?-(2\.0|2\.5|3\.0|4\.0)|cc0-1\.0")
-HOUR = re.compile(r"\s*(\d{1,2})(?:[:.h]\d\d|\s*(?=[ap]m))[\d:.\s]*([ap]m)?.*", re.IGNORECASE)
+HOUR = re.compile(
+    r"\s*(\d{1,2})(?:[:.h]\d\d|\s*(?=[ap]\.?\s?m))[\d:.\s]*(?:([ap])\.?\s?m)?.*", re.IGNORECASE
+)
 
 
 def write_card(report: ReportInput, folder: Path) -> Path:
@@ -71,7 +73,7 @@ def hour_of(time: str) -> float:
     found = HOUR.fullmatch(time)
     hour = int(found[1]) if found else 24
     if found and found[2] and 1 <= hour <= 12:
-        hour = hour % 12 + 12 * (found[2].lower() == "pm")
+        hour = hour % 12 + 12 * (found[2].lower() == "p")
     return float(hour) if hour < 24 else float("nan")
 
 
@@ -89,6 +91,12 @@ def _head(report: ReportInput, table: pd.DataFrame) -> str:
         "tags": ["bioacoustics", "birds", *(["synthetic-data"] if report.synthetic else [])],
     }
     return yaml.safe_dump(head, sort_keys=False, allow_unicode=True).strip()
+
+
+def _kept(report: ReportInput) -> str:
+    """Return what the split keeps on one side: recording session, recordist or recording."""
+    of = next(iter(report.configs.values()), {}).get("corpus", {}).get("split", {})
+    return {"session": "recording session"}.get(kind := of.get("group_by", "session"), kind)
 
 
 def _facts(report: ReportInput, table: pd.DataFrame) -> dict[str, Any]:
@@ -110,7 +118,8 @@ def _facts(report: ReportInput, table: pd.DataFrame) -> dict[str, Any]:
         "total": duration(float(seconds.sum())) if len(seconds) else "",
         "lengths": [f"{value:.1f} s" for value in seconds.quantile([0, 0.5, 1])],
         "licences": _licences(table), "sides": _sides(table),
-        "background": int(behind.any(axis=1).sum()), "left_out": _left_out(report),
+        "kept": _kept(report), "background": int(behind.any(axis=1).sum()),
+        "left_out": _left_out(report),
     }  # fmt: skip
 
 

@@ -15,16 +15,29 @@ COORDINATES = re.compile(r"([-+]?\d+(?:\.\d+)?)°? ?[,;/ ] ?([-+]?\d+(?:\.\d+)?)
 def known_sessions(manifest: pd.DataFrame) -> tuple[pd.Series, pd.DataFrame]:
     """Return each row's session as a label, and recordist, day and place; "" for unknown ones."""
     recordist = people(manifest["recordist"])
-    place = _one_writing(_plain_texts(manifest["locality"], _plain_place))
+    named = manifest["locality"].map(is_stated)
+    place = _one_writing(_plain_texts(_places(manifest), _plain_place))
     day = read_days(manifest["date"])[0]
     facts = pd.DataFrame({"recordist": recordist, "day": day, "place": place})
     someone = recordist != ""
     somewhere = recordist.where(someone, "place " + place)  # who, or else where
     undated = (day == "").groupby(somewhere).transform("any") & (someone | (place != ""))
-    unplaced = someone & (place == "").groupby([recordist, day]).transform("any")
+    own = [recordist, day]
+    mixed = named.groupby(own).transform("any") & (~named).groupby(own).transform("any")
+    unplaced = someone & ((place == "").groupby(own).transform("any") | mixed)
     day, place = day.mask(undated, ""), place.mask(someone & (undated | unplaced), "")
     label = (recordist + " | " + day + " | " + place).str.replace(r"( \| )+$", "", regex=True)
     return label, facts
+
+
+def _places(manifest: pd.DataFrame) -> pd.Series:
+    """Return each row's locality, or where it names none its coordinates as text, if known."""
+    locality = manifest["locality"]
+    if not {"latitude", "longitude"} <= set(manifest):
+        return locality
+    where = coordinates(manifest)
+    text = where["latitude"].map("{:.10g}".format) + ", " + where["longitude"].map("{:.10g}".format)
+    return locality.where(locality.map(is_stated) | where["latitude"].isna(), text)
 
 
 def unknown_sessions(manifest: pd.DataFrame) -> int:

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from birdnb.files import (
     BirdnbError,
@@ -35,6 +35,9 @@ from birdnb.study.books import check_parameters, known_parameters, title
 from birdnb.study.execution import execute, tidy
 from birdnb.study.state import code_key, files_key, key, runs_key, stamp_of
 
+if TYPE_CHECKING:
+    from birdnb.config import Profile
+
 TRAINED = {  # the runs that a notebook writes
     "04": (CLASSICAL, MFCC, BASELINE),
     "05": (FULL,),
@@ -54,13 +57,14 @@ def run(
     """
     from birdnb.config import load_profile
     from birdnb.models.encoders import open_encoder
-    from birdnb.models.weights import is_local
 
     known = {book: known_parameters(book) for book in books}
     check_parameters(extra, sorted(set().union(*known.values())))
     profile = load_profile(parameters["profile"], demo=parameters["corpus"] == "demo")
     encoders = check_encoders(extra.get("encoders", profile.encoders))
     extra = _with_whole_paths(extra, encoders)
+    if extra.get("pretrained") is None:
+        _check_weights(profile, parameters["profile"], books)
     report = report_folder(parameters["corpus"], parameters["profile"])
     print(f"corpus {parameters['corpus']}, profile {parameters['profile']}, results in "
           f"{_short(report)}", flush=True)  # fmt: skip
@@ -71,14 +75,7 @@ def run(
         build_cache(open_corpus(parameters["corpus"]), profile.audio, dask=dask)
     weights = {extra.get("pretrained"), *(run.model.pretrained for run in profile.runs.values())}
     sources = [parameters["corpus"], *_beside(parameters["corpus"])]
-    sources += (local := sorted(name for name in weights if isinstance(name, str)))
-    for name in local:
-        path = user_path(name)
-        if name != "synthetic" and is_local(name) and not (path.is_absolute() and path.exists()):
-            raise BirdnbError(
-                f"no weights at {whole_path(Path(parameters['profile']).parent / path)}: give a "
-                f"path as seen from the folder of the profile, or a whole one"
-            )
+    sources += sorted(name for name in weights if isinstance(name, str))
     opened = [open_encoder(name, profile) for name in encoders]  # errors before the work
     weights_of = [key(one.key, repr(one.card), repr(one.labels)) for one in opened]
     stamp = key(code_key(), repr(profile), *weights_of, *map(files_key, sources))
@@ -99,6 +96,22 @@ def run(
         places += f"; the report: {_short(report / PAGE)}"
     print(f"done in {(time.monotonic() - began) / 60:.1f} minutes; {places}")
     return 0
+
+
+def _check_weights(profile: "Profile", given: str, books: list[Path]) -> None:
+    """Raise BirdnbError where weights that these notebooks begin from are not there."""
+    from birdnb.models.weights import is_local
+
+    trained = {run for book in books for run in TRAINED.get(book.stem[:2], ())}
+    for name in [r.model.pretrained for n, r in profile.runs.items() if n in trained]:
+        if not isinstance(name, str) or name == "synthetic" or not is_local(name):
+            continue
+        path = user_path(name)
+        if not (path.is_absolute() and path.exists()):
+            raise BirdnbError(
+                f"no weights at {whole_path(Path(given).parent / path)}: give a path as seen from "
+                f"the folder of the profile, or a whole one"
+            )
 
 
 def _beside(corpus: str) -> list[str]:

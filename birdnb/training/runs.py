@@ -23,6 +23,7 @@ from tqdm import tqdm
 from birdnb import __version__
 from birdnb.cards import Card
 from birdnb.config import ModelSettings, RunSettings, key_of
+from birdnb.corpora.background import background_matrix
 from birdnb.data import StudyData
 from birdnb.evaluation.predictions import Predictions
 from birdnb.files import ROOT, BirdnbError, artifacts_dir, safe_name, sha256_of, write_json
@@ -158,21 +159,26 @@ def run_config(
         part: plain.pop(part) for part in ("card", "network") if part in plain
     }
     weights = weights_key(settings.model) if isinstance(settings, RunSettings) else None
-    decides = [plain, data.seed, data.labels, split, weights]
-    if isinstance(settings, RunSettings) and (share := settings.train.background_labels):
-        decides.append(data.shares(data.side("train"), share).tolist())
+    behind = _background(data) if plain.get("train", {}).get("background_labels") else None
+    decides = [plain, data.seed, data.labels, split, weights, *([behind] if behind else [])]
     return {
         "run": run, **of_encoder, "key": key_of(*decides),
         "settings": plain, "seed": data.seed, "fold": list(data.fold) if data.fold else None,
         "profile": data.profile.name, "corpus": data.origin(),
         "recordings": {side: len(data.side(side)) for side in ("train", "validation", "test")},
-        "split": split, "weights": weights, "cache": data.cache.folder.name,
+        "split": split, "weights": weights, "background": behind, "cache": data.cache.folder.name,
         "audio": dataclasses.asdict(data.profile.audio), "n_frames": data.profile.audio.n_frames,
         "device": device_name(device), "processes": processes, "threads": torch.get_num_threads(),
         "birdnb": __version__,
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         "git_commit": git_commit(),
     }  # fmt: skip
+
+
+def _background(data: StudyData) -> str | None:
+    """Return a key of the species heard behind the training recordings; None without any."""
+    behind = background_matrix(data.recordings.loc[data.side("train")], data.labels)  # (R, C)
+    return key_of(*(places.tolist() for places in behind.nonzero())) if behind.any() else None
 
 
 def prepare_folder(folder: Path, config: dict[str, Any], labels: list[str], again: bool) -> None:
@@ -259,6 +265,8 @@ def _changes(before: dict[str, Any], now: dict[str, Any]) -> str:
         changed.append("the recordings, the split or the spectrograms changed")
     if before.get("weights") != now["weights"]:
         changed.append("the weights it starts from changed")
+    if before.get("background") != now["background"]:
+        changed.append("the species in the background changed")
     more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
     return ", ".join(changed[:3]) + more
 

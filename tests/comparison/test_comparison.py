@@ -196,7 +196,7 @@ def test_variants_are_read_from_words() -> None:
         ),
         (["--variant", "x: epochs=3", "--variant", "x: epochs=9"], "two are called alike (x, x)"),
         (["--variant", "recipe: epochs=3"], "a variant 'recipe' with other settings"),
-        (["--variants", "ablation", "--variant", "no MixUp: epochs=3"], "name yours apart"),
+        (["--variants", "ablation", "--variant", "no MixUp: epochs=3"], "rename yours"),
         (["--variants", "pretraining", "--everywhere", "pretrained=None"], "write each once"),
     ],
 )

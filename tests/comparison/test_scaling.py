@@ -128,6 +128,9 @@ def test_the_command_judges_checkpoints_frozen_and_fine_tuned(
 def test_results_are_found_by_name_so_that_no_two_are_called_alike(
     learned, tmp_path, capsys
 ) -> None:
+    known = [f"ast:{shipped('ast')}", "--over", "ast", "--runs", "phase3_ast"]  # the same file
+    assert command.main(["no/such/corpus", "--scaling", *known]) == 2
+    assert "no run 'phase3_ast'" in capsys.readouterr().err
     again = tmp_path / "first.safetensors"
     shutil.copy(learned / "second.safetensors", again)
     shutil.copy(learned / "second.md", again.with_suffix(".md"))

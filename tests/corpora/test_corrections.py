@@ -221,6 +221,20 @@ def test_the_last_decision_counts_and_can_be_taken_back(tmp_path):
     assert read_corrections(path)["recording_id"].tolist() == ["b"]
 
 
+def test_what_people_wrote_beside_their_decisions_stays(tmp_path):
+    path = tmp_path / "c.csv"
+    path.write_text(
+        "# checked with Ann's field book\nrecording_id,label,decision,species,by,when,note\n"
+        'a1,x,drop,,Ann,2026-05-01,"two birds, singing"\n  # of June\n"#2",x,accept,,,,\n'
+    )
+    decide(path, "b", "x", "accept")
+    add_correction(path, recording_id="#2")
+    assert path.read_text().splitlines()[:2] == ["# checked with Ann's field book", "  # of June"]
+    table = read_corrections(path)
+    assert table["recording_id"].tolist() == ["a1", "b"] and list(table)[:6] == COLUMNS
+    assert table["note"].tolist() == ["two birds, singing", ""]
+
+
 @given(st.lists(st.sampled_from(["accept", "relabel", "drop"]), min_size=1, max_size=12))
 def test_nothing_is_lost(decisions):
     n = 2 * len(decisions)

@@ -119,6 +119,9 @@ def test_the_name_of_a_corpus(tmp_path, monkeypatch):
     moscow, kazan = (corpus_name(tmp_path / f"Птицы {x} 2023") for x in ("М", "К"))
     assert moscow != kazan and moscow.startswith("2023-") and kazan.startswith("2023-")
     assert corpus_name(tmp_path / "Vögel 2023") == "Vogel_2023" and corpus_name("2023") == "2023"
+    assert corpus_name(tmp_path / "Łódź 2023") == "odz_2023"
+    bytes_of_old = (corpus_name(tmp_path / name) for name in ("caf\udce8 1", "caf\udce9 1"))
+    assert len(set(bytes_of_old)) == 2
 
 
 class TestWhatIsNoCorpus:

@@ -82,6 +82,18 @@ def test_decisions_are_written_at_once_beside_the_results(data, doubts, tmp_path
     assert after == before
 
 
+def test_a_decision_that_cannot_be_written_is_said(data, doubts, tmp_path):
+    box, path = correct_labels(data, doubts, tmp_path), tmp_path / "corrections.csv"
+    find(box, "drop the recording").click()
+    with path.open("a") as file:
+        file.write("P2,Parus major,accept,,Ben,\n")  # by another editor
+    before = path.read_bytes()
+    find(box, "drop the recording").click()
+    said = [w.value for w in everything(box) if isinstance(w, widgets.HTML)]
+    assert any("<b>not written</b>" in text and "contradict each other" in text for text in said)
+    assert path.read_bytes() == before and find(box, "recording").value == "T1"
+
+
 def test_a_study_with_corrections_adds_to_them(data, doubts, tmp_path, monkeypatch):
     find(correct_labels(data, doubts, tmp_path), "it is the species chosen").click()
     mine = tmp_path / "corrections.csv"

@@ -87,6 +87,9 @@ def test_a_clock_that_was_never_set_tells_no_time(tmp_path):
      ["SITE1_20230512_050030"]),
     # a number that counts recordings, of one recorder
     (("0001_20230512_050000", "0002_20230511_050000"), ["0002_20230511_050000"]),
+    (("0001_20230512_050000", "0001_20230516_050000", "0002_20230513_050000",
+      "0003_20230511_050000", "0004_20230514_050000", "0005_20230515_050000"),
+     ["0002_20230513_050000", "0003_20230511_050000"]),
     (("645DC680", "645DC6BC", "645DD490"), ["645DC6BC"]),
 ])  # fmt: skip
 def test_a_clock_goes_backwards_only_within_a_recorder(names, told):

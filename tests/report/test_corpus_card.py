@@ -95,12 +95,28 @@ def test_the_map_draws_a_dot_a_place_and_the_times_what_is_named():
     ("time", "hour"),
     [
         ("08:00", 8), ("8.30", 8), ("5:15 pm", 17), ("12:05 AM", 0), ("12:00 pm", 12), ("7 am", 7),
+        ("8:00 p.m.", 20), ("7:30:00 P.M.", 19), ("12:10 a.m.", 0), ("8 p.m.", 20), ("9 a. m.", 9),
         ("23:59:10", 23), ("", None), ("?", None), ("25:00", None), ("morning", None),
     ],
 )  # fmt: skip
 def test_hours(time, hour):
     found = hour_of(time)
     assert math.isnan(found) if hour is None else found == hour
+
+
+def test_it_names_what_stays_on_one_side(tmp_path):
+    (data,), runs = made_up_study(synthetic=False)
+    assert "Shared out by recording sessions: " in card_of(data, runs, tmp_path / "a")
+    for run in runs[0].values() if isinstance(runs, list) else runs.values():
+        (run[0] if isinstance(run, list) else run).config["corpus"] = {
+            "split": {"group_by": "recordist"}
+        }
+    assert "Shared out by recordists: " in card_of(data, runs, tmp_path / "b")
+
+
+def card_of(data, runs, folder):
+    folder = write_report(collect([data], runs), {}, folder)
+    return (folder / "corpus_card.md").read_text(encoding="utf-8")
 
 
 def test_it_comes_with_every_report_also_over_folds(tmp_path):

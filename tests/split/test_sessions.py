@@ -307,6 +307,25 @@ def test_coordinates_that_were_never_set_are_no_place():
     assert sessions(manifest_of(locality=places)).nunique() == 4
 
 
+def test_coordinates_in_columns_of_their_own_are_a_place():
+    sites = [("47.1", "8.50001"), ("46.9", "8.5")] * 2
+    columns = {"date": ["2020-05-01"] * 4, "recordist": ["", "", "Ann", "Ann"]}
+    latitude, longitude = zip(*sites, strict=True)
+    manifest = manifest_of(**columns, latitude=[*latitude], longitude=[*longitude])
+    written = manifest_of(**columns, locality=[", ".join(site) for site in sites])
+    assert sessions(manifest).tolist() == sessions(written).tolist()
+    assert sessions(manifest).nunique() == 2 and "47.1, 8.5" in sessions(manifest)[0]
+    undated = manifest.assign(date="", recordist="")
+    assert sessions(undated).tolist() == [" |  | 47.1, 8.5", " |  | 46.9, 8.5"] * 2
+    unset = manifest.assign(latitude="0", longitude="0", date="", recordist="")
+    assert sessions(unset).nunique() == 4 and session_caveat(unset)
+    # a name and coordinates may be the same place
+    named = manifest.assign(locality=["", "", "Kew", ""])
+    assert sessions(named)[2] == sessions(named)[3]
+    # where there is a name it counts
+    assert sessions(manifest.assign(locality="Kew")).nunique() == 1
+
+
 def test_coordinates_are_one_place_however_they_are_written():
     places = ["45.1, 7.25", "45.1000,7.25", "45.1; 7.2500", "45.10004, 7.25", "45.2, 7.25"]
     manifest = manifest_of(recordist=["Ann"] * 5, date=["2020-05-01"] * 5, locality=places)

@@ -188,9 +188,13 @@ def test_weights_that_are_not_there_are_told_before_anything_starts(place, capsy
     mine.write_text(
         "base: laptop\nruns: {phase3_efficientnet_full: {model: {pretrained: b2.safetensors}}}"
     )
-    assert study.main(["--profile", str(mine), "--only", "01"]) == 2
+    write_book(place / "notebooks" / "06_ensemble.ipynb", "print(pretrained)")
+    words = ["--profile", str(mine), "--only"]
+    assert study.main([*words, "01", "06"]) == 2
     assert f"no weights at {place / 'b2.safetensors'}: give a path as" in capsys.readouterr().err
     assert not list((place / "reports").rglob("*.ipynb"))
+    assert study.main([*words, "01"]) == 0, "which trains nothing"
+    assert study.main([*words, "06", "--", "-p", "pretrained", "False"]) == 0
 
 
 def test_profiles_in_other_scripts_have_folders_of_their_own():
