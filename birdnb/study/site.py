@@ -46,6 +46,8 @@ def lay_out(source: Path) -> None:
         shutil.copy(ROOT / name, source)
     shutil.copytree(ROOT / "docs", source / "docs")
     shutil.copytree(notebooks_dir(), source / "notebooks", ignore=shutil.ignore_patterns(".*"))
+    if not reports_dir().is_dir():
+        raise BirdnbError(f"no reports in {reports_dir()}: run the study first")
     shutil.copytree(reports_dir(), source / "reports", ignore=FIGURES)
     for folder in ("weights", "profiles"):
         kinds = shutil.ignore_patterns("*.safetensors", "*.py", "__pycache__")

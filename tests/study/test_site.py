@@ -122,10 +122,14 @@ def test_all_that_is_there_becomes_a_page(tmp_path, monkeypatch):
         assert len(re.findall(rf"automodule:: {module}$", named, re.MULTILINE)) == 1
 
 
-def test_what_is_missing_is_said(monkeypatch):
+def test_what_is_missing_is_said(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "furo", None)
     with pytest.raises(BirdnbError, match=r"furo.*: pip install 'birdnb\[site\]'"):
         site.build()
+    monkeypatch.undo()
+    monkeypatch.setenv("BIRDNB_REPORTS", str(tmp_path / "none"))
+    with pytest.raises(BirdnbError, match="no reports in .*none: run the study first"):
+        site.lay_out(tmp_path)
 
 
 @pytest.fixture(scope="module")
