@@ -128,7 +128,7 @@ def test_what_is_missing_is_said(tmp_path, monkeypatch):
         site.build()
     monkeypatch.undo()
     monkeypatch.setenv("BIRDNB_REPORTS", str(tmp_path / "none"))
-    with pytest.raises(BirdnbError, match="no reports in .*none: run the study first"):
+    with pytest.raises(BirdnbError, match=r"no reports in .*none: run the study first"):
         site.lay_out(tmp_path)
 
 
