@@ -364,7 +364,8 @@ def test_a_card_claims_no_innocence_for_weights_without_one(option, tmp_path, ba
         assert command.main([*words.split(), option, f"{prefix}{source}", "--out", str(out)]) == 0
         card = out.with_suffix(".md").read_text()
         assert hashlib.sha256(source.read_bytes()).hexdigest() in card
-        assert not re.search(r"(?i)\bcc0\b|No recording of a real|heard only|no rights of others", card)
+        claims = r"(?i)\bcc0\b|No recording of a real|heard only|no rights of others"
+        assert not re.search(claims, card)
         assert "license: other" in card and "is not known here" in card
     own = tmp_path / "own.safetensors"
     assert command.main([*words.split(), option, f"{prefix}synthetic", "--out", str(own)]) == 0
