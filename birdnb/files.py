@@ -42,7 +42,7 @@ def reports_dir() -> Path:
 
 def report_folder(corpus: str, profile: str) -> Path:
     """Return the folder of a study's results, ``reports/<corpus>-<profile>``, by the two names."""
-    return reports_dir() / f"{corpus}-{distinct_name(profile)}"
+    return reports_dir() / f"{safe_name(corpus)}-{distinct_name(profile)}"
 
 
 def user_path(text: str | Path) -> Path:
