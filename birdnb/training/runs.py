@@ -49,7 +49,7 @@ class ClassicalSettings:
 class FrozenSettings:
     """The settings of a run of a frozen encoder, its own answer among them."""
 
-    # name of the run, encoder as it was asked for, keys of its weights and, of an own answer, labels
+    # name of the run, encoder as it was asked for, keys of its weights and, if it answers, labels
     model: dict[str, str]
     card: Card
     network: ModelSettings | None = None  # what one of our own networks was built from
