@@ -17,7 +17,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from birdnb.files import BirdnbError, user_path
-from birdnb.registry import AUGMENTATIONS, MODELS, check, check_encoders
+from birdnb.registry import AUGMENTATIONS, MODELS, check, check_encoders, whole_encoder
 from birdnb.settings import Settings, check_shape, filled, merge, placed, read_yaml, unknown
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ def load_profile(name: str | Path, demo: bool = False) -> Profile:
         if run not in runs:
             raise BirdnbError(f"{path}: demo names a run {run!r} that runs does not have")
     own = {run: merge(defaults, parts or {}) for run, parts in runs.items()}
-    audio, split = text.get("audio") or {}, text.get("split") or {}
+    audio, split, listed = (text.get(part) or {} for part in ("audio", "split", ENCODER_LIST))
     try:
         _run_settings(defaults, "defaults")  # so that an error names the place where it stands
         for run, parts in changes.items():
@@ -222,7 +222,7 @@ def load_profile(name: str | Path, demo: bool = False) -> Profile:
             audio=filled(AudioSettings, audio, "audio"),
             split=filled(SplitSettings, split, "split"),
             runs={r: _run_settings(placed(parts, path), f"runs.{r}") for r, parts in own.items()},
-            encoders=check_encoders(text.get(ENCODER_LIST) or ()),
+            encoders=tuple(whole_encoder(n, path.parent) for n in check_encoders(listed or ())),
         )
     except BirdnbError as error:
         raise BirdnbError(f"{path.name}: {error}") from None

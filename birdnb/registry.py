@@ -85,12 +85,15 @@ def check_encoders(names: Any) -> tuple[str, ...]:
     return tuple(names)
 
 
-def whole_encoder(name: str) -> str:
-    """Return an encoder's name, its file by absolute path, or raise BirdnbError: it is no text."""
+def whole_encoder(name: str, folder: Path = Path()) -> str:
+    """Return an encoder's name, its file in ``folder`` by absolute path: notebooks run elsewhere.
+
+    It stays as it is where there is no such file. Raises BirdnbError for a path that is no text.
+    """
     kind, _, given = full_encoder(name).partition(":")
-    if not given or not os.path.exists(user_path(given)):
+    if not given or not os.path.exists(folder / user_path(given)):
         return name
-    path = str(whole_path(given))
+    path = str(whole_path(folder / user_path(given)))
     if fault := name_fault(path):
         raise BirdnbError(f"the encoder cannot be at {os.fsencode(path)!r}: {fault}")
     return f"{kind}:{path}"

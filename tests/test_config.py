@@ -112,6 +112,18 @@ def test_weights_beside_a_profile_are_found_from_anywhere(tmp_path, monkeypatch)
         assert run.model.pretrained == meant and run.model.name == "efficientnet_b2"
 
 
+def test_encoders_beside_a_profile_are_found_from_anywhere(tmp_path, monkeypatch) -> None:
+    (tmp_path / "house" / "models").mkdir(parents=True)
+    mine = tmp_path / "house" / "models" / "perch.onnx"
+    mine.touch()
+    (tmp_path / "elsewhere").mkdir()
+    told = "[birdnet, models/perch.onnx, 'onnx:gone.onnx', ast]"
+    path = written(tmp_path / "house", f"base: laptop\nencoders: {told}\n")
+    for folder, name in ((tmp_path / "elsewhere", path), (tmp_path / "house", "mine.yaml")):
+        monkeypatch.chdir(folder)
+        assert load_profile(name).encoders == ("birdnet", f"onnx:{mine}", "onnx:gone.onnx", "ast")
+
+
 def test_weights_of_the_demo_beside_a_profile_are_found_too(tmp_path) -> None:
     (tmp_path / "w.safetensors").touch()
     text = "base: laptop\ndemo: {phase3_ast_full: {model: {pretrained: w.safetensors}}}"

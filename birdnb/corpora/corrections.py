@@ -125,8 +125,9 @@ def corrected(
     ids = manifest["recording_id"]
     dropped = ids.isin(applied.index[applied["decision"] == DROP])
     gone = manifest.loc[dropped, ["recording_id", "path", "species"]]
-    by = gone["recording_id"].map(applied["by"] + ", " + applied["when"])
-    gone = gone.assign(reason=DROPPED + " (" + by.astype(str) + ")")
+    told = (applied["by"] + ", " + applied["when"]).str.strip(", ")  # either may be empty
+    by = gone["recording_id"].map((" (" + told + ")").where(told != "", ""))
+    gone = gone.assign(reason=DROPPED + by.astype(str))
     kept = manifest.assign(species=ids.map(new).fillna(manifest["species"]))[~dropped]
     others = corrections[~corrections["recording_id"].isin(applied.index)]
     notes = [

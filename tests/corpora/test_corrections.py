@@ -25,6 +25,7 @@ from birdnb.corpora.corrections import (
     corrected,
     read_corrections,
     use_corrections,
+    with_corrections,
 )
 from birdnb.data import open_study, reopen_study
 from birdnb.features.cache import build_cache
@@ -59,6 +60,21 @@ def three(birds, tmp_path):
     decide(path, "P1", "Parus major", "relabel", "Turdus merula")
     decide(path, "P2", "Parus major", "drop")
     return path
+
+
+@pytest.mark.parametrize(
+    ("by", "when", "told"),
+    [("", "", ""), ("Ann", "", " (Ann)"), ("", "2026-05-01", " (2026-05-01)")],
+)
+def test_a_dropped_recording_tells_who_and_when_only_if_known(birds, tmp_path, by, when, told):
+    path = tmp_path / "mine.csv"
+    row = f"P2,Parus major,drop,,{by},{when}"
+    path.write_text(f"recording_id,label,decision,species,by,when\n{row}\n")
+    with with_corrections(str(path)):
+        left_out = open_corpus(birds, progress=False).left_out
+    assert left_out[["recording_id", "reason"]].values.tolist() == [
+        ["P2", f"dropped by a correction{told}"]
+    ]
 
 
 def test_corrections_are_applied_when_they_are_named(birds, three):
