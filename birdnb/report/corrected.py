@@ -19,7 +19,7 @@ def corrections_of(report: ReportInput, run: str | None) -> dict[str, Any] | Non
     of these the run names rightly, and those dropped. ``same`` holds accuracy before and after on
     the test recordings whose label nobody changed: the same in both studies, as corrections move
     no recording to another side. ``before`` is None where the study without corrections was not
-    run with this seed.
+    run with this seed and these settings.
     """
     table = report.corrections
     if table is None or run is None:
@@ -58,12 +58,23 @@ def _same(
 
 
 def _before(report: ReportInput, run: str) -> Predictions | None:
-    """Return a run's test predictions in the study without corrections, of all folds."""
+    """Return a run's test predictions in the study without corrections, of all folds.
+
+    None where that study is not there or was asked for something else.
+    """
     folds: list[tuple[int, int] | None] = [(k, report.folds) for k in range(1, report.folds + 1)]
-    folders = [folder_of(report.before, report.profile, run, fold) for fold in folds or [None]]
-    if not all((folder / METRICS).exists() for folder in folders):
-        return None
-    results = [load_run(folder) for folder in folders]
-    if any(result.config["seed"] != report.seed for result in results):
-        return None
-    return concatenate([result.test for result in results])
+    found = {}
+    for name in (*report.configs[run].get("members", ()), run):
+        folders = [folder_of(report.before, report.profile, name, fold) for fold in folds or [None]]
+        if not all((folder / METRICS).exists() for folder in folders):
+            return None
+        found[name] = [load_run(folder) for folder in folders]
+        pairs = zip(found[name], report.runs.get(name, found[name]), strict=True)
+        if any(_asked(before.config) != _asked(now.config) for before, now in pairs):
+            return None
+    return concatenate([result.test for result in found[run]])
+
+
+def _asked(config: dict[str, Any]) -> list[Any]:
+    """Return what a run was asked for, but for its recordings: the same in studies to compare."""
+    return [config.get("corpus", {}).get("split"), *map(config.get, ("seed", "settings", "audio"))]

@@ -717,7 +717,10 @@ def without(predictions, name):
 
 
 @pytest.mark.parametrize("ran_before", [True, False])
-def test_corrections_are_told_and_those_of_the_test_side_apart(tmp_path, monkeypatch, ran_before):
+@pytest.mark.parametrize("changed", [{}, {"seed": 8}, {"settings": {"train": {"epochs": 2}}}])
+def test_corrections_are_told_and_those_of_the_test_side_apart(
+    tmp_path, monkeypatch, ran_before, changed
+):
     monkeypatch.setenv("BIRDNB_ARTIFACTS", str(tmp_path))
     datasets, runs = made_up_study(synthetic=False)
     (first, dropped), other = (found := with_corrections(datasets))[0][:2], found[1]
@@ -731,7 +734,7 @@ def test_corrections_are_told_and_those_of_the_test_side_apart(tmp_path, monkeyp
         folder.mkdir(parents=True)
         before.history.to_csv(folder / "history.csv", index=False)
         (folder / "labels.json").write_text(json.dumps(datasets[0].labels))
-        (folder / "config.json").write_text(json.dumps({"run": before.name, "seed": 7}))
+        (folder / "config.json").write_text(json.dumps(run.config | changed))
         for side in ("val", "test"):
             getattr(before, side).save(folder / f"predictions_{side}.npz")
         (folder / "metrics.json").write_text("{}")
@@ -749,7 +752,7 @@ def test_corrections_are_told_and_those_of_the_test_side_apart(tmp_path, monkeyp
     assert "3 corrections are applied (by Ann, Bo, 2026-05-01 to 2026-05-03)" in text
     assert "The test side was corrected, too" in text
     assert "--corrections path/to/corrections.csv" in text and "path/to/my_birds " in text
-    if not ran_before:
+    if not ran_before or changed:
         assert told["same"] is None and "run the study without" in text
         return
     same = right.drop([first, dropped])
