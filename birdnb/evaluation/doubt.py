@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -23,6 +23,9 @@ from birdnb.models.classical import mfcc_statistics
 from birdnb.registry import FULL
 
 FOLDS = 5
+COLUMNS = [
+    "recording_id", "species", "suggestion", "doubt", "self_confidence", "margin", "models",
+]  # fmt: skip
 
 
 def held_out(data: StudyData, features: np.ndarray | None = None) -> Predictions:
@@ -30,7 +33,8 @@ def held_out(data: StudyData, features: np.ndarray | None = None) -> Predictions
 
     Logistic regression over five grouped folds, fewer where no species has five recordings, on
     ``features`` (R, D) in the order of the table, those of ``frozen_features`` unless given.
-    Nothing is used that learned the study's labels.
+    Nothing is used that learned the study's labels. A recording whose species the model did not
+    hear in another session, or only that one, is left out: nobody can judge it.
     """
     ids = data.table["recording_id"].tolist()
     features = frozen_features(data, ids) if features is None else features
@@ -39,15 +43,28 @@ def held_out(data: StudyData, features: np.ndarray | None = None) -> Predictions
     model = make_pipeline(
         StandardScaler(), LogisticRegression(C=0.1, class_weight="balanced", max_iter=2000)
     )
+    judged = np.zeros(len(ids), bool)
+    for others, heard in _folds(data, targets, groups):
+        known = np.unique(targets[others])
+        if len(known) > 1:
+            model.fit(features[others], targets[others])
+            probabilities[np.ix_(heard, known)] = model.predict_proba(features[heard])
+            judged[heard] = np.isin(targets[heard], known)
+    kept = [name for name, it in zip(ids, judged, strict=True) if it]
+    return Predictions(kept, probabilities[judged].astype(np.float32), targets[judged])
+
+
+def _folds(
+    data: StudyData, targets: np.ndarray, groups: np.ndarray
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Share recordings out into folds: rows to learn from, rows to judge; none when too few."""
     k = min(FOLDS, len(set(groups)), int(np.bincount(targets).max()))
+    if k < 2:
+        return []
     folds = StratifiedGroupKFold(k, shuffle=True, random_state=data.seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a species of fewer sessions than folds
-        found = cross_val_predict(
-            model, features, targets, groups=groups, cv=folds, method="predict_proba"
-        )
-    probabilities[:, np.unique(targets)] = found
-    return Predictions(ids, probabilities.astype(np.float32), targets)
+        return list(folds.split(targets, targets, groups))
 
 
 def doubtful_labels(parts: Sequence[Predictions], labels: Sequence[str]) -> pd.DataFrame:
@@ -57,8 +74,11 @@ def doubtful_labels(parts: Sequence[Predictions], labels: Sequence[str]) -> pd.D
     need not be in all. Columns: recording_id, species (the label), suggestion (what the models
     rather say), doubt, self_confidence, margin, models. A model ranks its recordings by
     self-confidence, then margin; doubt is 1 for the first and 0 for the last, averaged over the
-    models, the better ones weighing more, by their accuracy.
+    models, the better ones weighing more, by their accuracy. Empty where they judge none.
     """
+    parts = [part for part in parts if len(part)]
+    if not parts:
+        return pd.DataFrame(columns=COLUMNS)
     scores = pd.concat([_scores(part) for part in parts], ignore_index=True)
     weighed = scores[["doubt", "self_confidence", "margin"]].mul(scores["weight"], axis=0)
     by_recording = weighed.assign(recording_id=scores["recording_id"], weight=scores["weight"])

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import ipywidgets as widgets
+import matplotlib.pyplot as plt
 import pandas as pd
 from IPython.display import Audio
 from matplotlib.figure import Figure
@@ -21,12 +22,17 @@ from birdnb.explore.widgets import WIDE, explorer, headless
 from birdnb.files import BirdnbError
 from birdnb.plots.sound import spectrogram_grid
 from birdnb.plots.style import add_credit, wrap
+from birdnb.report.recordings import NOBODY
 
 CORRECTIONS = "corrections.csv"
 
 
 def doubts_gallery(data: StudyData, doubts: pd.DataFrame, limit: int = 12) -> Figure:
     """Draw the best clips of the recordings whose labels are doubted most, the label above each."""
+    if doubts.empty:
+        figure = plt.figure(figsize=(11, 0.6))
+        figure.text(0.01, 0.5, NOBODY, va="center", fontsize=11)
+        return figure
     rows = list(doubts.head(limit).itertuples())
     titles = [
         wrap(f"{number}: {row.species}", 26)
@@ -57,6 +63,8 @@ def correct_labels(
     Give the folder of the study's results: that of the recordings is never written to. In a study
     with corrections the table in use is added to.
     """
+    if doubts.empty:
+        return doubts_gallery(data, doubts) if headless() else widgets.VBox([widgets.HTML(NOBODY)])
     path = data.corpus.corrections_file or Path(folder) / CORRECTIONS
     rows = doubts.head(limit).set_index("recording_id")
     recording = widgets.Dropdown(options=_marked(rows, path), description="recording", layout=WIDE)

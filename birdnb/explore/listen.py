@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import soundfile
+import soxr
 from IPython.display import Audio
 
 from birdnb.config import AudioSettings
@@ -17,6 +18,9 @@ from birdnb.features.audio import Recording, hear, read_audio
 from birdnb.features.extract import survey
 from birdnb.features.lms import log_mel
 from birdnb.files import BirdnbError
+
+# [Hz] of MPEG-1, 2 and 2.5
+MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 
 
 @dataclass(frozen=True)
@@ -102,15 +106,19 @@ def blend_waveforms(first: np.ndarray, second: np.ndarray, share: float) -> np.n
 
 
 def mp3_bytes(samples: np.ndarray, sample_rate: int) -> bytes:
-    """Write a waveform as mono MP3, its peak brought to 0.9: 4 s take about 25 kB."""
+    """Write a waveform as mono MP3, its peak brought to 0.9: 4 s take about 25 kB.
+
+    A sample rate that MP3 does not have becomes the next one that it has, at most 48 kHz.
+    """
     samples = np.asarray(samples, dtype=np.float32)
+    rate = next((known for known in MP3_RATES if known >= sample_rate), MP3_RATES[-1])
+    if rate != sample_rate and len(samples):
+        samples = soxr.resample(samples, sample_rate, rate, "HQ")
     samples = samples * (0.9 / max(float(np.abs(samples).max(initial=0.0)), 1e-9))
     target = io.BytesIO()
-    with soundfile.SoundFile(
-        target, "w", sample_rate, 1, format="MP3", subtype="MPEG_LAYER_III"
-    ) as file:
-        for start in range(0, len(samples), sample_rate):
-            file.write(samples[start : start + sample_rate])
+    with soundfile.SoundFile(target, "w", rate, 1, format="MP3", subtype="MPEG_LAYER_III") as file:
+        for start in range(0, len(samples), rate):
+            file.write(samples[start : start + rate])
     return target.getvalue()
 
 

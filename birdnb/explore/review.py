@@ -209,7 +209,11 @@ class _Reviewer:
             """Keep the answer and go on; without a name "it is ..." asks for one."""
             if not self.left or (name == "it is ..." and not answer()):
                 return
-            write_answer(self.path, self.now, answer())
+            try:
+                write_answer(self.path, self.now, answer())
+            except BirdnbError as error:
+                self.text.value = f"<b>not written</b>: {html.escape(str(error))}"
+                return
             self.other.value = ""
             self.answered.append(self.left.pop(0))
             self._show()

@@ -53,17 +53,20 @@ def learning_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
 def _draw_run(axes: Iterable[Axes], history: pd.DataFrame, colour: str) -> None:
     loss, accuracy, f1, rate, ahead, _ = axes
     epoch, dashes = history["epoch"], (0, (3, 1.5))
+    mark = "." if len(history) == 1 else ""  # one epoch makes no line
     for ax, metric, scale in ((loss, "loss", 1), (accuracy, "accuracy", 100)):
-        ax.plot(epoch, scale * history[f"val_{metric}"], color=colour)
+        ax.plot(epoch, scale * history[f"val_{metric}"], color=colour, marker=mark)
         ax.plot(
-            epoch, scale * history[f"train_{metric}"], color=colour, linestyle=dashes, linewidth=1.4
-        )
-    f1.plot(epoch, history["val_f1_macro"], color=colour)
+            epoch, scale * history[f"train_{metric}"], color=colour, linestyle=dashes,
+            linewidth=1.4, marker=mark,
+        )  # fmt: skip
+    f1.plot(epoch, history["val_f1_macro"], color=colour, marker=mark)
     by_score = history.sort_values(
         ["val_f1_macro", "val_loss"], ascending=[False, True], kind="stable"
     )
     best = by_score.iloc[0]
     f1.plot(best["epoch"], best["val_f1_macro"], "o", color=colour, markersize=7)
-    rate.plot(epoch, history["lr_head"], color=colour)
-    rate.plot(epoch, history["lr_backbone"], color=colour, linestyle=":")
-    ahead.plot(epoch, 100 * (history["train_accuracy"] - history["val_accuracy"]), color=colour)
+    rate.plot(epoch, history["lr_head"], color=colour, marker=mark)
+    rate.plot(epoch, history["lr_backbone"], ":", color=colour, marker=mark)
+    gap = 100 * (history["train_accuracy"] - history["val_accuracy"])
+    ahead.plot(epoch, gap, color=colour, marker=mark)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from birdnb.config import AudioSettings
 from birdnb.plots.sound import draw_lms
@@ -44,7 +45,8 @@ def promised_precision(
         ax.plot(there["precision"], there["species"].map(place), "D", markersize=9, zorder=3,
                 markerfacecolor="none", markeredgecolor=COLOURS[1], label="test")  # fmt: skip
     for row in np.flatnonzero(~given).tolist():
-        many = f"{table.loc[row, 'sessions']} sessions: no promise"
+        n = int(table.loc[row, "sessions"])
+        many = f"{n} session{'s' * (n != 1)}: no promise"
         ax.text(0.02, row, many, va="center", fontsize=10, color=GREY, style="italic")
     ax.axvline(promised, color=COLOURS[1], linewidth=1.3, zorder=1)
     ax.text(1.03, len(table) - 0.3, "from", fontsize=11, va="bottom", style="italic",
@@ -79,19 +81,22 @@ def detections_over_spectrogram(
     image.set_extent((*span, *image.get_extent()[2:]))
     above.set(ylabel="frequency [kHz]", title=f"from {start:.0f} s on")
     promised = tables[0]["threshold"].notna()
-    _bars(below, tables[0][promised], names, COLOURS[0], 0.5, "detected")
-    _bars(below, tables[0][~promised], names, COLOURS[5], 0.5, "by rank only")
+    kinds = {"detected": COLOURS[0], "by rank only": COLOURS[5]}
+    _bars(below, tables[0][promised], names, kinds["detected"], 0.5)
+    _bars(below, tables[0][~promised], names, kinds["by rank only"], 0.5)
     if truth is not None:
-        _bars(below, tables[1], names, COLOURS[1], 0.12, "sung", shift=-0.34)
+        kinds["sung"] = COLOURS[1]
+        _bars(below, tables[1], names, kinds["sung"], 0.12, shift=-0.34)
     species_ticks(below, names)
     below.set(xlim=span, xlabel="time [s]")
-    below.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    handles = [Patch(color=colour, label=label) for label, colour in kinds.items()]
+    below.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
 
 def _bars(
-    ax: Axes, table: pd.DataFrame, names: Sequence[str], colour: str, height: float, label: str,
+    ax: Axes, table: pd.DataFrame, names: Sequence[str], colour: str, height: float,
     shift: float = 0.0,
 ) -> None:  # fmt: skip
     rows = np.array([names.index(species) for species in table["species"]]) + shift
-    ax.barh(rows, table["end"] - table["start"], height, table["start"], color=colour, label=label)
+    ax.barh(rows, table["end"] - table["start"], height, table["start"], color=colour)

@@ -135,7 +135,10 @@ def _draw_accuracy(ax: Axes, y: float, row: Any) -> None:
     if np.isfinite(low):
         ax.plot([low, high], [y, y], color=COLOURS[0], linewidth=3, alpha=0.5)
     marker, face, edge = ("D", "white", GREY) if row.reported else ("o", COLOURS[0], COLOURS[0])
-    ax.plot(value, y, marker, color=face, markeredgecolor=edge, markersize=10, markeredgewidth=2)
+    ax.plot(
+        value, y, marker, color=face, markeredgecolor=edge, markersize=10, markeredgewidth=2,
+        clip_on=False, zorder=3,
+    )  # fmt: skip
     _write_beside(ax, max(value, high) if np.isfinite(high) else value, y, value)
 
 

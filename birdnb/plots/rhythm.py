@@ -51,7 +51,9 @@ def rhythm(
     edges = [0, *np.round(mel_band_of(np.array([2000, 4000]), audio)).astype(int), audio.n_mels]
     names = ["below 2 kHz", "2–4 kHz", "above 4 kHz"]
     bands = zip(names, edges, edges[1:], strict=False)
-    levels = {name: 10 * np.log10(np.mean(10 ** (lms[a:b] / 10), axis=0)) for name, a, b in bands}
+    levels = {
+        name: 10 * np.log10(np.mean(10 ** (lms[a:b] / 10), axis=0)) for name, a, b in bands if b > a
+    }
     onsets = onset_strength(S=lms, sr=audio.sample_rate, hop_length=audio.hop_length, center=False)
     around = gaussian_filter1d(onsets, 1.0) - onsets.mean()
     full = np.correlate(around, around, mode="full")[len(around) - 1 :]

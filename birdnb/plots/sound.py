@@ -56,20 +56,32 @@ def waveform(
     ax.fill_between(
         np.linspace(0, seconds[-1], len(low)), low, high, color="#444444", linewidth=0.5
     )
-    for rank, start in enumerate(windows):
+    name, steps = _clip_names(windows, len(samples) / audio.sample_rate)
+    for rank, (start, step) in enumerate(zip(windows, steps, strict=True)):
         colour = COLOURS[rank % len(COLOURS)]
         ax.axvspan(start, start + audio.clip_seconds, color=colour, alpha=0.22, linewidth=0)
-        ax.text(
-            start + 0.05, top, f"clip {rank + 1}", color=colour, va="bottom", weight="bold",
-            fontsize=11,
+        ax.annotate(
+            f"{name}{rank + 1}", (start + 0.05, top), (0, 1 + 13 * step), color=colour,
+            textcoords="offset points", va="bottom", weight="bold", fontsize=11,
         )  # fmt: skip
     ax.set(
         title=title, xlabel="time [s]", ylabel="amplitude",
         xlim=(0, len(samples) / audio.sample_rate), ylim=(-top, top),
     )  # fmt: skip
     if len(windows):
-        ax.set_title(title, pad=20)  # room for the names of the clips
+        ax.set_title(title, pad=20 + 13 * max(steps))  # room for the names of the clips
     return ax
+
+
+def _clip_names(windows: Sequence[float], seconds: float) -> tuple[str, list[int]]:
+    """Return what stands before the clips' numbers, and on which of three lines each has room."""
+    order = np.argsort(windows, kind="stable")
+    near = np.diff(np.asarray(windows)[order], prepend=-np.inf) / seconds  # shares of the picture
+    name = "clip " if (near >= 0.07).all() else ""
+    steps = [0] * len(order)
+    for before, rank, share in zip([0, *order], order, near, strict=False):
+        steps[rank] = (steps[before] + 1) % 3 if share < 0.03 else 0
+    return name, steps
 
 
 def spectrogram_grid(

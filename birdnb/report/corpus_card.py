@@ -29,6 +29,7 @@ HUB = re.compile(r"cc-by(-nc)?(-sa|-nd)?-(2\.0|2\.5|3\.0|4\.0)|cc0-1\.0")
 HOUR = re.compile(
     r"\s*(\d{1,2})(?:[:.h]\d\d|\s*(?=[ap]\.?\s?m))[\d:.\s]*(?:([ap])\.?\s?m)?.*", re.IGNORECASE
 )
+HALF_DAY = re.compile(r"\d\s*[ap]\.?\s?m\b", re.IGNORECASE)
 
 
 def write_card(report: ReportInput, folder: Path) -> Path:
@@ -72,6 +73,8 @@ def hour_of(time: str) -> float:
     """Return the hour of a time of day such as 08:00, 8.30 or 5:15 pm; NaN when it names none."""
     found = HOUR.fullmatch(time)
     hour = int(found[1]) if found else 24
+    if found and not found[2] and HALF_DAY.search(time):  # 8:00-9:30 pm: which half is not clear
+        return float("nan")
     if found and found[2] and 1 <= hour <= 12:
         hour = hour % 12 + 12 * (found[2].lower() == "p")
     return float(hour) if hour < 24 else float("nan")
@@ -101,13 +104,14 @@ def _kept(report: ReportInput) -> str:
 
 def _facts(report: ReportInput, table: pd.DataFrame) -> dict[str, Any]:
     who = people(table["recordist"])
+    written = table.groupby(who)["recordist"].transform(lambda names: names.mode()[0])
     days = sorted(filter(None, table["day"]))
     seconds = pd.to_numeric(table.get("seconds", pd.Series(dtype=float)), "coerce").dropna()
     placed = table.dropna(subset=["latitude", "longitude"])
     behind = background_matrix(table, report.labels)
     return {
         "n": len(table), "species": _species(report, table), "recordists": who[who != ""].nunique(),
-        "anonymous": int((who == "").sum()), "who": _counted(table["recordist"], "recordist"),
+        "anonymous": int((who == "").sum()), "who": _counted(written, "recordist"),
         "places": table.loc[table["locality"] != "", "locality"].nunique(), "placed": len(placed),
         "box": _box(placed), "days": days, "months": int(table["month"].notna().sum()),
         "hours": int(table["hour"].notna().sum()),

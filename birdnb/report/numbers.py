@@ -26,6 +26,7 @@ from birdnb.report.heard import heard_of
 from birdnb.report.recordings import recordings_metrics
 from birdnb.report.words import title
 from birdnb.report.yardstick import yardstick_steps, yardsticks
+from birdnb.split.facts import people
 from birdnb.split.sides import SIDES
 
 STEPS = (  # (what the step is, the run with it, the run without)
@@ -278,6 +279,7 @@ def _split_counts(report: ReportInput) -> dict[str, Any]:
     counts: dict[str, Any] = {}
     for side in SIDES:
         parts = [table[table["side"] == side] for table in report.tables]
+        parts = [part.assign(recordist=people(part["recordist"])) for part in parts]
         means = {
             name: float(np.mean([part[column].replace("", None).nunique() for part in parts]))
             for name, column in COUNTED.items()

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 DOZEN = 12
 DOUBTS = "doubtful_labels.csv"
+NOBODY = (
+    "No label can be doubted: no model heard a species in one session and judges it in another."
+)
 
 
 def recordings_metrics(report: ReportInput, run: str | None) -> dict[str, Any]:
@@ -45,6 +48,7 @@ def recordings_words(report: ReportInput, metrics: Mapping[str, Any]) -> dict[st
     return {
         "doubts": "" if report.doubts is None else doubts_table(report.doubts),
         "doubts_file": DOUBTS,
+        "unjudged": 0 if report.doubts is None else len(report.tables[0]) - len(report.doubts),
         "corrections": metrics.get("corrections"),
         "background": metrics.get("background"),
     }
@@ -73,6 +77,8 @@ def doubts_of(datasets: Sequence[StudyData], runs: Mapping[str, list[RunResult]]
 
 def doubts_table(doubts: pd.DataFrame, limit: int = DOZEN) -> str:
     """Lay out the most doubtful labels as a Markdown table."""
+    if doubts.empty:
+        return NOBODY
     rows = [{
         "recording": plain(row.recording_id),
         "label": plain(row.species),

@@ -14,6 +14,7 @@ from birdnb.registry import BASELINE, FULL
 from birdnb.report import tables, words
 from birdnb.report.collect import ReportInput
 from birdnb.report.numbers import f1_of_rare_and_common
+from birdnb.split.facts import people
 
 
 def comparison_words(report: ReportInput, metrics: dict[str, Any]) -> dict[str, Any]:
@@ -118,7 +119,7 @@ def corpus_words(report: ReportInput) -> dict[str, Any]:
         "species_left_out_table": tables.pipe_table(rare.rename(columns={"groups": "sessions"})),
         "attributed": len(used),
         "unattributed": int(((used["recordist"] == "") | (used["license"] == "")).sum()),
-        "recordists": used.loc[used["recordist"] != "", "recordist"].nunique(),
+        "recordists": people(used["recordist"]).replace("", None).nunique(),
         "licences": tables.pipe_table(named.rename(columns={"license": "licence"})),
         "non_commercial": int(licences.loc[licences["non_commercial"], "recordings"].sum()),
         "no_derivatives": int(licences.loc[licences["no_derivatives"], "recordings"].sum()),

@@ -16,6 +16,7 @@ from birdnb.data import open_study
 from birdnb.evaluation.background import background_scores
 from birdnb.evaluation.doubt import doubtful_labels, frozen_features, held_out
 from birdnb.evaluation.predictions import Predictions
+from birdnb.report.recordings import NOBODY, doubts_table
 from birdnb.synthetic.demo import make_demo
 
 
@@ -100,6 +101,30 @@ def test_three_recordings_of_each_species_are_enough(demo):
     part = held_out(small)
     assert len(part) == 9 and part.recording_ids == few["recording_id"].tolist()
     np.testing.assert_allclose(part.probabilities.sum(axis=1), 1, atol=1e-6)
+
+
+def test_a_species_of_one_session_is_doubted_by_nobody(demo):
+    """Who never heard it in another session cannot say that a recording of it is something else."""
+    rare = demo.labels[0]
+    sessions = demo.table["session"].mask(demo.table["species"] == rare, "once")
+    odd = replace(demo, table=demo.table.assign(session=sessions))
+    part = held_out(odd)
+    others = demo.table.loc[demo.table["species"] != rare, "recording_id"]
+    assert part.recording_ids == others.tolist() and 0 not in part.targets
+    assert rare not in set(doubtful_labels([part], demo.labels)["species"])
+
+
+@pytest.mark.parametrize("kind", ["one session", "a session a species", "a recording a species"])
+def test_where_nobody_can_judge_no_label_is_doubted(demo, kind):
+    table = demo.table[demo.table["species"].isin(demo.labels[:2])]
+    if kind == "a recording a species":
+        table = table.drop_duplicates("species")
+    else:
+        table = table.assign(session=table["species"] if kind != "one session" else "once")
+    part = held_out(replace(demo, table=table, labels=demo.labels[:2]))
+    found = doubtful_labels([part], demo.labels[:2])
+    assert len(part) == 0 and found.empty and "suggestion" in found
+    assert doubts_table(found) == NOBODY
 
 
 def test_the_background_by_any_name():

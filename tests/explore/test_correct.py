@@ -94,6 +94,16 @@ def test_a_decision_that_cannot_be_written_is_said(data, doubts, tmp_path):
     assert path.read_bytes() == before and find(box, "recording").value == "T1"
 
 
+def test_where_no_label_is_doubted_nothing_is_asked(data, doubts, tmp_path, monkeypatch):
+    none = doubts.head(0)
+    assert "No label" in doubts_gallery(data, none).texts[0].get_text()
+    assert list(doubts_players(data, none)) == []
+    assert "No label" in correct_labels(data, none, tmp_path / "results").children[0].value
+    monkeypatch.setenv("BIRDNB_HEADLESS", "1")
+    assert "No label" in correct_labels(data, none, tmp_path / "results").texts[0].get_text()
+    assert not (tmp_path / "results").exists()
+
+
 def test_a_study_with_corrections_adds_to_them(data, doubts, tmp_path, monkeypatch):
     find(correct_labels(data, doubts, tmp_path), "it is the species chosen").click()
     mine = tmp_path / "corrections.csv"

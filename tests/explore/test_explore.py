@@ -194,6 +194,17 @@ def test_players_are_small_and_play(data):
     assert listen.mp3_bytes(np.zeros(RATE), RATE)
 
 
+@pytest.mark.parametrize(
+    ("rate", "heard"), [(4000, 8000), (10000, 11025), (48000, 48000), (96000, 48000)]
+)
+def test_sound_is_heard_at_any_sample_rate(rate, heard):
+    tone = np.sin(2 * np.pi * 1000 * np.arange(2 * rate) / rate)
+    samples, found = soundfile.read(io.BytesIO(listen.mp3_bytes(tone, rate)))
+    assert found == heard and len(samples) / found == pytest.approx(2, abs=0.15)
+    spectrum = np.abs(np.fft.rfft(samples))
+    assert spectrum.argmax() * found / len(samples) == pytest.approx(1000, abs=2)
+
+
 def test_unknown_recording_and_segment_are_named(data):
     with pytest.raises(BirdnbError, match="no recording 'XC0'"):
         listen.recording_waveform(data, "XC0")

@@ -225,6 +225,14 @@ def test_buttons_keep_answers_and_go_on(heard, sources, tmp_path, monkeypatch):
     assert "All is reviewed" in again.children[0].value
 
 
+def test_an_answer_that_cannot_be_written_is_said(heard, sources, tmp_path, monkeypatch):
+    monkeypatch.setenv("BIRDNB_HEADLESS", "0")
+    (tmp_path / "file").touch()
+    box = review(heard, sources, AUDIO, ["robin", "wren"], tmp_path / "file" / "review.csv")
+    clicked(box, "right")
+    assert "not written" in box.children[0].value and "file" in box.children[0].value
+
+
 def test_headless_shows_the_first_question(heard, sources, tmp_path, monkeypatch):
     monkeypatch.setenv("BIRDNB_HEADLESS", "1")
     path = tmp_path / "review.csv"

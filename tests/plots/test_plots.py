@@ -16,6 +16,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgba
 from matplotlib.text import Text
 from PIL import Image
 
@@ -133,6 +134,15 @@ def test_waveform_marks_the_windows_where_they_are():
     assert ax.get_xlim() == (0, 10)
 
 
+@pytest.mark.parametrize("starts", [[20, 24, 31], [79, 61, 63, 65.5, 70], [0, 2, 4, 6, 8, 10]])
+def test_names_of_clips_close_together_do_not_overlap(starts):
+    samples = np.random.default_rng(0).normal(size=120 * 8000)
+    audio = AudioSettings(sample_rate=8000)
+    ax = waveform(samples, audio, starts, "recording", plt.figure(figsize=(11, 2.5)).gca())
+    assert [text.get_text()[-1] for text in ax.texts] == [str(i + 1) for i in range(len(starts))]
+    assert not overlaps(ax.figure, [*ax.texts, left_title(ax)])
+
+
 def test_envelope_keeps_every_peak():
     samples = np.zeros(50_000)
     samples[[7, 40_000]] = (0.9, -0.8)
@@ -217,6 +227,28 @@ def test_class_counts_are_the_tables(count):
     ]
     assert not overlaps(ax.figure, ax.get_yticklabels())
     assert not overlaps(ax.figure, [left_title(ax), *ax.get_legend().get_texts()])
+
+
+def test_a_recordist_is_counted_once_in_whichever_writing():
+    table = study_table()
+    table["recordist"] = ["J. Smith", "Smith, J."] * (len(table) // 2) + [""] * (len(table) % 2)
+    figure = split_overview(table)
+    assert [bar.get_height() for bar in figure.axes[2].patches] == [1, 1, 1]
+
+
+def test_few_recordings_are_counted_in_whole_numbers():
+    table = pd.DataFrame({"species": ["a", "b", "b"], "side": "train"})
+    ticks = class_counts(table).get_xticks()
+    assert all(float(tick).is_integer() for tick in ticks)
+
+
+def test_one_epoch_is_a_mark():
+    history = pd.DataFrame({
+        "epoch": [1], "train_loss": [2.0], "val_loss": [2.1], "train_accuracy": [0.3],
+        "val_accuracy": [0.2], "val_f1_macro": [0.1], "lr_backbone": [1e-3], "lr_head": [1e-3],
+    })  # fmt: skip
+    loss = learning_curves({"AST": history}).axes[0]
+    assert [line.get_marker() for line in loss.lines] == [".", "."]
 
 
 def test_split_overview_counts_each_kind():
@@ -333,6 +365,7 @@ def test_progression_sets_reported_figures_apart():
         "target",
         "reported by the study we repeat, for other birds:",
     ]
+    assert not hollow[0].get_clip_on()  # a mark at 100 % is whole
     heights = ax.get_yticks()
     assert heights[2] - heights[3] > heights[1] - heights[2]
 
@@ -578,4 +611,19 @@ def test_detections_stand_below_the_spectrogram_at_their_time():
     assert [text.get_text() for text in below.get_yticklabels()] == ["B", "A"]
     bars = {(bar.get_x(), bar.get_width()) for bar in below.patches}
     assert bars == {(10.0, 4.0), (11.0, 2.0), (12.0, 4.0)}
+    plt.close("all")
+
+
+@pytest.mark.parametrize("threshold", [0.5, None])
+def test_what_is_promised_and_what_is_not_have_colours_of_their_own(threshold):
+    heard = pd.DataFrame([(10.0, 14.0, "A")], columns=["start", "end", "species"])
+    heard["threshold"] = pd.Series([threshold], dtype=float)
+    lms = np.zeros((128, AUDIO.n_frames), np.float32)
+    below = detections_over_spectrogram(lms, AUDIO, 10.0, heard, heard.head(0)).axes[1]
+    keys = below.get_legend().get_patches()
+    names = [text.get_text() for text in below.get_legend().get_texts()]
+    assert names == ["detected", "by rank only", "sung"]
+    assert [key.get_facecolor() for key in keys] == [to_rgba(COLOURS[i]) for i in (0, 5, 1)]
+    shown = keys[names.index("detected" if threshold else "by rank only")]
+    assert below.patches[0].get_facecolor() == shown.get_facecolor()
     plt.close("all")

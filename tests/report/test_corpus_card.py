@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import mistune
@@ -88,7 +89,31 @@ def test_the_map_draws_a_dot_a_place_and_the_times_what_is_named():
     assert ax.get_aspect() == pytest.approx(1 / math.cos(math.radians(30.5)))
     axes = recording_times(table).axes
     assert len(axes) == 1  # no hour is named
+    assert all(float(tick).is_integer() for tick in axes[0].get_yticks())
     assert [bar.get_height() for bar in axes[0].patches][4:6] == [2, 1]
+
+
+def test_a_busy_place_does_not_hide_its_neighbours():
+    table = pd.DataFrame({"latitude": [1.0] * 3000 + [1.1], "longitude": 2.0})
+    few, many = sorted(recording_map(table).axes[0].collections[0].get_sizes())
+    assert few >= 12 and many < 36**2
+
+
+def test_the_map_goes_over_the_date_line():
+    table = pd.DataFrame({"latitude": -17.0, "longitude": [179.5, -179.8, 178.0]})
+    dots = recording_map(table).axes[0].collections[0].get_offsets()
+    assert sorted(dots[:, 0]) == pytest.approx([178.0, 179.5, 180.2])
+
+
+def test_a_recordist_is_one_in_whichever_writing(tmp_path):
+    (data,), runs = made_up_study(synthetic=False)
+    n = len(data.table)
+    names = ["J. Smith"] * (n // 2) + ["Smith, J."] * (n // 4)
+    data.table["recordist"] = names + ["Ann Lee"] * (n - len(names))
+    text = card_of(data, runs, tmp_path / "report")
+    assert "2 recordists" in text and f"| J. Smith | {len(names)} |" in text
+    told = json.loads((tmp_path / "report" / "metrics.json").read_text())
+    assert "Smith, J." not in text and told["split"]["train"]["recordists"] == 2
 
 
 @pytest.mark.parametrize(
@@ -96,6 +121,7 @@ def test_the_map_draws_a_dot_a_place_and_the_times_what_is_named():
     [
         ("08:00", 8), ("8.30", 8), ("5:15 pm", 17), ("12:05 AM", 0), ("12:00 pm", 12), ("7 am", 7),
         ("8:00 p.m.", 20), ("7:30:00 P.M.", 19), ("12:10 a.m.", 0), ("8 p.m.", 20), ("9 a. m.", 9),
+        ("8:00-9:30 pm", None), ("8 to 9 a.m.", None), ("8:00 am-9:30 pm", 8),
         ("23:59:10", 23), ("", None), ("?", None), ("25:00", None), ("morning", None),
     ],
 )  # fmt: skip
