@@ -40,7 +40,7 @@ class AudioSettings(Settings):
 
     sample_rate: int = Field(default=22050, ge=1, description="after resampling, mono [Hz]")
     high_pass_hz: float = Field(default=500.0, gt=0, description="Butterworth, order 4 [Hz]")
-    n_fft: int = Field(default=2048, ge=1, description="window [samples]; 93 ms at 22,050 Hz")
+    n_fft: int = Field(default=2048, ge=2, multiple_of=2, description="window [samples]; 93 ms")
     hop_length: int = Field(default=512, ge=1, description="step [samples]; 23 ms at 22,050 Hz")
     n_mels: int = Field(default=N_MELS, ge=1, description="mel bands, Slaney scale as in librosa")
     clip_seconds: float = Field(default=4.0, ge=3, le=5, description="length of a clip [s]")

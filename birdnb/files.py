@@ -136,10 +136,24 @@ def write_error(error: OSError, path: Path) -> BirdnbError | None:
     return None
 
 
+@contextlib.contextmanager
+def temporary_room() -> Iterator[None]:
+    """Raise BirdnbError, which blames no recording, when the temporary folder is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise BirdnbError(
+            f"no room in {tempfile.gettempdir()}, where recordings are decoded ({error.strerror}): "
+            f"free some, or set TMPDIR to another folder"
+        ) from error
+
+
 def sweep(folder: Path | str) -> None:
     """Delete what killed processes left half written in a folder; a running one's is younger."""
     for path in Path(folder).rglob(".tmp-*"):
-        with contextlib.suppress(FileNotFoundError):  # another process was quicker
+        with contextlib.suppress(OSError):  # another process was quicker, or it may not be written
             if path.is_file() and time.time() - path.stat().st_mtime > STALE_SECONDS:
                 path.unlink()
 

@@ -20,6 +20,7 @@ from birdnb.files import BirdnbError, user_path
 T = TypeVar("T")
 BOUNDS = {
     "ge": "{:g} or more", "gt": "more than {:g}", "le": "at most {:g}", "lt": "less than {:g}",
+    "multiple_of": "a multiple of {:g}",
 }  # fmt: skip
 TYPES = {  # for people
     int: "an integer",

@@ -181,6 +181,7 @@ def test_a_profile_holds_any_settings(run) -> None:
         ("audio: {clip_seconds: 9}", "clip_seconds is 9: give 3 or more, at most 5"),
         ("audio: {n_mels: 64}", "n_mels is 64: give 128 mel bands"),
         ("audio: {high_pass_hz: 20000}", "high_pass_hz is 20000: give less than half of sample"),
+        ("audio: {n_fft: 1023}", "n_fft is 1023: give 2 or more, a multiple of 2"),
         ("audio: {hop_length: 0}", "mine.yaml: audio: hop_length is 0: give 1 or more"),
         ("runs: {x: {train: {patience: 0}}}", "patience is 0: give 1 or more"),
         ("runs: {x: {train: {segments: 0}}}", "segments is 0: give 1 or more"),

@@ -52,8 +52,8 @@ def read_table(path: Path | str, needs: Sequence[str] = ()) -> pd.DataFrame:
             f"{path} is empty: it needs a header line"
             + (f" with at least {', '.join(needs)}" if needs else "")
         )
-    if lines[begin].lstrip()[0] in "<{[":
-        kind = "a web page or XML" if lines[begin].lstrip()[0] == "<" else "JSON"
+    if (first := lines[begin].lstrip()[:1]) and first in "<{[":
+        kind = "a web page or XML" if first == "<" else "JSON"
         raise BirdnbError(f"{path} is not a CSV table but {kind}: download the table itself")
     if not separator or separator not in lines[begin]:
         separator = _separator(lines[begin], needs)
@@ -161,7 +161,10 @@ def _rows(
                 first, fresh = last, False
             yield lines[last] + "\n"
 
-    hashed = all(line.lstrip()[:1] in ("#", "") for line in lines[begin + 1 :])  # ids, no comments
+    below = [line for line in lines[begin + 1 :] if line.strip()]
+    one = separator not in lines[begin]  # column
+    # ids, no comments
+    hashed = all(line.lstrip()[0] == "#" and (one or separator in line) for line in below)
     reader = csv.reader(feed(), delimiter=separator, skipinitialspace=True, strict=True)
     try:
         for row in reader:

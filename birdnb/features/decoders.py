@@ -18,7 +18,7 @@ import soundfile
 from birdnb.corpora.sniff import other_kind
 from birdnb.features import ffmpeg, lengths
 from birdnb.features.lengths import Heard
-from birdnb.files import BirdnbError
+from birdnb.files import BirdnbError, temporary_room
 
 BLOCK = 2**18  # samples or bytes copied at a time
 # of samples that need no decoding
@@ -71,7 +71,12 @@ class Stream(soundfile.SoundFile):
 
 
 def check_end(path: Path, heard: Heard) -> None:
-    """Raise StopsEarlyError when libsndfile has come to its end and left sound behind."""
+    """Raise StopsEarlyError when libsndfile has come to its end and left sound behind.
+
+    AudioError for a hole in the middle, whose sound is lost.
+    """
+    if heard.container == "MP3":
+        _refuse_gap(heard.seconds, lengths.seconds_zeroed(path, heard.seconds))
     unheard = lengths.bytes_unheard(path, heard)
     seconds = heard.seconds + heard.seconds_in(unheard)
     if heard.container == "FLAC" and heard.seconds_in(lengths.READ_AHEAD) > lengths.UNSURE:
@@ -100,10 +105,14 @@ def _check_gaps(path: Path, heard: Heard) -> None:
         _, lost = ffmpeg.count_seconds(path)
     except av.error.FFmpegError:
         return  # its times make no sense
+    _refuse_gap(heard.seconds, lost)
+
+
+def _refuse_gap(read: float, lost: float) -> None:
     if lost > ffmpeg.LOST:
         raise AudioError(
-            f"sound missing: {heard.seconds:.1f} s can be read, and about "
-            f"{heard.seconds + lost:.1f} s were recorded: the file is damaged in the middle"
+            f"sound missing: {read:.1f} s can be read, and about {read + lost:.1f} s were "
+            "recorded: the file is damaged in the middle"
         )
 
 
@@ -121,15 +130,19 @@ class Decoded:
         return size / 4 / self.layout["channels"] / self.layout["samplerate"]
 
 
+@temporary_room()
 def decode(path: Path, reason: str) -> Decoded:
-    """Decode all of a recording by ffmpeg. Raises AudioError, which begins with ``reason``."""
+    """Decode all of a recording by ffmpeg. Raises AudioError, which begins with ``reason``.
+
+    BirdnbError where the temporary folder is full.
+    """
     import av
 
     starts = lengths.beginnings(path)
-    if len(starts) > 1:
-        return _joined(path, starts)
     out = _nameless()
     try:
+        if len(starts) > 1:
+            return _joined(path, starts, out)
         if tidied := _tidied_wav(path):
             with tidied:
                 return _finished(out, _decode_part(tidied, out))
@@ -162,7 +175,10 @@ def recover(path: Path, heard: Heard, reason: str) -> Decoded:
         return _copied(path, heard)
     # these formats mark each of their frames: what is no frame is no sound
     if heard.container in ("MP3", "FLAC", "OGG"):
-        return decode(path, reason)
+        decoded = decode(path, reason)
+        if heard.container == "MP3":
+            _refuse_gap(decoded.seconds, lengths.seconds_zeroed(path, decoded.seconds))
+        return decoded
     try:
         decoded = decode(path, reason)
     except AudioError as error:
@@ -173,6 +189,7 @@ def recover(path: Path, heard: Heard, reason: str) -> Decoded:
     return decoded
 
 
+@temporary_room()
 def _copied(path: Path, heard: Heard) -> Decoded:
     out = _nameless()
     with path.open("rb") as file:
@@ -204,9 +221,9 @@ def _tidied_wav(path: Path) -> IO[bytes] | None:
     return tidied
 
 
-def _joined(path: Path, starts: list[int]) -> Decoded:
+def _joined(path: Path, starts: list[int], out: IO[bytes]) -> Decoded:
     """Decode recordings one behind the other in a file. Raises AudioError if they differ."""
-    out, size = _nameless(), path.stat().st_size
+    size = path.stat().st_size
     layouts, seconds = [], []
     with path.open("rb") as file:
         for start, stop in zip(starts, [*starts[1:], size], strict=True):
@@ -218,7 +235,6 @@ def _joined(path: Path, starts: list[int]) -> Decoded:
             frames = (out.tell() - before) / 4 / layouts[-1]["channels"]
             seconds.append(frames / layouts[-1]["samplerate"])
     if any(layout != layouts[0] for layout in layouts):
-        out.close()
         parts = ", then ".join(
             f"{length:.1f} s ({layout['samplerate']} Hz, channels: {layout['channels']})"
             for length, layout in zip(seconds, layouts, strict=True)

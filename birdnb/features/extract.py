@@ -21,7 +21,9 @@ from birdnb.features.activity import (
 )
 from birdnb.features.audio import KEEP, Recording, check_sound, hear
 from birdnb.features.decoders import AudioError
+from birdnb.features.ledger import NO_MEMORY
 from birdnb.features.lms import framed_log_mel, log_mel
+from birdnb.files import BirdnbError
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,10 @@ def extract(path: Path | str, audio: AudioSettings, keep: int = KEEP) -> Extract
     """
     try:
         return hear(path, lambda sound: _extract(sound, audio), keep)
-    except (AudioError, OSError):
+    except (BirdnbError, OSError):
         raise
+    except MemoryError as error:  # of other programs, too: looked at again by the next run
+        raise AudioError(f"{NO_MEMORY}: close other programs, or use fewer jobs") from error
     except Exception as error:
         # one file that no library was ready for must not end the work on all others
         raise AudioError(f"unexpected error: {type(error).__name__}: {error}") from error

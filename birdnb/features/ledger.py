@@ -8,6 +8,7 @@ from pathlib import Path
 
 from birdnb.files import write_text, writing
 
+NO_MEMORY = "short of memory"  # how the reason begins where there was too little
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
@@ -32,7 +33,7 @@ class Record:
     @property
     def worth_another_try(self) -> bool:
         """Tell whether a refused recording may be usable now although its file is the same."""
-        return self.reason.startswith("cannot be opened")
+        return self.reason.startswith(("cannot be opened", NO_MEMORY))
 
 
 NAMES = [field.name for field in fields(Record)]

@@ -17,6 +17,8 @@ READ_AHEAD = 8192  # bytes that libFLAC has read already and not decoded yet
 NEVER_FILLED = 0x7FFF0000  # bytes of sound that a recorder writes who does not know them yet
 UNSURE = 0.5  # [s] of FLAC that may hide in its read-ahead before its packets are counted
 MOST_TEXT = 2**20  # bytes at the end of a file in which chunks behind the sound are looked for
+# an MP3 frame has at most 2,881 bytes
+_HOLE = re.compile(rb"(?<!\0)\0{2882,}+(?=[^\0].{0,2880}?\xff[\xe2-\xff])", re.DOTALL)
 CHUNKED = {"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF"}
 _BEGINNINGS = [
     re.compile(pattern, re.DOTALL)
@@ -27,8 +29,6 @@ _BEGINNINGS = [
         rb"\x00\x00\x00.ftyp[ -~]{4}", rb"0&\xb2u\x8ef\xcf\x11\xa6\xd9\x00\xaa\x00b\xcel",
     )
 ]  # fmt: skip
-
-
 _OTHER_CHUNKS = {
     *(b"LIST", b"INFO", b"JUNK", b"bext", b"iXML", b"id3 ", b"ID3 ", b"_PMX", b"cue ", b"guan"),
     *(b"wamd", b"axml", b"smpl", b"PEAK", b"NAME", b"ANNO", b"info"),
@@ -193,6 +193,24 @@ def beginnings(path: Path) -> list[int]:
     return found
 
 
+def seconds_zeroed(path: Path, seconds: float) -> float:
+    """Estimate the sound [s] in an MP3 that zeros replace, where so many ``seconds`` are read."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        stop = _before_tags(data, 0)
+        found = [match.span() for match in _HOLE.finditer(data, 0, stop)]
+        size = sum(end - start for start, end in found if not _in_tag(data, start))
+    return size * seconds / max(1, stop - size)
+
+
+def _in_tag(data: mmap.mmap, place: int) -> bool:
+    """Tell whether a byte belongs to a tag ID3v2, which may hold pictures and padding."""
+    tag = data.rfind(b"ID3", 0, place)
+    size = 0
+    for byte in data[tag + 6 : tag + 10]:  # seven bits each
+        size = size << 7 | byte & 0x7F
+    return tag >= 0 and place < tag + 10 + size
+
+
 def index_is_missing(path: Path) -> bool:
     """Tell whether an MP4 file lacks its index, which recorders write last."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -272,7 +290,7 @@ def _before_tags(data: mmap.mmap, start: int) -> int:
         if stop == before:
             break
         before = stop
-    return max(start, stop)
+    return min(len(data), max(start, stop))  # a header may tell a start beyond the end
 
 
 def _page_bytes(data: mmap.mmap, start: int) -> int:

@@ -15,6 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import joblib
 from joblib.externals import loky
+from threadpoolctl import threadpool_limits
 
 from birdnb.features.cluster import cluster
 from birdnb.files import BirdnbError, writing
@@ -67,7 +68,10 @@ def share_out(
     if dask is not None:
         results = _over_cluster(tasks, work, dask)
     elif jobs == 1:
-        yield from ((task, work.function(task)) for task in tasks)
+        for task in tasks:
+            with threadpool_limits(1, "blas"):  # as in the workers: more add up in another order
+                result = work.function(task)
+            yield task, result
         return
     else:
         jobs = jobs or max(2, joblib.cpu_count())

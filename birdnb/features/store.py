@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 import pandas as pd
@@ -33,7 +34,7 @@ class LmsFile:
         try:
             with open(self.path, "rb") as file:
                 array = np.lib.format.read_array(file, allow_pickle=False)
-        except (FileNotFoundError, ValueError, EOFError) as error:
+        except (FileNotFoundError, ValueError, EOFError, SyntaxError, TokenError) as error:
             raise self._damaged() from error
         found = (array.shape, array.dtype, zlib.crc32(np.ascontiguousarray(array).data))
         if found != (self.shape, np.float16, self.checksum):

@@ -1,6 +1,6 @@
 """A dawn of invented birds: one long recording with its truth, to try a trained run on.
 
-The demo's species sing in bouts, and so do strangers that no run of the demo has heard. The first
+The demo's species sing in bouts, and so do strangers that are none of its twelve. The first
 minute has no bird in it; wind rises in the middle third, and it rains in the last.
 """
 

@@ -170,7 +170,7 @@ def _visits(rng: np.random.Generator) -> Iterator[Visit]:
     while True:
         recordist = int(rng.integers(len(RECORDISTS)))
         locality = LOCALITIES[(recordist + int(rng.integers(3))) % len(LOCALITIES)]
-        # a date and recordist never twice
+        # two visits a day, at different places
         day = datetime.date(2023, 4, 1) + datetime.timedelta(days=number // 2)
         yield Visit(number, recordist, f"{locality} {number % 2 + 1}", day.isoformat())
         number += 1

@@ -131,6 +131,13 @@ def test_rows_that_all_begin_with_a_hash_are_rows(tmp_path):
     found = read(tmp_path, table("#1,a.wav,A,", "#2,b.wav,B,"))
     assert found["recording_id"].tolist() == ["#1", "#2"]
     assert len(read(tmp_path, table("#1,a.wav,A,", "2,b.wav,B,"))) == 1
+    assert read(tmp_path, table("# nothing is decided yet")).empty
+
+
+def test_lines_of_other_blanks_before_the_header_do_not_count(tmp_path):
+    for blank in ("\u00a0", "\f"):
+        found = read(tmp_path, f"{blank}\na,b\n1,2\n", needs=())
+        assert found.to_dict("list") == {"a": ["1"], "b": ["2"]}
 
 
 FIELD = st.text(

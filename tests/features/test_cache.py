@@ -3,6 +3,7 @@
 import os
 import pickle
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -13,11 +14,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from sound_files import corpus_of, noise, reasons, recording, write
+from sound_files import corpus_of, encode, noise, reasons, recording, write
 
 from birdnb.config import AudioSettings
 from birdnb.features.cache import build_cache
 from birdnb.features.extract import extract
+from birdnb.features.ledger import Record
 from birdnb.files import STALE_SECONDS, BirdnbError
 
 pytestmark = pytest.mark.usefixtures("scratch")
@@ -151,6 +153,9 @@ def test_each_spectrogram_is_on_the_disk_once(corpus):
 def test_a_finished_cache_opens_where_nothing_may_be_written(corpus):
     folder = build(corpus).folder
     paths = [folder, *folder.rglob("*")]
+    left = folder / ".tmp-old.npy"  # of a killed build
+    left.touch()
+    os.utime(left, (time.time() - 2 * STALE_SECONDS,) * 2)
     for path in paths:
         path.chmod(0o555 if path.is_dir() else 0o444)
     try:
@@ -205,6 +210,11 @@ def flip(path: Path) -> None:
     path.write_bytes(data)
 
 
+def headless(path: Path) -> None:
+    """A bracket of the header is another letter: numpy reads Python there."""
+    path.write_bytes(path.read_bytes().replace(b"}", b"]", 1))
+
+
 def pickled(path: Path) -> None:
     np.save(path, np.array([{"code": 1}], dtype=object), allow_pickle=True)
 
@@ -212,6 +222,7 @@ def pickled(path: Path) -> None:
 HARMS = {
     "cut": lambda path: os.truncate(path, 5000),
     "flipped": flip,
+    "headless": headless,
     "emptied": lambda path: os.truncate(path, 0),
     "deleted": lambda path: path.unlink(),
     "pickled": pickled,
@@ -332,6 +343,57 @@ def test_a_full_disk_is_told_and_does_not_count_against_the_recording(corpus, tm
     assert "BirdnbError: no space left on the disk while writing" in done.stderr
     cache = build(replace(corpus, name="many"))
     assert len(cache.index) == 6 and cache.quarantine.empty
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a limit on the size of files")
+def test_a_full_temporary_folder_is_told_and_does_not_count_against_the_recording(tmp_path):
+    """Sound that only ffmpeg reads is decoded there; 300 kB a file stand for the full disk."""
+    root = tmp_path / "corpus"
+    encode(root / "a.m4a", recording(6.0, 0.5, 1.0), 22050, "ipod", "aac")
+    corpus = corpus_of(root, {"a": "a.m4a"}, {})
+    corpus.manifest.to_csv(root / "manifest.csv", index=False)
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))"
+    done = subprocess.run(
+        [sys.executable, "-c", limit + BUILD, root, "1", tmp_path / "count"],
+        env={**os.environ, "BIRDNB_ARTIFACTS": str(tmp_path / "artifacts")},
+        capture_output=True,
+        text=True,
+    )
+    assert re.search("BirdnbError: no room in .*TMPDIR", done.stderr), done.stderr
+    cache = build(replace(corpus, name="many"))
+    assert len(cache.index) == 1 and cache.quarantine.empty
+
+
+SCARCE = """
+import os, resource, sys
+import librosa.filters, scipy.signal
+from birdnb.config import AudioSettings
+from birdnb.features.extract import extract
+extract(sys.argv[2], AudioSettings())
+pages = int(open("/proc/self/statm").read().split()[0])
+for more in range(0, 800, 40):
+    used = pages * os.sysconf("SC_PAGE_SIZE") + more * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (used, resource.RLIM_INFINITY))
+    try:
+        print("read", extract(sys.argv[1], AudioSettings()).seconds)
+        break
+    except Exception as error:
+        print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on memory")
+def test_a_recording_refused_for_want_of_memory_is_tried_again(tmp_path):
+    long = write(tmp_path / "a.wav", recording(400.0, 100.0, 200.0, 44100), 44100)
+    short = write(tmp_path / "b.wav", recording(6.0, 0.5, 1.0))
+    done = subprocess.run(
+        [sys.executable, "-c", SCARCE, long, short], capture_output=True, text=True, check=True
+    )
+    *refused, read = done.stdout.splitlines()
+    assert read == "read 400.0" and any("short of memory" in reason for reason in refused)
+    for reason in refused:
+        assert "unexpected" not in reason
+        assert Record("a", "a.wav", reason=reason).worth_another_try or "[Errno 12]" in reason
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

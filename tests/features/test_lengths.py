@@ -6,6 +6,7 @@ damaged, and all of the sound is read or the reason tells both lengths.
 
 import re
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -379,6 +380,41 @@ def test_a_file_cut_short_gives_what_is_there(tmp_path):
 
 
 HOLED = {"ogg": {"subtype": "VORBIS"}, "opus": {"format": "OGG", "subtype": "OPUS"}, "flac": {}}
+
+
+def test_zeros_in_place_of_mp3_frames_are_mentioned(tmp_path):
+    for mode in ("CONSTANT", "VARIABLE"):
+        whole = mp3(tmp_path / "a.mp3", mode=mode).read_bytes()
+        all_is_read(tmp_path / "b", whole)
+        for first, last in ((0.4, 0.6), (0.2, 0.5), (0.25, 0.75)):
+            start, stop = round(first * len(whole)), round(last * len(whole))
+            (tmp_path / "b").write_bytes(whole[:start] + bytes(stop - start) + whole[stop:])
+            with pytest.raises(AudioError, match="damaged in the middle") as refused:
+                extract(tmp_path / "b", AudioSettings())
+            read, recorded = map(float, re.findall(r"(\S+) s(?: |$)", str(refused.value)))
+            assert read < SECONDS - 1 < recorded < 1.3 * SECONDS
+        tag = b"ID3\x04\0\0" + bytes([0, 0x10, 0, 0]) + bytes(2**18)
+        all_is_read(tmp_path / "b", tag + whole + bytes(2**18))  # padding is no hole
+
+
+def test_a_start_beyond_the_end_is_refused_in_a_moment(tmp_path):
+    """Libsndfile goes there, and memory is not filled in search of what is behind it."""
+    whole = bytearray(write(tmp_path / "a.aiff", SOUND, RATE).read_bytes())
+    place = whole.index(b"SSND") + 8
+    whole[place : place + 4] = struct.pack(">I", 0xE0000000)
+    (tmp_path / "b").write_bytes(whole)
+    tracemalloc.start()
+    with pytest.raises(AudioError, match=r"no sound|sound missing|cannot be decoded"):
+        extract(tmp_path / "b", AudioSettings())
+    assert tracemalloc.get_traced_memory()[1] < 2**28
+    tracemalloc.stop()
+
+
+def test_a_second_recording_cut_short_is_refused(tmp_path):
+    whole = encode(tmp_path / "a", SOUND, RATE, *BOXED["m4a"][:2]).read_bytes()
+    (tmp_path / "b").write_bytes(whole + whole[: len(whole) // 2])
+    with pytest.raises(AudioError, match="cannot be decoded"):
+        extract(tmp_path / "b", AudioSettings())
 
 
 @pytest.mark.parametrize("name", [*HOLED, "wma", "webm", "live.webm"])
