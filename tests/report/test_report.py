@@ -776,6 +776,8 @@ def test_doubtful_labels_and_the_background_are_told(tmp_path):
     assert background["lenient"] == 1.0 and background["by_chance"] == pytest.approx(1.0)
     folder = write_report(report, {}, tmp_path)
     page = (folder / "PHASE3_RESULTS.md").read_text()
+    unjudged = len(report.tables[0]) - 2
+    assert f"but for {unjudged} that no model can judge" in page
     assert "Birds in the background" in page and "Doubtful labels" in page
     assert "| Turdus \\<merula\\> | Pica \\*pica\\* | 10.0 % | −80 points | 3 |" in page
     written = pd.read_csv(folder / "doubtful_labels.csv")
