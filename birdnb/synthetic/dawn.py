@@ -15,7 +15,7 @@ import scipy.fft
 import soundfile
 
 from birdnb.files import atomic_path, write_text
-from birdnb.synthetic.demo import CHOSEN, NAMES, NAMESPACE, demo_species
+from birdnb.synthetic.demo import CHOSEN, NAMES, NAMESPACE, demo_species, sound_written
 from birdnb.synthetic.song import sing
 from birdnb.synthetic.soundscape import Site, Voice, background, from_afar, invent_site
 from birdnb.synthetic.species import FAMILY, Species, individual, species_for
@@ -59,7 +59,7 @@ def make_dawn(
     scene = noise.copy()
     marks = [(bout, *_sing(bout, scene, noise, site, rng)) for bout in _plan(rng, species, seconds)]
     scene *= 0.5 / np.abs(scene).max()
-    with atomic_path(sound) as temporary:
+    with atomic_path(sound) as temporary, sound_written(sound):
         soundfile.write(temporary, scene, SAMPLE_RATE, subtype="PCM_16")
     write_text(truth, _table(marks, sound.name))  # last: with it the dawn is finished
     return sound, truth

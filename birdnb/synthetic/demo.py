@@ -1,5 +1,6 @@
 """The demo corpus: invented birds, recorded by invented people, as real audio files."""
 
+import contextlib
 import csv
 import datetime
 import io
@@ -239,10 +240,24 @@ def _place(seed: int, visit: Visit) -> tuple[Site, Recorder]:
 def _write(path: Path, samples: np.ndarray, take: Take) -> None:
     kind, subtype = FORMATS[take.suffix]
     second = take.sample_rate
-    with soundfile.SoundFile(path, "w", second, take.channels, subtype, format=kind) as file:
+    with (
+        sound_written(path),
+        soundfile.SoundFile(path, "w", second, take.channels, subtype, format=kind) as file,
+    ):
         # libsndfile overflows its stack on long Ogg and MP3 blocks
         for start in range(0, len(samples), second):
             file.write(samples[start : start + second])
+
+
+@contextlib.contextmanager
+def sound_written(path: Path) -> Iterator[None]:
+    """Raise BirdnbError when libsndfile cannot write into the folder of ``path``."""
+    try:
+        yield
+    except soundfile.LibsndfileError as error:
+        raise BirdnbError(
+            f"no sound can be written into {path.parent} ({error.error_string}): is the disk full?"
+        ) from error
 
 
 def _path(take: Take) -> Path:
@@ -253,14 +268,14 @@ def _prepare(root: Path, recipe: dict) -> bool:
     """Tell whether the corpus is finished, or make ``root`` ready, other recipes' files gone."""
     known = root / "recipe.json"
     if not known.exists():
-        if root.exists() and any(p for p in root.iterdir() if not p.name.startswith(".tmp-")):
-            raise BirdnbError(
-                f"{root} holds files that are not the demo corpus: choose an empty folder"
-            )
+        there = root.iterdir() if root.is_dir() else [root] if root.exists() else []
+        if any(not path.name.startswith(".tmp-") for path in there):
+            raise BirdnbError(f"{root} is not the demo corpus, nor empty: choose another folder")
         write_json(known, recipe)
         return False
-    if json.loads(known.read_text(encoding="utf-8")) == recipe:
-        return (root / "manifest.csv").exists()
+    with contextlib.suppress(ValueError):  # a recipe that was damaged is another one
+        if json.loads(known.read_bytes()) == recipe:
+            return (root / "manifest.csv").exists()
     (root / "manifest.csv").unlink(missing_ok=True)
     for old in (root / "audio").glob("DEMO*"):
         old.unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -179,6 +180,39 @@ def test_a_foreign_folder_and_no_species_are_refused(tmp_path: Path) -> None:
         make_demo(tmp_path, progress=False)
     with pytest.raises(BirdnbError, match="of 0 species with 30 recordings"):
         make_demo(tmp_path / "new", progress=False, species=0)
+
+
+def test_a_damaged_recipe_is_another_one(tmp_path: Path) -> None:
+    whole = tmp_path / "demo"
+    make_demo(whole, **SMALL)
+    sounds = sorted(path.name for path in (whole / "audio").iterdir())
+    (whole / "recipe.json").write_bytes(b"")  # as a power cut leaves it
+    make_demo(whole, **SMALL)
+    assert sorted(path.name for path in (whole / "audio").iterdir()) == sounds
+    assert (whole / "manifest.csv").is_file() and json.loads((whole / "recipe.json").read_text())
+
+
+def test_a_file_in_place_of_the_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "demo").touch()
+    with pytest.raises(BirdnbError, match="demo is not the demo corpus"):
+        make_demo(tmp_path / "demo", **SMALL)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a limit on the size of files")
+@pytest.mark.parametrize("made", ["demo", "dawn"])
+def test_a_full_disk_is_told(tmp_path: Path, made: str) -> None:
+    """50 kB a file stand for the full disk."""
+    code = f"""
+import resource
+from pathlib import Path
+from birdnb.synthetic.{made} import make_{made}
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+make_{made}(Path({str(tmp_path / made)!r}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "BirdnbError: no sound can be written into" in done.stderr, done.stderr
+    assert str(tmp_path / made) in done.stderr.splitlines()[-1]
+    assert not [path for path in tmp_path.rglob(".tmp-*") if path.is_file()]
 
 
 def test_as_many_species_as_asked() -> None:
