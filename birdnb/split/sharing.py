@@ -194,7 +194,14 @@ def _improve(parts: _Parts, rng: np.random.Generator) -> None:
         for one, other in rng.integers(n_groups, size=(min(n_groups, 200), 2)).tolist():
             _try(parts, [(one, parts.part_of[other]), (other, parts.part_of[one])])
         if parts.badness >= before:
-            break
+            return
+    while tries <= TRIES:  # the last exchanges may have made a single move worth while again
+        before = parts.badness
+        for group in range(n_groups):
+            for part in range(n_parts):
+                tries += _try(parts, [(group, part)])
+        if parts.badness >= before:
+            return
 
 
 def _try(parts: _Parts, moves: list[tuple[int, int]]) -> bool:

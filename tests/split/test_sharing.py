@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
@@ -44,6 +44,7 @@ def skewed(rng: np.random.Generator, n: int, n_species: int, n_groups: int):
 
 
 @settings(max_examples=15, deadline=None)
+@example(1299, [0.25] * 4)
 @given(st.integers(0, 10_000), st.sampled_from([SHARES, [0.25] * 4, [0.5, 0.5]]))
 def test_no_single_move_makes_a_deal_better(seed, shares):
     species, group = skewed(np.random.default_rng(seed), 40, 5, 12)
