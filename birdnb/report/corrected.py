@@ -1,5 +1,6 @@
 """What corrections of labels did to a study: how many, by whom, and the scores before and after."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,7 @@ def _before(report: ReportInput, run: str) -> Predictions | None:
     return concatenate([result.test for result in found[run]])
 
 
-def _asked(config: dict[str, Any]) -> list[Any]:
+def _asked(config: dict[str, Any]) -> str:
     """Return what a run was asked for, but for its recordings: the same in studies to compare."""
-    return [config.get("corpus", {}).get("split"), *map(config.get, ("seed", "settings", "audio"))]
+    asked = [config.get("corpus", {}).get("split"), *map(config.get, ("seed", "settings", "audio"))]
+    return json.dumps(asked, sort_keys=True)  # a run just made has tuples where a file has lists

@@ -734,6 +734,7 @@ def test_corrections_are_told_and_those_of_the_test_side_apart(
         folder.mkdir(parents=True)
         before.history.to_csv(folder / "history.csv", index=False)
         (folder / "labels.json").write_text(json.dumps(datasets[0].labels))
+        run.config["corpus"] = {"split": {"strangers": ()}}  # a list in the file
         (folder / "config.json").write_text(json.dumps(run.config | changed))
         for side in ("val", "test"):
             getattr(before, side).save(folder / f"predictions_{side}.npz")
