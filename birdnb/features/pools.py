@@ -62,8 +62,11 @@ def share_out(
 
     ``jobs`` worker processes, None for one a core; 1 works in this process, where nothing protects
     from a decoder that crashes. ``dask``: the address of a scheduler, whose workers do it instead.
-    The result is None for a task whose worker died, once more when it was tried alone.
+    The result is None for a task whose worker died, once more when it was tried alone. Raises
+    BirdnbError for fewer jobs than 1.
     """
+    if jobs is not None and jobs < 1:
+        raise BirdnbError(f"jobs {jobs}: give 1 or more, or None for one a core")
     results: Iterator[tuple[T, Any]]
     if dask is not None:
         results = _over_cluster(tasks, work, dask)

@@ -31,7 +31,7 @@ from birdnb.report.words import gate_value, points, template, title, verdict
 from birdnb.report.write import write_report
 from birdnb.study.facts import fact_table
 from birdnb.study.outdoors import Outdoors
-from birdnb.study.run import report_folder
+from birdnb.study.run import study_folder
 from birdnb.training.runs import METRICS, RunResult, folder_of, load_run, run_folder
 from birdnb.training.train import begin_run, train_run
 from birdnb.training.yardstick import finished_encoders, settings_of_encoder
@@ -181,7 +181,7 @@ class Chapter(Outdoors):
     @property
     def report(self) -> Path:
         """Return the folder of the study's results, ``reports/<corpus>-<profile>``."""
-        return report_folder(self.corpus, self.profile.name)
+        return study_folder(self.corpus, self.profile.name)
 
     def save(self, figure: Figure, name: str, recordings: Sequence[str] = ()) -> Figure:
         """Save a figure as ``figures/<name>.png``, credit for ``recordings`` below; return it."""

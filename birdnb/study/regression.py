@@ -12,7 +12,7 @@ from pathlib import Path
 from birdnb.files import ROOT
 from birdnb.study.books import notebooks_dir, select
 from birdnb.study.execution import execute
-from birdnb.study.run import report_folder, write_book
+from birdnb.study.run import study_folder, write_book
 
 LANE = "BIRDNB_FACTS"  # what birdnb.study.facts does with facts: record, compare, or only show
 OWN = shutil.ignore_patterns("notebooks", "logs", "*.html")  # what of a report is not committed
@@ -57,7 +57,7 @@ def bless(books: list[Path]) -> int:
             print(f"{book.stem} blessed")
         # the demo's report, committed beside the notebooks
         example = notebooks_dir().parent / "reports" / "example"
-        report = Path(scratch) / "reports" / report_folder("demo", "laptop").name
+        report = Path(scratch) / "reports" / study_folder("demo", "laptop").name
         if set(books) >= set(select(None)):
             shutil.rmtree(example, ignore_errors=True)  # figures that none of them draws any more
         if report.exists():

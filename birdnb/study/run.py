@@ -9,15 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from birdnb.files import (
-    BirdnbError,
-    distinct_name,
-    reports_dir,
-    user_path,
-    whole_path,
-    write_text,
-    writing,
-)
+from birdnb.files import BirdnbError, report_folder, user_path, whole_path, write_text, writing
 from birdnb.registry import (
     BASELINE,
     CLASSICAL,
@@ -65,7 +57,7 @@ def run(
     extra = _with_whole_paths(extra, encoders)
     if extra.get("pretrained") is None:
         _check_weights(profile, parameters["profile"], books)
-    report = report_folder(parameters["corpus"], parameters["profile"])
+    report = study_folder(parameters["corpus"], parameters["profile"])
     print(f"corpus {parameters['corpus']}, profile {parameters['profile']}, results in "
           f"{_short(report)}", flush=True)  # fmt: skip
     if dask:
@@ -122,12 +114,12 @@ def _beside(corpus: str) -> list[str]:
     return [str(path) for path in (corrections_file(), facts_file(corpus)) if path is not None]
 
 
-def report_folder(corpus: str, profile: str) -> Path:
+def study_folder(corpus: str, profile: str) -> Path:
     """Return ``reports/<corpus>-<profile>`` for a profile's name or the path of its file."""
     from birdnb.corpora import corpus_name
 
     name = Path(profile).name.removesuffix(".yaml").removesuffix(".yml")
-    return reports_dir() / f"{corpus_name(corpus)}-{distinct_name(name)}"
+    return report_folder(corpus_name(corpus), name)
 
 
 def _with_whole_paths(extra: dict[str, Any], encoders: tuple[str, ...]) -> dict[str, Any]:

@@ -124,6 +124,12 @@ def test_many_at_once(corpus):
             ask("gone")
 
 
+@pytest.mark.parametrize("jobs", [0, -1])
+def test_no_workers_at_all_are_refused_in_words(corpus, jobs):
+    with pytest.raises(BirdnbError, match=f"jobs {jobs}: give 1 or more"):
+        build(corpus, jobs)
+
+
 def test_another_process_reads_the_files_itself(corpus):
     cache = build(corpus)
     pickled = pickle.dumps(cache)

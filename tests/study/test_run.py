@@ -198,13 +198,13 @@ def test_weights_that_are_not_there_are_told_before_anything_starts(place, capsy
 
 
 def test_profiles_in_other_scripts_have_folders_of_their_own():
-    names = {run.report_folder("birds", f"{name}.yaml").name for name in ("мой", "твой")}
+    names = {run.study_folder("birds", f"{name}.yaml").name for name in ("мой", "твой")}
     assert len(names) == 2 and all(name.startswith("birds-unnamed-") for name in names)
 
 
 def test_profiles_with_a_dot_have_a_folder_of_their_own():
-    assert run.report_folder("demo", "some/laptop.mine.yaml").name == "demo-laptop.mine"
-    assert run.report_folder("demo", "laptop.mine").name == "demo-laptop.mine"
+    assert run.study_folder("demo", "some/laptop.mine.yaml").name == "demo-laptop.mine"
+    assert run.study_folder("demo", "laptop.mine").name == "demo-laptop.mine"
 
 
 @pytest.mark.parametrize("place", [ODD], indirect=True)
