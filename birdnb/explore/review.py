@@ -5,6 +5,7 @@ species that the listener heard there, "" for none of them) and when it was revi
 """
 
 import datetime
+import functools
 import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -23,7 +24,7 @@ from birdnb.evaluation.promises import measure, verdict
 from birdnb.explore.listen import Source, mp3_bytes, player, stretch
 from birdnb.explore.views import View
 from birdnb.explore.widgets import WIDE, headless
-from birdnb.features.audio import Recording
+from birdnb.features.audio import Recording, hear
 from birdnb.features.lms import log_mel
 from birdnb.files import BirdnbError, atomic_path, safe_name, write_table
 from birdnb.plots.sound import visualize_spectrogram
@@ -115,20 +116,29 @@ def write_labels(folder: Path, review: pd.DataFrame, sources: Mapping[str, Sourc
         raise BirdnbError(f"{min(unknown)} is not among the recordings: leave its answers out")
     rows = []
     for name, clips in heard.groupby("recording"):
-        source = sources[str(name)]
-        with Recording(source.path) as sound:
-            sound.channel = source.channel
-            for _, clip in clips.iterrows():
-                # recorders on one schedule give their files the same names
-                exact = key_of(str(name), float(clip["start"]), float(clip["end"]), clip["heard"])
-                told = f"{PurePosixPath(str(name)).stem}_{clip['start']:.1f}_{clip['heard']}"
-                identity = f"{safe_name(told)[:100]}_{exact}"
-                first, last = (round(clip[end] * sound.sample_rate) for end in ("start", "end"))
-                with atomic_path(folder / "audio" / f"{identity}.flac") as temporary:
-                    soundfile.write(temporary, sound.read(first, last), sound.sample_rate)
-                rows.append((identity, f"audio/{identity}.flac", clip["heard"], name))
+        for _, clip in clips.iterrows():
+            # recorders on one schedule give their files the same names
+            exact = key_of(str(name), float(clip["start"]), float(clip["end"]), clip["heard"])
+            told = f"{PurePosixPath(str(name)).stem}_{clip['start']:.1f}_{clip['heard']}"
+            identity = f"{safe_name(told)[:100]}_{exact}"
+            rows.append((identity, f"audio/{identity}.flac", clip["heard"], name))
+        paths = [folder / row[1] for row in rows[-len(clips) :]]
+        hear(sources[str(name)].path, functools.partial(_cut_out, sources[str(name)], clips, paths))
     columns = ["recording_id", "path", "species", "locality"]
     return write_table(folder / "manifest.csv", pd.DataFrame(rows, columns=columns))
+
+
+def _cut_out(source: Source, clips: pd.DataFrame, paths: list[Path], sound: Recording) -> None:
+    """Write the stretches of a recording as FLAC files, at its own sample rate."""
+    sound.channel = source.channel
+    for path, start, end in zip(paths, clips["start"], clips["end"], strict=True):
+        samples = sound.read(round(start * sound.sample_rate), round(end * sound.sample_rate))
+        if not len(samples):
+            raise BirdnbError(
+                f"{source.path} ends before {start:.1f} s: it is another than was listened to"
+            )
+        with atomic_path(path) as temporary:
+            soundfile.write(temporary, samples, sound.sample_rate)
 
 
 def busiest(detections: pd.DataFrame, seconds: float) -> tuple[str, float]:

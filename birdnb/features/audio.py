@@ -6,7 +6,6 @@ resort.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator
 from math import gcd
 from pathlib import Path
@@ -20,6 +19,7 @@ from birdnb.features import decoders, lengths
 from birdnb.features.activity import coarse_frame
 from birdnb.features.decoders import AudioError, Decoded, StopsEarlyError, Stream
 from birdnb.features.downmix import Downmix
+from birdnb.features.lms import high_pass
 
 Result = TypeVar("Result")
 # samples decoded at a time, all channels together (1 MB: stays in the processor's cache)
@@ -115,8 +115,20 @@ class Recording:
         self.channel = self._downmix.choice()
         return self.channel is not None
 
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """Read samples ``start`` to ``stop``, fewer at the end; those ``blocks`` kept, at once."""
+    def read(self, start: int, stop: int, spare: int = 0) -> np.ndarray:
+        """Read samples ``start`` to ``stop``, fewer at the end; those ``blocks`` kept, at once.
+
+        Where more than the last ``spare`` of them are not there, and it was not read through, it
+        is, to know that this is its end. Raises StopsEarlyError when it is not.
+        """
+        samples = self._read(start, stop)
+        if len(samples) >= stop - spare - start or self.frames or self._decoded is not None:
+            return samples
+        for _ in self.blocks():
+            pass
+        return self._read(start, stop)
+
+    def _read(self, start: int, stop: int) -> np.ndarray:
         if self._kept is not None:
             return self._kept[start:stop]
         try:
@@ -126,6 +138,8 @@ class Recording:
             _mend(samples)
             return samples[start - first :]
         except soundfile.LibsndfileError as error:
+            if not self.frames and self._decoded is None:
+                return np.empty(0, np.float32)  # read through, it tells how far it can be read
             raise AudioError(
                 f"cannot be decoded: not from {start / self.sample_rate:.1f} s on "
                 f"({error.error_string})"
@@ -142,10 +156,11 @@ class Recording:
         down, up = self.sample_rate // divisor, sample_rate // divisor
         margin = round(MARGIN * sample_rate)
         step = max(0, (start - margin) // up)
-        samples = self.read(step * down, -(-(stop + margin) * down // up))
+        last = -(-(stop + margin) * down // up)
+        samples = self.read(step * down, last, spare=last - -(-stop * down // up))
         if self.sample_rate != sample_rate and len(samples):
             samples = soxr.resample(samples, self.sample_rate, sample_rate, "HQ")
-        if high_pass_hz:
+        if high_pass_hz and len(samples):
             samples = high_pass(samples, sample_rate, high_pass_hz)
         offset = start - step * up
         samples = samples[max(0, offset) : max(0, offset + stop - start)]
@@ -272,21 +287,6 @@ def check_sound(sound: Recording, shortest: float = 0.0) -> None:
             if offset < SILENT
             else "constant: a level, but no sound"
         )
-
-
-def high_pass(samples: np.ndarray, sample_rate: int, cutoff_hz: float) -> np.ndarray:
-    """Butterworth high-pass of order 4 over ``samples`` (..., samples), forwards; float32."""
-    from scipy import signal  # takes half a second to import: only extraction needs it
-
-    return signal.sosfilt(butterworth(sample_rate, cutoff_hz), samples).astype(np.float32)
-
-
-@functools.cache
-def butterworth(sample_rate: int, cutoff_hz: float) -> np.ndarray:
-    """Return the second-order sections (2, 6) of ``high_pass``, for those who filter in blocks."""
-    from scipy import signal
-
-    return signal.butter(4, cutoff_hz, "highpass", fs=sample_rate, output="sos")
 
 
 def _mend(samples: np.ndarray) -> int:

@@ -104,3 +104,18 @@ def _mel_banks(sample_rate: int, n_fft: int, n_mels: int) -> list[tuple[slice, s
         bins = slice(used[0], used[-1] + 1) if len(used) else slice(0, 1)
         parts.append((slice(first, first + len(part)), bins, np.ascontiguousarray(part[:, bins].T)))
     return parts
+
+
+def high_pass(samples: np.ndarray, sample_rate: int, cutoff_hz: float) -> np.ndarray:
+    """Butterworth high-pass of order 4 over ``samples`` (..., samples), forwards; float32."""
+    from scipy import signal  # takes half a second to import: only extraction needs it
+
+    return signal.sosfilt(butterworth(sample_rate, cutoff_hz), samples).astype(np.float32)
+
+
+@functools.cache
+def butterworth(sample_rate: int, cutoff_hz: float) -> np.ndarray:
+    """Return the second-order sections (2, 6) of ``high_pass``, for those who filter in blocks."""
+    from scipy import signal
+
+    return signal.butter(4, cutoff_hz, "highpass", fs=sample_rate, output="sos")

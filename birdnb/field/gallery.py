@@ -2,14 +2,13 @@
 
 import io
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from birdnb.config import AudioSettings
 from birdnb.explore.listen import mp3_bytes
-from birdnb.features.audio import Recording
+from birdnb.features.audio import Recording, hear
 from birdnb.features.decoders import AudioError
 from birdnb.features.lms import log_mel
 from birdnb.field.scores import Heard
@@ -56,14 +55,17 @@ def choose(detections: pd.DataFrame, each: int) -> pd.DataFrame:
 def _clips_of(heard: Heard, rows: pd.DataFrame, audio: AudioSettings) -> dict[int, Clip]:
     """Return the clips of a recording by the index of their rows."""
     clips: dict[int, Clip] = {}
+
+    def cut(sound: Recording) -> None:
+        sound.channel = None if heard.channel == "mean" else int(heard.channel) - 1
+        for index, row in rows.iterrows():
+            first = round(row["peak"] * audio.sample_rate)
+            last = min(first + audio.clip_samples, int(heard.seconds * audio.sample_rate))
+            samples = sound.slice(first, last, audio.sample_rate, audio.high_pass_hz)
+            clips[int(str(index))] = Clip(row, _picture(samples, audio), _sound(samples, audio))
+
     try:
-        with Recording(Path(heard.source)) as sound:
-            sound.channel = None if heard.channel == "mean" else int(heard.channel) - 1
-            for index, row in rows.iterrows():
-                first = round(row["peak"] * audio.sample_rate)
-                last = min(first + audio.clip_samples, int(heard.seconds * audio.sample_rate))
-                samples = sound.slice(first, last, audio.sample_rate, audio.high_pass_hz)
-                clips[int(str(index))] = Clip(row, _picture(samples, audio), _sound(samples, audio))
+        hear(heard.source, cut)
     except (AudioError, OSError) as error:
         for index, row in rows.iterrows():
             clips.setdefault(int(str(index)), Clip(row, reason=f"cannot be read again: {error}"))

@@ -11,8 +11,7 @@ import numpy as np
 import soxr
 
 from birdnb.config import AudioSettings
-from birdnb.features.audio import butterworth
-from birdnb.features.lms import framed_log_mel, log_mel
+from birdnb.features.lms import butterworth, framed_log_mel, log_mel
 
 RECORDED_DB = -80.0  # [dB] a window with nothing above it holds digital silence: no microphone
 

@@ -11,8 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from birdnb.config import AudioSettings
-from birdnb.features.audio import high_pass
-from birdnb.features.lms import framed_log_mel
+from birdnb.features.lms import framed_log_mel, high_pass
 from birdnb.split.sides import SIDES
 from birdnb.synthetic.soundscape import invent_clip
 from birdnb.synthetic.species import Species, species_for

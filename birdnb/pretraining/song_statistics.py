@@ -20,9 +20,9 @@ from tqdm import tqdm
 from birdnb.command import command, parse_seed, positive
 from birdnb.config import AudioSettings
 from birdnb.corpora import open_corpus
-from birdnb.features.audio import high_pass, read_audio
+from birdnb.features.audio import read_audio
 from birdnb.features.decoders import AudioError
-from birdnb.features.lms import log_mel
+from birdnb.features.lms import high_pass, log_mel
 from birdnb.files import BirdnbError, write_text
 from birdnb.plots.sound import spectrogram_grid
 from birdnb.plots.style import save

@@ -10,8 +10,9 @@ from scipy import signal
 from sound_files import encode, noise, recording, write
 
 from birdnb.features.activity import coarse_frame
-from birdnb.features.audio import Recording, check_sound, high_pass, read_audio
+from birdnb.features.audio import Recording, check_sound, read_audio
 from birdnb.features.decoders import AudioError
+from birdnb.features.lms import high_pass
 
 
 def plain(path, sample_rate=22050, cutoff=500.0):

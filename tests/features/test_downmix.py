@@ -6,9 +6,10 @@ from scipy import signal
 from sound_files import corpus_of, noise, recording, song, write
 
 from birdnb.config import AudioSettings
-from birdnb.features.audio import high_pass, read_audio
+from birdnb.features.audio import read_audio
 from birdnb.features.cache import build_cache
 from birdnb.features.extract import extract
+from birdnb.features.lms import high_pass
 
 AUDIO = AudioSettings()
 RATE = 44_100

@@ -9,12 +9,17 @@ import struct
 import tracemalloc
 
 import numpy as np
+import pandas as pd
 import pytest
+import soundfile
 from sound_files import encode, recording, write
 
 from birdnb.config import AudioSettings
+from birdnb.explore.listen import Source, stretch
+from birdnb.explore.review import write_labels
 from birdnb.features.decoders import AudioError
 from birdnb.features.extract import extract
+from birdnb.files import BirdnbError
 
 RATE = 24_000
 SECONDS = 12.0
@@ -432,3 +437,50 @@ def test_a_hole_in_the_middle_is_mentioned_with_both_lengths(tmp_path, name):
                 extract(tmp_path / "b", AudioSettings())
             read, recorded = map(float, re.findall(r"(\S+) s(?: |$)", str(refused.value)))
             assert read < SECONDS - 1 < recorded < 1.3 * SECONDS
+
+
+def damaged_wav(path, told):
+    """A WAV file whose header tells another length [s] than there is."""
+    data = bytearray(write(path, SOUND, RATE, format="WAV").read_bytes())
+    data[40:44] = struct.pack("<I", told * RATE * 2)
+    path.write_bytes(data)
+
+
+def shortened_wav(path):
+    damaged_wav(path, 4)
+
+
+def unfinished_wav(path):
+    damaged_wav(path, 0)
+
+
+def chained_ogg(path):
+    halves = [write(path, half, RATE, format="OGG").read_bytes() for half in np.split(SOUND, 2)]
+    path.write_bytes(b"".join(halves))
+
+
+@pytest.mark.parametrize("made", [shortened_wav, unfinished_wav, chained_ogg])
+@pytest.mark.parametrize("start", [2.5, 9.5])
+def test_a_cut_reaches_behind_the_place_where_a_header_ends(tmp_path, made, start):
+    whole, damaged = write(tmp_path / "whole.wav", SOUND, RATE), tmp_path / "damaged"
+    made(damaged)
+    expected = stretch(Source(whole), AudioSettings(), start, 2.5)  # to the very end
+    found = stretch(Source(damaged), AudioSettings(), start, 2.5)
+    levels = [20 * np.log10(np.sqrt(np.mean(part**2))) for part in (found, expected)]
+    assert levels[0] == pytest.approx(levels[1], abs=2)  # faint noise in Ogg
+    labels = pd.DataFrame(
+        [{"recording": "a", "start": start, "end": start + 2.5, "species": "x", "heard": "x"}]
+    )
+    manifest = write_labels(tmp_path / "labels", labels, {"a": Source(damaged)})
+    clip = soundfile.info(manifest.parent / pd.read_csv(manifest)["path"][0])
+    assert clip.duration == pytest.approx(2.5, abs=0.1)
+
+
+def test_labels_are_not_cut_from_a_recording_that_ends_before(tmp_path):
+    write(tmp_path / "a.wav", SOUND[: 2 * RATE], RATE)
+    labels = pd.DataFrame(
+        [{"recording": "a", "start": 5.0, "end": 7.0, "species": "x", "heard": "x"}]
+    )
+    with pytest.raises(BirdnbError, match=r"a\.wav ends before 5\.0 s"):
+        write_labels(tmp_path / "labels", labels, {"a": Source(tmp_path / "a.wav")})
+    assert not list((tmp_path / "labels").rglob("*.flac"))

@@ -14,8 +14,8 @@ from sound_files import recording, write
 
 from birdnb.cards import card_named
 from birdnb.config import load_profile
-from birdnb.features.audio import hear, high_pass
-from birdnb.features.lms import log_mel, normalise
+from birdnb.features.audio import hear
+from birdnb.features.lms import high_pass, log_mel, normalise
 from birdnb.files import BirdnbError
 from birdnb.models import build_model
 from birdnb.models.embeddings import embed_recording
