@@ -10,7 +10,7 @@ import pandas as pd
 from birdnb.corpora.reading import read_table
 from birdnb.corpora.sniff import is_audio
 from birdnb.corpora.table import REQUIRED, audio_files, left_out_rows, make_ids, misnamed, unlisted
-from birdnb.corpora.walking import CLOSED, is_closed, walk
+from birdnb.corpora.walking import walk, why_not_read
 from birdnb.files import BirdnbError, name_fault
 
 TABLES = ["manifest.csv", "train_metadata.csv", "train.csv"]  # a folder with one is a corpus
@@ -119,9 +119,7 @@ def read_species_folders(root: Path, progress: bool = True) -> Source:
     for parent, folders, names in walk(root):
         inside = "" if parent == str(root) else f"{Path(parent).relative_to(root).as_posix()}/"
         for name in folders:
-            link, closed = (Path(parent) / name).is_symlink(), is_closed(Path(parent) / name)
-            if link or closed:
-                fault = "a link to a folder: put the folder itself here" if link else CLOSED
+            if fault := why_not_read(Path(parent) / name):
                 left.append(("", inside + name, (inside + name).split("/")[0], fault))
         for name in names:
             path = inside + name

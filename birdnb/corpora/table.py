@@ -13,7 +13,7 @@ import pandas as pd
 from birdnb.corpora.labels import is_stated, label_fault, label_key, one_spelling
 from birdnb.corpora.paths import CorpusFiles
 from birdnb.corpora.sniff import is_audio
-from birdnb.corpora.walking import CLOSED, closed_folders, files_under
+from birdnb.corpora.walking import CLOSED, files_under, folders_not_read
 from birdnb.files import BirdnbError, name_fault, safe_name
 
 REQUIRED = ["recording_id", "path", "species"]
@@ -120,7 +120,11 @@ def unlisted(table: pd.DataFrame, folder: Path, root: Path) -> pd.DataFrame:
     ]
     return left_out_rows(
         files
-        + [("", path, "", CLOSED) for path in closed_folders(folder, root) if not name_fault(path)]
+        + [
+            ("", path, "", CLOSED)
+            for path, reason in folders_not_read(folder, root).items()
+            if reason == CLOSED and not name_fault(path)
+        ]
     )
 
 

@@ -13,7 +13,6 @@ LITTER = frozenset(  # folders and files of operating systems, archivers and not
         ".git",
         ".ipynb_checkpoints",
         ".spotlight-v100",
-        ".trashes",
         "$recycle.bin",
         "@eadir",
         "desktop.ini",
@@ -24,6 +23,7 @@ LITTER = frozenset(  # folders and files of operating systems, archivers and not
     ]
 )
 CLOSED = "a folder that may not be read: give yourself the right to"
+LINKED = "a link to a folder: put the folder itself here"
 APPLE_DOUBLE = b"\x00\x05\x16\x07"  # a Mac's notes on a file: ._robin.wav beside robin.wav
 
 
@@ -34,7 +34,7 @@ def walk(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
     systems leave behind is not there.
     """
     for parent, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if name.casefold() not in LITTER]
+        folders[:] = [name for name in folders if not _is_systems(name)]
         yield parent, folders, [name for name in names if not is_litter(parent, name)]
 
 
@@ -47,21 +47,24 @@ def files_under(folder: Path, root: Path) -> list[str]:
     return sorted(found)
 
 
-def closed_folders(folder: Path, root: Path) -> list[str]:
-    """List the folders under ``folder`` that may not be read, as paths relative to ``root``."""
+def folders_not_read(folder: Path, root: Path) -> dict[str, str]:
+    """Return why folders under ``folder`` are not looked into, by path relative to ``root``."""
     inside = [Path(parent) / name for parent, folders, _ in walk(folder) for name in folders]
-    return sorted(path.relative_to(root).as_posix() for path in inside if is_closed(path))
+    reasons = {path.relative_to(root).as_posix(): why_not_read(path) for path in sorted(inside)}
+    return {path: reason for path, reason in reasons.items() if reason}
 
 
-def is_closed(folder: Path) -> bool:
-    """Tell whether a folder may not be read."""
-    return not os.access(folder, os.R_OK | os.X_OK)
+def why_not_read(folder: Path) -> str:
+    """Say why a folder is not looked into, "" where it is."""
+    if folder.is_symlink():
+        return LINKED
+    return "" if os.access(folder, os.R_OK | os.X_OK) else CLOSED
 
 
 def is_litter(parent: str, name: str) -> bool:
     """Tell whether a file is none of the user's: a system's, or a Mac's notes on another file."""
     if not name.startswith("._"):
-        return name.casefold() in LITTER
+        return _is_systems(name)
     if os.path.exists(os.path.join(parent, name[2:])):
         return True
     try:
@@ -69,3 +72,8 @@ def is_litter(parent: str, name: str) -> bool:
             return file.read(4) == APPLE_DOUBLE
     except OSError:
         return False
+
+
+def _is_systems(name: str) -> bool:
+    """Tell whether a name is a system's; what was deleted lies in .Trash-1000 or .trashed-..."""
+    return name.casefold() in LITTER or name.casefold().startswith(".trash")

@@ -4,7 +4,9 @@ The whole recording is decoded once; a coarse spectrogram finds the windows; onl
 resampled, filtered and transformed. Their LMS equal the cuts from the LMS of the whole recording.
 """
 
+import contextlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,14 +52,20 @@ def extract(path: Path | str, audio: AudioSettings, keep: int = KEEP) -> Extract
     Raises AudioError when it cannot be decoded, is shorter than half a second, silent, constant or
     broken.
     """
-    try:
+    with blaming_the_file():
         return hear(path, lambda sound: _extract(sound, audio), keep)
+
+
+@contextlib.contextmanager
+def blaming_the_file() -> Iterator[None]:
+    """Raise AudioError where no library was ready for a file: the work on all others goes on."""
+    try:
+        yield
     except (BirdnbError, OSError):
         raise
     except MemoryError as error:  # of other programs, too: looked at again by the next run
         raise AudioError(f"{NO_MEMORY}: close other programs, or use fewer jobs") from error
     except Exception as error:
-        # one file that no library was ready for must not end the work on all others
         raise AudioError(f"unexpected error: {type(error).__name__}: {error}") from error
 
 

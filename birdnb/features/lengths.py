@@ -258,6 +258,8 @@ def _walk(
     header, size_at = {"W64": (24, 16), "CAF": (12, 4)}.get(container, (8, 4))
     while at + header <= stop:
         size = int.from_bytes(data[at + size_at : at + header], order)
+        if size == 2**32 - 1 and data[12:16] == b"ds64":  # where RF64 tells the size of its sound
+            size = int.from_bytes(data[28:36], "little") or size
         if container == "W64":  # its size counts the header; chunks begin at multiples of 8
             end = at + max(size, header)
             following = -(-end // 8) * 8
@@ -294,5 +296,5 @@ def _before_tags(data: mmap.mmap, start: int) -> int:
 
 
 def _page_bytes(data: mmap.mmap, start: int) -> int:
-    segments = data[start + 26]
+    segments = data[start + 26] if start + 26 < len(data) else 0
     return 27 + segments + sum(data[start + 27 : start + 27 + segments])

@@ -10,19 +10,22 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from birdnb.features.lengths import wav_texts
 from birdnb.field.scores import Heard
-from birdnb.split.dates import UNSET, YEARS
+from birdnb.split.dates import YEARS
 
 ZONE = r"(?P<zone>Z|[+-](?:0\d|1[0-4]):?[0-5]\d)?"
-NAMED = re.compile(  # the last time in a name counts: SITE2_20230512$050000.wav, 20230512T050000Z
+NAMED = re.compile(  # SITE2_20230512$050000.wav, 20230512T050000Z, 2023-05-12T05-00-00+0200
     r"(?<!\d)(?P<y>(?:19|20)\d\d)(?P<d1>[-_.]?)(?P<m>\d\d)(?P=d1)(?P<d>\d\d)"
     r"[-_ T$.]?(?P<h>\d\d)(?P<d2>[-_.:]?)(?P<min>\d\d)(?:(?P=d2)(?P<s>\d\d))?(?:[.,]\d+)?"
     rf"{ZONE}(?!\d)"
 )
-SECONDS = re.compile(r"(?P<hex>[3-7][0-9A-F]{7})")  # old AudioMoths: seconds since 1970, as hex
+SECONDS = re.compile(r"[5-7][0-9A-F]{7}")  # old AudioMoths: seconds since 1970, as hex
+FIRST_AUDIOMOTH = 1451606400  # 2016 in these seconds; eight digits may be a day, 30052023
+FIRST_YEAR = 1990  # of recorders with files; what tells an earlier one was never set
+ONE_DAY = datetime.timedelta(days=1)
 AUDIOMOTH = re.compile(
     r"Recorded at (\d\d:\d\d:\d\d)(?:\.\d+)? (\d\d)/(\d\d)/(\d{4}) "
     r"\(UTC(?:([+-])(\d{1,2})(?::(\d\d))?)?\)"
@@ -45,16 +48,23 @@ def read_clock(path: Path) -> tuple[str, str]:
 
 
 def time_in_name(name: str) -> datetime.datetime | None:
-    """Return the time that stands in a file's name; None where there is none."""
+    """Return the time that stands in a file's name; None where there is none.
+
+    Of several the last one, or the one before it where a recording may last from there to the last.
+    """
     stem = Path(name).stem
-    if match := SECONDS.fullmatch(stem.upper()):
-        return datetime.datetime.fromtimestamp(int(match["hex"], 16), datetime.UTC)
-    for match in reversed(list(NAMED.finditer(stem))):
+    if _counts_seconds(stem):
+        return datetime.datetime.fromtimestamp(int(stem, 16), datetime.UTC)
+    times = []
+    for match in NAMED.finditer(stem):
         parts = [match[key] or "00" for key in ("y", "m", "d", "h", "min", "s")]
         text = "{}-{}-{}T{}:{}:{}".format(*parts) + (match["zone"] or "").replace("Z", "+00:00")
-        if time := _iso(text):
-            return time
-    return None
+        times += [time] if (time := _iso(text)) else []
+    if len(times) > 1:
+        begin, end = (time.replace(tzinfo=None) for time in times[-2:])
+        if begin <= end <= begin + ONE_DAY:
+            return times[-2]
+    return times[-1] if times else None
 
 
 def check_clocks(heard: Iterable[Heard]) -> list[Heard]:
@@ -64,7 +74,7 @@ def check_clocks(heard: Iterable[Heard]) -> list[Heard]:
     recorder's where most recordings share theirs, and else one that counts recordings.
     """
     given = list(heard)
-    timed = sorted((one for one in given if one.begins), key=lambda one: one.recording)
+    timed = sorted((one for one in given if one.begins), key=_by_numbers)
     counts, all_alike = Counter(_recorder(one.recording) for one in timed), Counter[str]()
     sharing = Counter[str]()
     for name, n in counts.items():
@@ -92,7 +102,7 @@ def check_clocks(heard: Iterable[Heard]) -> list[Heard]:
 def _told(texts: dict[str, bytes]) -> Iterator[tuple[str, datetime.datetime | None]]:
     """Yield the times in the chunks of a WAV file, the most trustworthy first."""
     guano = texts.get("guan", b"").decode("utf-8", errors="replace")
-    if match := re.search(r"^Timestamp:\s*(\S+)", guano, re.MULTILINE):
+    if match := re.search(r"^Timestamp:[ \t]*(.+)", guano, re.MULTILINE):
         yield "GUANO", _iso(match[1])
     if match := AUDIOMOTH.search(texts.get("LIST", b"").decode("utf-8", errors="replace")):
         time, day, month, year, sign, hours, minutes = match.groups()
@@ -118,23 +128,35 @@ def _wamd(data: bytes) -> dict[int, str]:
 
 
 def _iso(text: str) -> datetime.datetime | None:
+    """Read a day with a time of day; None for anything else."""
     try:
-        return datetime.datetime.fromisoformat(text.strip())
+        return datetime.datetime.fromisoformat(text.strip()) if len(text.strip()) > 10 else None
     except ValueError:
         return None
 
 
+def _counts_seconds(stem: str) -> bool:
+    return SECONDS.fullmatch(stem.upper()) is not None and int(stem, 16) >= FIRST_AUDIOMOTH
+
+
 def _checked(time: datetime.datetime, source: str) -> tuple[str, str]:
     iso = time.isoformat(timespec="seconds")
-    if time.year in YEARS and iso[:10] not in UNSET:
+    if time.year in YEARS and time.year >= FIRST_YEAR:
         return iso, source
     return "", f"{source}: {iso} is the time of a clock that was never set"
+
+
+def _by_numbers(one: Heard) -> list[tuple[int, str]]:
+    """Order names as people count: dawn 2 before dawn 12."""
+    hexadecimal = _counts_seconds(PurePosixPath(one.recording).stem)
+    parts = [one.recording] if hexadecimal else re.split(r"([0-9]+)", one.recording)
+    return [(int(part), "") if at % 2 else (0, part) for at, part in enumerate(parts)]
 
 
 def _recorder(recording: str) -> str:
     folder, _, name = recording.rpartition("/")
     stem = Path(name).stem
-    return f"{folder}/{'' if SECONDS.fullmatch(stem.upper()) else NAMED.sub('', stem)}"
+    return f"{folder}/{'' if _counts_seconds(stem) else NAMED.sub('', stem)}"
 
 
 def _alike(recorder: str) -> str:

@@ -15,6 +15,7 @@ from birdnb.evaluation.refusal import Opinions, joined
 from birdnb.features.activity import SHORTEST_SECONDS
 from birdnb.features.audio import MAX_BROKEN, Recording, check_sound
 from birdnb.features.decoders import AudioError, StopsEarlyError
+from birdnb.features.extract import blaming_the_file
 from birdnb.features.ffmpeg import LOST
 from birdnb.features.lengths import seconds_cut_off
 from birdnb.field.clock import read_clock
@@ -24,6 +25,7 @@ from birdnb.field.windows import Batch, batches
 
 # windows scored at a time: on a core small ones stay in its cache, a GPU wants many
 BATCH, BATCH_ON_GPU = 8, 64
+LONGEST = 1e8  # [s] three years: a header that tells more is wrong
 
 
 @dataclass(frozen=True)
@@ -75,14 +77,15 @@ def listen(heard: Heard, listener: Listener, step: float, how: How) -> Heard:
     """
     path = Path(heard.source)
     try:
-        begins, clock = read_clock(path)
+        with blaming_the_file():
+            begins, clock = read_clock(path)
         heard = replace(heard, begins=begins, clock=clock)
-        with Recording(path, keep=0) as sound:
+        with _opened_sound(path) as sound:
             found, stopped = _hear(heard, sound, listener, step, how)
         if stopped is None:
             return _whole(found, path)
         try:
-            with Recording(path, stopped, keep=0) as sound:
+            with _opened_sound(path, stopped) as sound:
                 found, again = _hear(heard, sound, listener, step, how)
             return _whole(found, path) if again is None else replace(found, note=str(again))
         except AudioError as error:
@@ -95,13 +98,19 @@ def listen(heard: Heard, listener: Listener, step: float, how: How) -> Heard:
         return replace(heard, reason=f"cannot be opened: {error.strerror or error}")
 
 
+def _opened_sound(path: Path, stopped: StopsEarlyError | None = None) -> Recording:
+    with blaming_the_file():
+        return Recording(path, stopped, keep=0)
+
+
 def _whole(found: Heard, path: Path) -> Heard:
     """Say in ``note`` how much is missing of a file that was cut short, by its header."""
     try:
         told = soundfile.info(path).duration + seconds_cut_off(path)
     except (soundfile.LibsndfileError, OSError):
         return found
-    if found.note or told < found.seconds + LOST:
+    # of files joined to one libsndfile tells more than there can be
+    if found.note or not found.seconds + LOST <= told < LONGEST:
         return found
     return replace(
         found, note=f"breaks off: its header tells {told:.1f} s, {found.seconds:.1f} s are there"
@@ -157,7 +166,8 @@ def _until_it_stops(
     blocks: Iterable[np.ndarray], stops: list[StopsEarlyError]
 ) -> Iterator[np.ndarray]:
     try:
-        yield from blocks
+        with blaming_the_file():
+            yield from blocks
     except StopsEarlyError as error:
         stops.append(error)
 

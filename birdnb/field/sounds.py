@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from birdnb.corpora.sniff import is_audio
-from birdnb.corpora.walking import CLOSED, closed_folders, files_under
+from birdnb.corpora.walking import files_under, folders_not_read
 from birdnb.field.scores import Heard
 from birdnb.files import BirdnbError, name_fault, user_path
 
@@ -35,8 +35,13 @@ def find_sounds(given: Sequence[str | Path]) -> list[Heard]:
 
 def _in_folder(folder: Path) -> list[tuple[Path, str]]:
     files = [folder / name for name in files_under(folder, folder)]
-    closed = [folder / name for name in closed_folders(folder, folder)]
-    return [(file, "") for file in files if is_audio(file)] + [(path, CLOSED) for path in closed]
+    unread = [(folder / name, reason) for name, reason in folders_not_read(folder, folder).items()]
+    return [(file, "") for file in files if not _is_twin(file, folder) and is_audio(file)] + unread
+
+
+def _is_twin(file: Path, folder: Path) -> bool:
+    """Tell whether a file is a link to another one in the folder: it is listened to once."""
+    return file.is_symlink() and file.resolve().is_relative_to(folder.resolve())
 
 
 def _is_under(path: Path, others: Sequence[Path]) -> bool:

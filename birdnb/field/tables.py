@@ -104,5 +104,9 @@ def _file_name(recording: str, taken: dict[str, int]) -> str:
     """Return a file name for the tables of a recording, another for each."""
     path = PurePosixPath(recording)
     name = safe_name(path.with_suffix("").as_posix() if path.suffix else recording)
-    taken[name.lower()] = number = taken.get(name.lower(), 0) + 1
-    return name if number == 1 else _file_name(f"{name}-{number}", taken)
+    shown, number = name, 1
+    while shown.lower() in taken:  # the end of a long name would be cut off again
+        number = taken[name.lower()] = taken.get(name.lower(), 1) + 1
+        shown = f"{name[:100]}-{number}"
+    taken[shown.lower()] = 1
+    return shown

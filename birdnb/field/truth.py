@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from birdnb.corpora.reading import read_table, read_text
+from birdnb.corpora.walking import files_under
 from birdnb.files import BirdnbError, safe_name, user_path
 
 # names of columns, as Raven, BirdNET, BirdSet, Perch, crowsetta and people write them; the first
@@ -65,7 +66,7 @@ def annotation_files(path: Path | str) -> list[Path]:
     root = user_path(path)
     if not root.exists():
         raise BirdnbError(f"the annotations {root} are not there: give a file or a folder")
-    files = sorted(root.rglob("*")) if root.is_dir() else [root]
+    files = [root / name for name in files_under(root, root)] if root.is_dir() else [root]
     files = [file for file in files if file.suffix.lower() in SUFFIXES and file.is_file()]
     if not files:
         raise BirdnbError(f"{root} holds no annotations: give {', '.join(SUFFIXES)}")

@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from birdnb.config import key_of
+from birdnb.features.ledger import NO_MEMORY
 from birdnb.features.pools import Work, share_out
 from birdnb.field.listen import How, Task, listen_and_save, listen_in_worker
 from birdnb.field.listener import Listener
@@ -61,7 +62,7 @@ def _known(sound: Heard, task: Task) -> Heard | None:
     if sound.reason:
         return sound
     before = Heard.load(task.folder / task.target)
-    if before is None or before.reason.startswith("cannot be opened"):
+    if before is None or before.reason.startswith(("cannot be opened", NO_MEMORY)):
         return None
     return replace(before.without_windows(), source=sound.source)
 

@@ -22,9 +22,12 @@ import pytest
 from archive import KEY, Server, record, serving, sound
 
 from birdnb.corpora import open_corpus
+from birdnb.corpora.reading import read_table
 from birdnb.corpora.xeno_canto import __main__ as xeno_canto
-from birdnb.corpora.xeno_canto.api import XenoCantoApi, retry_after
+from birdnb.corpora.xeno_canto.api import Unavailable, XenoCantoApi, retry_after
 from birdnb.corpora.xeno_canto.choice import Limits, choose, take_turns
+from birdnb.corpora.xeno_canto.complete import complete
+from birdnb.corpora.xeno_canto.facts import facts_file
 from birdnb.corpora.xeno_canto.record import seconds_of
 from birdnb.files import BirdnbError
 
@@ -283,6 +286,19 @@ class TestPoliteness:
         ]
         assert len(gaps) == 4
         assert min(gaps) > 0.15
+
+    @pytest.mark.parametrize(
+        "body", [{"message": "maintenance"}, {"numRecordings": "7", "recordings": []}]
+    )
+    def test_an_answer_without_recordings_is_none(self, server, tmp_path, body):
+        odd = {"status": 200, "body": json.dumps(body).encode(), "kind": "application/json"}
+        server.odd = {"/api/3/recordings": [odd]}
+        assert download(server, tmp_path) == 0
+        assert len(read_table(tmp_path / "metadata.csv")) == len(server.records)
+        server.odd = {"/api/3/recordings": [odd] * 6}
+        with XenoCantoApi(server.api, KEY, 0.0) as api, pytest.raises(Unavailable):
+            complete(api, tmp_path / "audio")
+        assert not facts_file(tmp_path / "audio").exists()  # nothing is called unknown
 
     def test_retry_after_is_kept(self, server, tmp_path):
         busy = {

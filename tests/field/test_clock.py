@@ -21,6 +21,11 @@ from birdnb.field.scores import Heard
     ("site-2023-05-12_05-00-00.ogg", "2023-05-12T05:00:00"),
     ("2023-05-12 05.00.00.m4a", "2023-05-12T05:00:00"),
     ("645DC680.WAV", "2023-05-12T04:54:24+00:00"),  # the first AudioMoths: seconds since 1970
+    # begin and end: Frontier Labs, and people
+    ("S20240815T091156.982648+1000_E20240815T101156+1000.wav", "2024-08-15T09:11:56+10:00"),
+    ("SITE_20230512_230000_20230513_050000.wav", "2023-05-12T23:00:00"),
+    ("20230101_120000_survey_20230512_050000.wav", "2023-05-12T05:00:00"),  # of the survey
+    ("30052023.wav", None), ("31122022.wav", None), ("40012345.wav", None),  # days and numbers
     ("XC123456.mp3", None), ("dawn chorus 2023.wav", None), ("20231350_050000.wav", None),
     ("20230512_990000.wav", None),
 ])  # fmt: skip
@@ -53,6 +58,8 @@ def info(text):
 
 @pytest.mark.parametrize(("chunk", "content", "time", "source"), [
     (b"guan", GUANO, "2023-05-12T05:00:00+02:00", "GUANO"),
+    # as the reference parser reads it
+    (b"guan", GUANO.replace(b"2T", b"2 "), "2023-05-12T05:00:00+02:00", "GUANO"),
     (b"LIST", info(AUDIOMOTH.format("UTC")), "2023-05-12T05:00:00+00:00", "AudioMoth"),
     (b"LIST", info(AUDIOMOTH.format("UTC+5:30")), "2023-05-12T05:00:00+05:30", "AudioMoth"),
     (b"LIST", info(AUDIOMOTH.format("UTC-3")), "2023-05-12T05:00:00-03:00", "AudioMoth"),
@@ -68,15 +75,17 @@ def test_times_in_metadata_go_before_those_in_names(tmp_path, chunk, content, ti
 def test_metadata_that_tells_no_time_leaves_the_name(tmp_path):
     path = write(tmp_path / "20230512_050000.wav", noise(3.0))
     assert read_clock(path) == ("2023-05-12T05:00:00", "name")
-    with_chunk(path, b"guan", b"GUANO|Version: 1.0\nTimestamp: soon\n")
-    assert read_clock(path) == ("2023-05-12T05:00:00", "name")
+    for text in (b"soon", b"2023-05-13", b""):
+        with_chunk(path, b"guan", b"GUANO|Version: 1.0\nTimestamp: " + text + b"\n")
+        assert read_clock(path) == ("2023-05-12T05:00:00", "name")
+        write(path, noise(3.0))
     assert read_clock(write(tmp_path / "a.flac", noise(3.0))) == ("", "")
 
 
 def test_a_clock_that_was_never_set_tells_no_time(tmp_path):
-    path = write(tmp_path / "SITE_19700101_000312.wav", noise(3.0))
-    time, said = read_clock(path)
-    assert time == "" and "never set" in said
+    for name in ("SITE_19700101_000312.wav", "19700103_050000.wav", "SITE_19800101_000312.wav"):
+        time, said = read_clock(write(tmp_path / name, noise(3.0)))
+        assert time == "" and "never set" in said
 
 
 @pytest.mark.parametrize(("names", "told"), [
@@ -91,6 +100,8 @@ def test_a_clock_that_was_never_set_tells_no_time(tmp_path):
       "0003_20230511_050000", "0004_20230514_050000", "0005_20230515_050000"),
      ["0002_20230513_050000", "0003_20230511_050000"]),
     (("645DC680", "645DC6BC", "645DD490"), ["645DC6BC"]),
+    # people count dawn 2 before dawn 12
+    (("dawn 2 20230512_050000", "dawn 12 20230512_060000"), []),
 ])  # fmt: skip
 def test_a_clock_goes_backwards_only_within_a_recorder(names, told):
     paths = [f"night/{name}.wav" for name in names]
@@ -102,3 +113,11 @@ def test_a_clock_goes_backwards_only_within_a_recorder(names, told):
     assert [one.recording for one in found] == paths
     accused = [one.recording for one in found if "goes backwards" in one.clock]
     assert accused == [f"night/{name}.wav" for name in told]
+
+
+def test_the_clock_of_a_recording_too_large_for_wav_stands_behind_its_sound(tmp_path):
+    """RF64 tells the size of its sound in a chunk of its own (EBU Tech 3306)."""
+    path = with_chunk(write(tmp_path / "a.wav", noise(3.0), format="RF64"), b"guan", GUANO)
+    data = path.read_bytes()
+    assert data[:4] == b"RF64" and data[12:16] == b"ds64"
+    assert read_clock(path) == ("2023-05-12T05:00:00+02:00", "GUANO")

@@ -16,6 +16,7 @@ from sound_files import noise, recording, write
 from birdnb.config import AudioSettings
 from birdnb.features.extract import extract
 from birdnb.field.__main__ import main
+from birdnb.field.sounds import find_sounds
 
 pytestmark = pytest.mark.usefixtures("listening")
 
@@ -175,6 +176,45 @@ def test_recordings_with_one_name_have_tables_of_their_own(tmp_path):
     field("one", tmp_path / "sounds", "--out", tmp_path / "out", "--jobs", 1)
     assert len(list((tmp_path / "out/raven").iterdir())) == 3
     assert len(list((tmp_path / "out/scores").iterdir())) == 3
+
+
+def test_long_names_and_dots_have_tables_of_their_own(tmp_path):
+    long = "project/" + "x" * 120
+    names = [f"{long}/a.wav", f"{long}/b.wav", f"{long}/c.wav", "a.b.flac", "a.b.wav", "a.wav"]
+    for number, name in enumerate(names):
+        write(tmp_path / "sounds" / name, noise(4.0, seed=number))
+    field("one", tmp_path / "sounds", "--out", tmp_path / "out", "--jobs", 1)
+    tables = {path.name.split(".selections")[0] for path in (tmp_path / "out/raven").iterdir()}
+    assert len(tables) == len(names) and {"a", "a.b", "a.b-2"} < tables
+
+
+def test_one_file_that_no_library_is_ready_for_costs_no_others(sounds, tmp_path):
+    ogg = write(tmp_path / "r.ogg", noise(4.0)).read_bytes()
+    (sounds / "stump.ogg").write_bytes(ogg[:7])
+    chained = sounds / "chained.ogg"
+    chained.write_bytes(ogg + write(tmp_path / "s.ogg", noise(4.0, seed=1)).read_bytes())
+    assert field("one", sounds, "--out", tmp_path / "out", "--jobs", 1) == 1
+    table = pd.read_csv(tmp_path / "out/recordings.csv", keep_default_na=False)
+    table = table.set_index("recording")
+    assert table.loc["stump.ogg", "reason"] and len(table) == 5
+    assert (table["reason"] == "").sum() == 4
+    assert table.loc["chained.ogg", "seconds"] == pytest.approx(8.0, abs=0.1)
+    assert table.loc["chained.ogg", "note"] == ""
+
+
+def test_links_and_what_was_deleted(sounds, tmp_path):
+    elsewhere = tmp_path / "disk2"
+    write(elsewhere / "20230511_050000.wav", noise(4.0))
+    (sounds / "site2").symlink_to(elsewhere)
+    (sounds / "latest.wav").symlink_to(sounds / "A_20230512_050000.wav")
+    (sounds / "other.wav").symlink_to(elsewhere / "20230511_050000.wav")
+    write(sounds / ".Trash-1000/files/20230510_050000.wav", noise(4.0))
+    write(sounds / ".trashed-1690-20230510_050000.wav", noise(4.0))
+    found = {one.recording: one.reason for one in find_sounds([sounds])}
+    assert found.pop("site2").startswith("a link to a folder")
+    assert found == dict.fromkeys(
+        ["A_20230512_050000.wav", "A_20230512_060000+0200.flac", "b/evening.ogg", "other.wav"], ""
+    )
 
 
 def test_tables_of_odd_names_are_truth_again(tmp_path, capsys):

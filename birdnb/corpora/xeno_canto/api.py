@@ -110,7 +110,12 @@ class XenoCantoApi:
         except ValueError:
             body = None
         if response.status_code == 200 and isinstance(body, dict) and not body.get("error"):
-            return body
+            if isinstance(body.get("recordings"), list):
+                promised = str(body.get("numRecordings", "0")).lstrip("0")
+                if body["recordings"] or not promised:
+                    return body
+            said = body.get("message") or "no reason given"
+            raise _TryLater(self.redact(f"the API answered without recordings ({said})"))
         if response.status_code == 200 and not isinstance(body, dict):
             raise _TryLater("the API answered with something that is not JSON")
         raise BirdnbError(self.redact(_refusal(response, body)))
