@@ -150,9 +150,14 @@ def temporary_room() -> Iterator[None]:
         ) from error
 
 
-def sweep(folder: Path | str) -> None:
-    """Delete what killed processes left half written in a folder; a running one's is younger."""
-    for path in Path(folder).rglob(".tmp-*"):
+def sweep(folder: Path | str, *inside: str) -> None:
+    """Delete what killed processes left half written; a running one's is younger.
+
+    That is in the folder itself and in those of its folders that ``inside`` names, as patterns of
+    ``Path.glob``: what else lies there may be somebody else's.
+    """
+    root = Path(folder)
+    for path in [path for name in (".", *inside) for path in root.glob(f"{name}/.tmp-*")]:
         with contextlib.suppress(OSError):  # another process was quicker, or it may not be written
             if path.is_file() and time.time() - path.stat().st_mtime > STALE_SECONDS:
                 path.unlink()

@@ -6,10 +6,20 @@ import errno
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
-from birdnb.files import BirdnbError, atomic_path, user_path, whole_path, write_error, write_text
+from birdnb.files import (
+    STALE_SECONDS,
+    BirdnbError,
+    atomic_path,
+    sweep,
+    user_path,
+    whole_path,
+    write_error,
+    write_text,
+)
 
 
 def test_a_file_that_is_read_meanwhile_is_not_blamed_on_the_written_one(tmp_path):
@@ -73,3 +83,16 @@ def test_a_name_in_utf8_is_not_blamed_where_names_are_read_as_ascii():
         command = [sys.executable, "-c", code.format(list(name))]
         done = subprocess.run(command, env=plain, capture_output=True, text=True, check=True)
         assert done.stdout.strip().endswith(said) and bool(done.stdout.strip()) == bool(said)
+
+
+def test_sweep_takes_what_is_old_and_where_it_was_asked_to(tmp_path):
+    names = [".tmp-a.npz", "scores/.tmp-b.npz", "pages/1/.tmp-c.json", "thesis/.tmp-draft.docx",
+             "scores/more/.tmp-d.npz", "scores/kept.npz"]  # fmt: skip
+    for name in (*names, ".tmp-young.npz"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+        age = 0 if "young" in name else STALE_SECONDS + 60
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    sweep(tmp_path, "scores", "pages/*")
+    left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {*names[3:], ".tmp-young.npz"}

@@ -13,7 +13,7 @@ import numpy as np
 from birdnb.benchmark.machine import described, machine
 from birdnb.benchmark.rows import Row
 from birdnb.command import called, command, number
-from birdnb.files import write_json, write_text
+from birdnb.files import user_path, write_json, write_text
 
 PARTS = ("extract", "train", "load", "field", "growth", "predict")
 MODULES = {
@@ -136,8 +136,8 @@ def make_parser() -> argparse.ArgumentParser:
         help="what to measure (default: all, which is all but study)")
     add("--corpus", default="demo",
         help="recordings to extract: demo (the default) or a folder; its MP3 and OGG files count")
-    add("--markdown", type=Path, metavar="FILE", help="write the table there as a page, too")
-    add("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    add("--markdown", type=user_path, metavar="FILE", help="write the table there as a page, too")
+    add("--json", type=user_path, metavar="FILE", help="write the figures there, too")
     add = parser.add_argument_group("study", "its corpus, and how long it may take").add_argument
     add("--profile", default="laptop",
         help="laptop (the default) or another that comes with birdnb")

@@ -64,7 +64,7 @@ UNSURE = re.compile(
     r"|.*\((?:possibl|probabl)[ey]\)"
 )
 BINOMIAL = re.compile(r"[A-Z][a-z]+ [a-z-]{3,}")
-INVERTED = re.compile(r"[^\W\d_]+, [^,]+")  # Thrush, Song
+INVERTED = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*, [^,]+")  # Thrush, Song
 LONGEST = 24  # letters of a text that states nothing
 # Cyrillic and Greek letters that look like Latin ones
 ALIKE = str.maketrans("асеіјорѕухһԁԛԝѵтмнвкοαινρτυχκ", "aceijopsyxhdqwvtmhbkoaivptuxk")
@@ -133,8 +133,9 @@ def _several(label: str, known: frozenset[str] | set[str]) -> bool:
     if len(parts) < 2 or not all(label_key(part) for part in parts):
         return False
     listed = "+" in label or ("," in label and not INVERTED.fullmatch(label))
-    names = all(BINOMIAL.fullmatch(part.strip()) for part in parts)
-    return listed or names or all(label_key(part) in known for part in parts)
+    names = [BINOMIAL.fullmatch(part.strip()) is not None for part in parts]
+    both = "," in label and sorted(names) == [False, True]  # Great Tit, Parus major
+    return (listed and not both) or all(names) or all(label_key(part) in known for part in parts)
 
 
 def one_spelling(labels: pd.Series) -> pd.Series:

@@ -22,6 +22,7 @@ COLUMNS = [
     "license", "url", "quality", "equipment", "background_species",
 ]  # fmt: skip
 MEASURED = ["latitude", "longitude"]  # [degrees]; -9 is a number, and no way to say nothing
+DECIMAL_COMMA = re.compile(r"^\s*([+-]?\d+),(\d+)\s*$")  # 47,1 of a German table
 UNLISTED = "not in the table"
 LEFT_OUT = ["recording_id", "path", "species", "reason"]
 CC_ADDRESS = re.compile(r"creativecommons\.org/(?:licenses|publicdomain)/([a-z-]+)/(\d\.\d)", re.I)
@@ -70,6 +71,7 @@ def _as_stated(table: pd.DataFrame) -> pd.DataFrame:
         if name != "path":
             table[name] = table[name].str.strip()
         if name in MEASURED:
+            table[name] = table[name].str.replace(DECIMAL_COMMA, r"\1.\2", regex=True)
             table[name] = table[name].where(pd.to_numeric(table[name], "coerce").notna(), "")
         elif name not in REQUIRED:
             stated = {text for text in table[name].unique() if is_stated(text)}

@@ -31,7 +31,8 @@ MARGIN = 0.05  # [s] decoded around a slice: the filters' response is below -100
 RUN_UP = 0.5  # [s] decoded and thrown away after a jump: an MP3 frame builds on those before it
 LOUDEST = 1e6  # a sample beyond this (full scale is 1) is broken, like NaN
 MAX_BROKEN = 1e-3  # share of samples set to zero; with more of them a recording is refused
-SILENT = 1e-3  # from the lowest to the highest sample (full scale is 2): -66 dB of full scale
+SILENT, SILENT_FINE = 1e-3, 1e-5  # from lowest to highest sample (full scale is 2); of FINE ones
+FINE = ("PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ALAC_24", "ALAC_32")  # recorded with much headroom
 SAMPLE_RATES = (4_000, 1_000_000)  # [Hz] outside, the header is wrong or there is no song to hear
 
 
@@ -62,6 +63,8 @@ class Recording:
                 said = error.error_string.rstrip(". ")
                 self._use(decoders.decode(self.path, f"cannot be decoded: libsndfile says {said}"))
         self.sample_rate, self.channels = self._file.samplerate, self._file.channels
+        fine = self._decoded is None and self._file.subtype in FINE
+        self.faintest = SILENT_FINE if fine else SILENT
         low, high = SAMPLE_RATES
         if not low <= self.sample_rate <= high:
             self.close()
@@ -280,11 +283,11 @@ def check_sound(sound: Recording, shortest: float = 0.0) -> None:
         raise AudioError(
             f"broken samples: {sound.broken / sound.frames:.1%} are NaN, infinite or absurdly large"
         )
-    if sound.highest - sound.lowest < SILENT:
+    if sound.highest - sound.lowest < sound.faintest:
         offset = abs(sound.highest + sound.lowest) / 2
         raise AudioError(
-            "silent: nothing above -66 dB of full scale"
-            if offset < SILENT
+            f"silent: nothing above {20 * np.log10(sound.faintest / 2):.0f} dB of full scale"
+            if offset < sound.faintest
             else "constant: a level, but no sound"
         )
 

@@ -54,7 +54,7 @@ def build_cache(
     folder = artifacts_dir() / "audio_lms_cache" / corpus.name / key_of(audio, VERSION)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    sweep(folder)
+    sweep(folder, "noise")
     safe = corpus.manifest["recording_id"].map(id_fault) == ""
     manifest = corpus.manifest[safe]
     ledger = folder / "state.jsonl"

@@ -37,7 +37,7 @@ def listen_all(
     """
     with writing(out):
         (out / "scores").mkdir(parents=True, exist_ok=True)
-    sweep(out)
+    sweep(out, "scores", "raven", "audacity")
     tasks = {sound.recording: _task(sound, listener, out, step) for sound in sounds}
     heard = {sound.recording: _known(sound, tasks[sound.recording]) for sound in sounds}
     left = [tasks[name] for name, known in heard.items() if known is None]

@@ -3,14 +3,13 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from birdnb.command import called, command, number, parse_seed, positive
 from birdnb.config import ModelSettings, TrainSettings
-from birdnb.files import BirdnbError, artifacts_dir
+from birdnb.files import BirdnbError, artifacts_dir, user_path
 from birdnb.models.weights import FILES, check_source
 from birdnb.pretraining.card import cores
 from birdnb.pretraining.pretrain import pretrain, settings_for
@@ -103,7 +102,7 @@ def make_parser() -> argparse.ArgumentParser:
         "goes on with as many as it began with", **count)
     add("--seed", type=parse_seed, default=7, metavar="N",
         help=f"of clips, weights and augmentation {usual}")
-    add("--out", type=Path, metavar="FILE",
+    add("--out", type=user_path, metavar="FILE",
         help="file to write, .safetensors (default: the model's in artifacts/pretraining)")
     # fmt: on
     return parser

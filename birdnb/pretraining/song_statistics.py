@@ -23,7 +23,7 @@ from birdnb.corpora import open_corpus
 from birdnb.features.audio import read_audio
 from birdnb.features.decoders import AudioError
 from birdnb.features.lms import high_pass, log_mel
-from birdnb.files import BirdnbError, write_text
+from birdnb.files import BirdnbError, user_path, write_text
 from birdnb.plots.sound import spectrogram_grid
 from birdnb.plots.style import save
 from birdnb.pretraining.clips import NAMESPACE, OTHERS
@@ -231,7 +231,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--blind",
-        type=Path,
+        type=user_path,
         metavar="PNG",
         help="instead draw twelve recorded and twelve invented clips in a random order, "
         "with the answers in a CSV beside: which are which?",

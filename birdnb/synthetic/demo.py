@@ -115,7 +115,7 @@ def make_demo(
     quiet = {} if progress else {"disable": True}  # left out, TQDM_DISABLE decides
     for _ in tqdm(work, total=len(missing), desc="Demo corpus", unit="file", **quiet):
         pass
-    sweep(root)
+    sweep(root, "audio")
     write_text(root / "manifest.csv", _manifest(takes))
 
 

@@ -228,6 +228,9 @@ def test_what_is_not_known_is_no_species(label):
         "robin and wren",
         "A + B",
         "Turdus merula & Parus major",
+        "Turdus merula, Parus major",
+        "Turdus merula, robin, wren",
+        "Turdus merula + robin",
     ],
 )
 def test_a_list_of_species_is_no_species(label):
@@ -252,6 +255,11 @@ def test_what_is_not_the_species_is_no_species(label):
         "Manorina melanocephala_Noisy Miner",
         "Rain Quail",
         "Thrush, Song",
+        "Screech-Owl, Eastern",
+        "Night-Heron, Black-crowned",
+        "Scrub-Jay, California",
+        "Great Tit, Parus major",
+        "Turdus merula, Common Blackbird",
         "Warbler, Yellow-rumped (Myrtle)",
         "Passer domesticus (Linnaeus, 1758)",
         "Black-headed Gull",

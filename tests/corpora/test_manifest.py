@@ -95,6 +95,13 @@ class TestChecks:
         assert manifest.columns.tolist() == COLUMNS
         assert (manifest[COLUMNS[3:]] == "").all(axis=None)
 
+    def test_decimal_commas_are_numbers(self, root):
+        table = make_table(root, ("1", "a.wav", "S"), ("2", "b.wav", "S"), ("3", "c.wav", "S"))
+        table = table.assign(latitude=["47,1", "-9", "1,234,5"], longitude=["-11,45", "3.5", "N 3"])
+        manifest, _ = check_manifest(table, root)
+        assert manifest["latitude"].tolist() == ["47.1", "-9", ""]
+        assert manifest["longitude"].tolist() == ["-11.45", "3.5", ""]
+
     def test_repeated_ids_also_in_other_capitals(self, root):
         rows = [("XC1", "a.wav", "S"), ("xc1", "b.wav", "S"), ("XC1", "c.wav", "S")]
         manifest, left_out = check_manifest(make_table(root, *rows), root)

@@ -9,9 +9,11 @@ import soundfile
 from scipy import signal
 from sound_files import encode, noise, recording, write
 
+from birdnb.config import AudioSettings
 from birdnb.features.activity import coarse_frame
 from birdnb.features.audio import Recording, check_sound, read_audio
 from birdnb.features.decoders import AudioError
+from birdnb.features.extract import extract
 from birdnb.features.lms import high_pass
 
 
@@ -235,3 +237,18 @@ def test_too_short_is_told_with_the_length(tmp_path):
 def test_faint_but_real_recordings_are_kept(tmp_path):
     path = write(tmp_path / "a.wav", 0.01 * recording(2.0, 0.5, 1.0), subtype="PCM_24")
     assert np.abs(read_audio(path)).max() > 1e-3
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+def test_how_faint_silence_is_depends_on_how_fine_the_samples_are(tmp_path, subtype):
+    """A recorder of 24 bits or floats is often turned down: -67 dB are 7,000 of its steps."""
+    sound = recording(9.0, 4.0, 3.0, level=1.0)
+    faint = write(tmp_path / "a.wav", 2e-4 * sound / np.abs(sound).max(), subtype=subtype)
+    if subtype == "PCM_16":
+        assert refused(faint) == "silent: nothing above -66 dB of full scale"
+    else:
+        windows = extract(faint, AudioSettings(clip_seconds=3.0)).starts
+        loud = write(tmp_path / "b.wav", 0.5 * sound / np.abs(sound).max(), subtype=subtype)
+        assert windows == extract(loud, AudioSettings(clip_seconds=3.0)).starts
+    quieter = write(tmp_path / "c.wav", 2e-6 * sound / np.abs(sound).max(), subtype=subtype)
+    assert refused(quieter).startswith("silent: nothing above -")

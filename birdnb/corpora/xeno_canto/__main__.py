@@ -201,12 +201,12 @@ def make_parser() -> argparse.ArgumentParser:
     add("--query", help="tags of https://xeno-canto.org/help/search, "
         'as in: cnt:"Puerto Rico" grp:birds q:">C"')
     where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--out", type=Path, metavar="DIR",
+    where.add_argument("--out", type=user_path, metavar="DIR",
                        help="folder of the corpus; several runs add up")
     where.add_argument("--complete", type=user_path, metavar="DIR",
                        help="no download: recordist, date, place and licence of the recordings in "
                        "this folder, by the numbers in their names (XC123.mp3); written beside it")
-    add("--species-file", type=Path, metavar="FILE",
+    add("--species-file", type=user_path, metavar="FILE",
         help="scientific names, one a line: keep only these; without --query: ask for each")
     add("--per-species", type=positive, metavar="N",
         help="at most N of a species, recordists taking turns")

@@ -60,7 +60,7 @@ def collect(
 
 def fetch(api: XenoCantoApi, chosen: list[dict[str, Any]], out: Path, outcome: Outcome) -> None:
     """Download what is not there yet; tables are written every few files, and whatever ends it."""
-    sweep(out)
+    sweep(out, "audio", "pages/*")
     failures = 0  # in a row
     try:
         for number, record in enumerate(tqdm(chosen, desc="recordings", disable=None), 1):
