@@ -12,7 +12,7 @@ import pandas as pd
 from birdnb.corpora.background import background_matrix
 from birdnb.evaluation.background import background_scores
 from birdnb.evaluation.predictions import concatenate
-from birdnb.registry import ENSEMBLE, ENSEMBLE_WITH
+from birdnb.registry import ENSEMBLE, ENSEMBLE_WITH, OWN_ANSWER
 from birdnb.report.collect import ReportInput
 from birdnb.report.corrected import corrections_of
 from birdnb.report.tables import pipe_table
@@ -58,8 +58,8 @@ def doubts_of(datasets: Sequence[StudyData], runs: Mapping[str, list[RunResult]]
     """Rank the recordings of a study by how much its models doubt their label, and add the side.
 
     The models: a cheap one that heard every recording but those of its session; and on recordings
-    they did not learn from (validation and test, with folds all) the runs but the ensembles, where
-    the split keeps sessions together.
+    they did not learn from (validation and test, with folds all) the runs but ensembles and
+    encoders' own answers, where the split keeps sessions together.
     """
     from birdnb.evaluation.doubt import doubtful_labels, held_out  # scikit-learn: a second
 
@@ -67,7 +67,12 @@ def doubts_of(datasets: Sequence[StudyData], runs: Mapping[str, list[RunResult]]
     parts = [held_out(first)]
     if first.profile.split.group_by != "recording":
         both = (ENSEMBLE, ENSEMBLE_WITH)  # made of the others
-        alone = [results for run, results in runs.items() if run not in both]
+        # an encoder's own answer gives species that it does not know nothing at all
+        alone = [
+            results
+            for run, results in runs.items()
+            if run not in both and not run.startswith(OWN_ANSWER)
+        ]
         parts += [concatenate([result.test for result in results]) for results in alone]
         parts += [] if len(datasets) > 1 else [results[0].val for results in alone]
     side = first.recordings["side"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,8 +17,9 @@ from birdnb.data import open_study
 from birdnb.evaluation.background import background_scores
 from birdnb.evaluation.doubt import doubtful_labels, frozen_features, held_out
 from birdnb.evaluation.predictions import Predictions
-from birdnb.report.recordings import NOBODY, doubts_table
+from birdnb.report.recordings import NOBODY, doubts_of, doubts_table
 from birdnb.synthetic.demo import make_demo
+from birdnb.training.runs import RunResult
 
 
 def said(ids, targets, probabilities):
@@ -125,6 +127,24 @@ def test_where_nobody_can_judge_no_label_is_doubted(demo, kind):
     found = doubtful_labels([part], demo.labels[:2])
     assert len(part) == 0 and found.empty and "suggestion" in found
     assert doubts_table(found) == NOBODY
+
+
+def test_an_encoders_own_answer_doubts_no_label_that_it_does_not_know(demo):
+    def run(name, unknown=()):
+        sides = {}
+        for key, side in (("val", "validation"), ("test", "test")):
+            ids = demo.side(side)
+            p = np.full((len(ids), 4), 0.1)
+            p[np.arange(len(ids)), demo.targets(ids)] = 0.7
+            p[:, list(unknown)] = 0
+            sides[key] = said(ids, demo.targets(ids), p / p.sum(axis=1, keepdims=True))
+        return [RunResult(name, Path(), {}, demo.labels, pd.DataFrame(), {}, **sides)]
+
+    runs = {"frozen_birdnet": run("frozen_birdnet")}
+    without = doubts_of([demo], runs)
+    assert without["models"].max() == 2  # the cheap one, and the regression on embeddings
+    own = {"own_answer_birdnet": run("own_answer_birdnet", unknown=[3])}
+    pd.testing.assert_frame_equal(doubts_of([demo], runs | own), without)
 
 
 def test_the_background_by_any_name():
