@@ -34,7 +34,9 @@ class Member(Protocol):
 
 @dataclass
 class EnsembleResult:
-    """An ensemble as a run: ``val``, ``test`` weighted and scaled, ``equal_*`` plain averages."""
+    """An ensemble as a run: ``val``, ``test`` weighted and scaled, ``weighted_test`` not scaled,
+    ``equal_*`` plain averages.
+    """
 
     name: str
     folder: Path | None
@@ -46,6 +48,7 @@ class EnsembleResult:
     test: Predictions
     weights: dict[str, float]
     temperature: float
+    weighted_test: Predictions
     equal_val: Predictions
     equal_test: Predictions
 
@@ -92,7 +95,7 @@ def build_ensemble(
     }
     result = EnsembleResult(
         name, folder, config, labels, pd.DataFrame(), metrics, final["val"], final["test"],
-        metrics["weights"], temperature, equal["val"], equal["test"],
+        metrics["weights"], temperature, weighted["test"], equal["val"], equal["test"],
     )  # fmt: skip
     return result if folder is None else _write(result, folder)
 

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from birdnb.evaluation.calibration import apply_temperature
 from birdnb.evaluation.ensemble import best_single, combine
 from birdnb.evaluation.gates import CONVERGED, final_run, gates
 from birdnb.evaluation.metrics import paired_bootstrap, rare_and_common, summarise
@@ -187,8 +186,7 @@ def _ensemble_over_folds(report: ReportInput, name: str, test: Mapping[str, Any]
     results = report.runs[name]
     members = results[0].metrics["weights"]
     weights = {m: [float(r.metrics["weights"][m]) for r in results] for m in members}
-    unscaled = [apply_temperature(r.test, 1 / r.metrics["temperature"]) for r in results]
-    before = summarise(concatenate(unscaled), report.labels, None, bootstrap=0)
+    before = summarise(_averaged(report, name, True), report.labels, None, bootstrap=0)
     calibration = {
         f"{key}_{when}": part[key]
         for key in ("ece", "log_loss")
@@ -197,7 +195,7 @@ def _ensemble_over_folds(report: ReportInput, name: str, test: Mapping[str, Any]
     return {
         "weights_of_folds": weights,
         "weights": {member: float(np.mean(each)) for member, each in weights.items()},
-        "equal": {"test": _summarise(report, _equal(report, name))},
+        "equal": {"test": _summarise(report, _averaged(report, name, False))},
         "calibration": {"test": calibration},
     }
 
@@ -210,15 +208,19 @@ def _paired(report: ReportInput, a: Predictions, b: Predictions) -> dict[str, An
     return paired_bootstrap(a, b, report.sessions(a), report.seed)
 
 
-def _equal(report: ReportInput, name: str) -> Predictions:
-    """Average an ensemble's members plainly, on the test recordings of all folds."""
+def _averaged(report: ReportInput, name: str, weighted: bool) -> Predictions:
+    """Average an ensemble's members on the test recordings of all folds: by its weights or plainly.
+
+    Scaled by no temperature: undoing that gives back nothing of what is next to 0.
+    """
     parts = []
     for fold, ensemble in enumerate(report.runs[name]):
+        weights = ensemble.metrics["weights"]
         members = [
-            report.runs[member][fold].test.align(ensemble.test.recording_ids)
-            for member in ensemble.config["members"]
+            report.runs[member][fold].test.align(ensemble.test.recording_ids) for member in weights
         ]
-        parts.append(combine(members, np.ones(len(members))))
+        shares = list(weights.values()) if weighted else np.ones(len(members))
+        parts.append(combine(members, shares))
     return concatenate(parts)
 
 
@@ -237,7 +239,7 @@ def _gains(report: ReportInput, name: str) -> dict[str, Any]:
     over = {"over": best[0] if len(set(best)) == 1 else "best single model of each fold"}
     return {
         "gain": over | _paired(report, report.test(name), single),
-        "gain_equal": over | _paired(report, _equal(report, name), single),
+        "gain_equal": over | _paired(report, _averaged(report, name, False), single),
     }
 
 

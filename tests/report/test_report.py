@@ -22,10 +22,11 @@ from hypothesis import strategies as st
 
 from birdnb.config import AugmentSettings, ModelSettings, RunSettings, TrainSettings
 from birdnb.corpora import Corpus
+from birdnb.evaluation.calibration import expected_calibration_error, log_loss
 from birdnb.evaluation.ensemble import best_single, build_ensemble
 from birdnb.evaluation.gates import gates, reported
 from birdnb.evaluation.metrics import paired_bootstrap, summarise
-from birdnb.evaluation.predictions import Predictions
+from birdnb.evaluation.predictions import Predictions, concatenate
 from birdnb.files import BirdnbError
 from birdnb.registry import CLASSICAL, ENSEMBLE_WITH
 from birdnb.report import tables, words
@@ -549,6 +550,31 @@ def test_weights_of_folds_are_not_hidden_in_their_mean():
     assert len(each) == 3 and run["weights"]["phase3_ast_full"] == pytest.approx(np.mean(each))
     text = render(collect(datasets, runs), metrics, {})
     assert f"AST + augmentation {np.mean(each):.2f} ({min(each):.2f}–{max(each):.2f})" in text
+
+
+def test_calibration_before_scaling_is_that_of_the_weighted_members():
+    """Of modest ones, too: what scaling makes next to nothing it cannot give back."""
+    datasets, runs = made_up_study(folds=3)
+    names = {"phase3_ast_full": 0.8, "phase3_efficientnet_full": 0.7}
+    for run, right in [(run, right) for name, right in names.items() for run in runs[name]]:
+        for side in ("val", "test"):
+            part = getattr(run, side)
+            p = np.full(part.probabilities.shape, 1e-4, np.float32)
+            p[np.arange(len(p)), part.targets] = right
+            p[np.arange(len(p)), (part.targets + 1) % 5] = 1 - right - 3e-4
+            setattr(run, side, replace(part, probabilities=p))
+    runs["phase3_ensemble"] = [build_ensemble({n: runs[n][k] for n in names}) for k in range(3)]
+    metrics = study_metrics(collect(datasets, runs))["runs"]["phase3_ensemble"]
+    parts = []
+    for k, ensemble in enumerate(runs["phase3_ensemble"]):
+        said = [w * runs[n][k].test.probabilities for n, w in ensemble.weights.items()]
+        parts.append(replace(ensemble.test, probabilities=np.sum(said, axis=0)))
+        np.testing.assert_allclose(
+            ensemble.weighted_test.probabilities, parts[-1].probabilities, rtol=1e-5
+        )
+    whole, told = concatenate(parts), metrics["calibration"]["test"]
+    assert told["ece_before"] == pytest.approx(expected_calibration_error(whole), rel=1e-5)
+    assert told["log_loss_before"] == pytest.approx(log_loss(whole), rel=1e-5)
 
 
 def test_longer_training_is_named_beside_augmentation():
