@@ -10,9 +10,9 @@ from birdnb.corpora.labels import label_key
 from birdnb.evaluation.predictions import Predictions, concatenate
 from birdnb.field.detect import calibrated
 from birdnb.field.evaluate import SEGMENT_SECONDS, cut_segments, evaluate, focal_drop
+from birdnb.field.listener import fold_folders
 from birdnb.field.outing import Outing
 from birdnb.field.scores import Heard
-from birdnb.field.thresholds import fold_folders
 from birdnb.field.truth import read_truth
 from birdnb.files import write_table
 

@@ -1,6 +1,7 @@
 """A finished run that listens: what it says of windows of sound, whatever it is made of."""
 
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from birdnb.training.devices import autocast
 from birdnb.training.runs import CONFIG, LABELS, METRICS, read_json
 
 CLASSICAL_FILE = "classical.safetensors"
+FOLDS = re.compile(r"folds-of-(\d+)")  # stands for all folds of a run, and holds their thresholds
 Hear = Callable[[Batch], Opinions]  # of N windows
 
 
@@ -55,25 +57,26 @@ def open_listener(run: str | Path, device: torch.device | str = "cpu") -> Listen
     not there, not finished or damaged.
     """
     folder = find_run(run)
-    if (folder / METRICS).exists():
-        return _open(folder, torch.device(device))
-    folds = sorted(path.parent for path in folder.glob(f"fold-*-of-*/{METRICS}"))
+    folds = fold_folders(folder)
     listeners = [_open(fold, torch.device(device)) for fold in folds]
+    if folds == [folder]:
+        return listeners[0]
     if any(other.labels != listeners[0].labels for other in listeners):
         raise BirdnbError(f"{folder}: its folds know different species: train them again")
-    return joined(folder.name, folder, listeners, np.ones(len(folds)), temperature=1.0)
+    return joined(folder.parent.name, folder, listeners, np.ones(len(folds)), temperature=1.0)
 
 
 def find_run(run: str | Path) -> Path:
-    """Return the folder of a run that is finished, or that holds finished folds.
+    """Return the folder of a run that is finished, or ``folds-of-4`` in it for four folds.
 
-    Raises BirdnbError when there is none, or several have that name.
+    Raises BirdnbError when there is none, or several have that name, or a run without one of the
+    single split has folds of several studies.
     """
     path, runs = user_path(run), artifacts_dir() / "runs"
-    named = [runs / run, *sorted(runs.glob(f"*/{run}"))] if _is_name(run) else []
-    finished = [folder for folder in [path, *named] if _is_finished(folder)]
+    named = _named(Path(run)) if _is_name(run) else []
+    finished = [folder for folder in [path, *named] if fold_folders(folder)]
     if path in finished or len(finished) == 1:
-        return finished[0]
+        return _whole(finished[0])
     if finished:
         names = ", ".join(str(folder.relative_to(runs)) for folder in finished)
         raise BirdnbError(f"several runs are called {str(run)!r}: give one of {names}")
@@ -82,13 +85,38 @@ def find_run(run: str | Path) -> Path:
     raise BirdnbError(f"{str(run)!r} is no finished run: give its folder or name; {hint}")
 
 
+def fold_folders(folder: Path) -> list[Path]:
+    """Return the folders of finished folds, those of a ``folds-of-4`` only; or a run's own."""
+    if (folder / METRICS).exists():
+        return [folder]
+    of = FOLDS.fullmatch(folder.name)
+    whole, count = (folder.parent, of[1]) if of else (folder, "*")
+    found = [path.parent for path in whole.glob(f"fold-*-of-{count}/{METRICS}")]
+    return sorted(found, key=lambda fold: int(fold.name.split("-")[1]))
+
+
+def _whole(folder: Path) -> Path:
+    """Return the folder of a single split, or of the one number of folds that is there."""
+    if (folder / METRICS).exists() or FOLDS.fullmatch(folder.name):
+        return folder
+    counts = sorted({int(fold.name.split("-")[3]) for fold in fold_folders(folder)})
+    if len(counts) > 1:
+        names = " or ".join(str(folder / f"folds-of-{count}") for count in counts)
+        raise BirdnbError(f"{folder} has folds of several studies: give {names}")
+    return folder / f"folds-of-{counts[0]}"
+
+
+def _named(run: Path) -> list[Path]:
+    """List where a run of this name may be; ``folds-of-4`` in it need not be a folder yet."""
+    if FOLDS.fullmatch(run.name):
+        return [folder / run.name for folder in _named(run.parent)]
+    runs = artifacts_dir() / "runs"
+    return [runs / run, *sorted(runs.glob(f"*/{run}"))]
+
+
 def _is_name(run: str | Path) -> bool:
     parts = Path(run).parts
-    return 1 <= len(parts) <= 2 and ".." not in parts and not set(str(run)) & set("*?[")
-
-
-def _is_finished(folder: Path) -> bool:
-    return (folder / METRICS).exists() or any(folder.glob(f"fold-*-of-*/{METRICS}"))
+    return 1 <= len(parts) <= 3 and ".." not in parts and not set(str(run)) & set("*?[")
 
 
 def _open(folder: Path, device: torch.device) -> Listener:

@@ -12,12 +12,12 @@ from birdnb.evaluation.calibration import apply_temperature, fit_temperature
 from birdnb.evaluation.predictions import Predictions
 from birdnb.evaluation.promises import Threshold, find_threshold, measure
 from birdnb.field.clip_sound import clip_batches
-from birdnb.field.listener import Listener, find_run, member_folder, open_listener
+from birdnb.field.listener import Listener, find_run, fold_folders, member_folder, open_listener
 from birdnb.field.promise import Promises, read_promises, write_promises
 from birdnb.field.strangers import find_refusal, listen_to_nothing
 from birdnb.files import BirdnbError
 from birdnb.training.devices import make_accelerator
-from birdnb.training.runs import CONFIG, METRICS, read_json
+from birdnb.training.runs import CONFIG, read_json
 
 
 @dataclass(frozen=True)
@@ -105,13 +105,6 @@ def _parts(folder: Path, datasets: Sequence[StudyData] | None) -> list[tuple[Pat
             f"{folder} has {len(folders)} parts, the study {len(datasets)}: give --folds as it was"
         )
     return list(zip(folders, datasets, strict=True))
-
-
-def fold_folders(folder: Path) -> list[Path]:
-    """Return the folders of a run's folds, or its own."""
-    if (folder / METRICS).exists():
-        return [folder]
-    return sorted(path.parent for path in folder.glob(f"fold-*-of-*/{METRICS}"))
 
 
 def kept_promises(promises: Promises, scores: ClipScores) -> pd.DataFrame:

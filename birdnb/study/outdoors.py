@@ -12,7 +12,7 @@ from birdnb.field.promise import Promises
 from birdnb.field.thresholds import clip_scores, kept_promises, promises_of
 from birdnb.files import artifacts_dir
 from birdnb.synthetic.dawn import make_dawn
-from birdnb.training.runs import folder_of
+from birdnb.training.runs import whole_run
 
 
 class Outdoors(ABC):
@@ -50,5 +50,5 @@ class Outdoors(ABC):
         return artifacts_dir() / "field" / f"{self.datasets[0].corpus.name}-{self.profile.name}"
 
     def _folder(self, run: str) -> Path:
-        """Return the folder of a run, with folds the one that holds them."""
-        return folder_of(self.datasets[0].corpus.name, self.profile.name, run, None)
+        """Return the folder of a run, with folds that of this study's number of them."""
+        return whole_run(self.datasets[0], run)

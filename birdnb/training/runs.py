@@ -88,6 +88,12 @@ def folder_of(corpus: str, profile: str, run: str, fold: tuple[int, int] | None)
     return folder / f"fold-{fold[0]}-of-{fold[1]}" if fold else folder
 
 
+def whole_run(data: StudyData, run: str) -> Path:
+    """Return where is kept what holds for all folds, ``folds-of-4`` in a run's folder; or that."""
+    folder = run_folder(data, run)
+    return folder.parent / f"folds-of-{data.fold[1]}" if data.fold else folder
+
+
 def load_run(folder: Path | str) -> RunResult:
     """Read a finished run. Raises BirdnbError when it is not finished or a file is damaged."""
     folder = Path(folder)

@@ -12,7 +12,7 @@ from small_study import settings, small_study
 from birdnb.data import Clips
 from birdnb.evaluation.ensemble import build_ensemble
 from birdnb.evaluation.predictions import predict
-from birdnb.field.listener import find_run, open_listener
+from birdnb.field.listener import find_run, fold_folders, open_listener
 from birdnb.field.windows import Batch
 from birdnb.files import BirdnbError
 from birdnb.registry import CLASSICAL
@@ -65,11 +65,29 @@ def test_a_network_says_what_it_says_in_training():
 
 def test_folds_are_averaged():
     batch, _ = windows()
-    folds = [open_listener(find_run("folded") / f"fold-{k}-of-2") for k in (1, 2)]
+    assert find_run("folded").name == "folds-of-2"
+    folds = [open_listener(find_run("folded").parent / f"fold-{k}-of-2") for k in (1, 2)]
     mean = np.mean([fold.score(batch) for fold in folds], axis=0)
     both = open_listener("folded")
     np.testing.assert_allclose(both.score(batch), mean, atol=1e-6)
-    assert len({both.weights, *(fold.weights for fold in folds)}) == 3
+    assert len({both.weights, *(fold.weights for fold in folds)}) == 3 and both.name == "folded"
+    assert open_listener(both.folder).weights == both.weights  # as worker processes open it
+
+
+def test_folds_of_several_studies_are_told_apart(artifacts, tmp_path):
+    folder = tmp_path / "folded"
+    shutil.copytree(artifacts / "runs/small-tiny/folded", folder)
+    for k in (10, 1, 2):
+        shutil.copytree(folder / "fold-1-of-2", folder / f"fold-{k}-of-10")
+    with pytest.raises(BirdnbError, match=r"folds of several studies: give .*/folds-of-2 or .*-10"):
+        open_listener(folder)
+    named = open_listener("small-tiny/folded/folds-of-2")
+    assert open_listener(folder / "folds-of-2").weights == named.weights
+    assert open_listener("folded/folds-of-2").weights == named.weights
+    numbers = [fold.name for fold in fold_folders(folder / "folds-of-10")]
+    assert numbers == ["fold-1-of-10", "fold-2-of-10", "fold-10-of-10"]
+    with pytest.raises(BirdnbError, match="is no finished run"):
+        open_listener(folder / "folds-of-5")
 
 
 def test_an_ensemble_says_what_it_said_on_validation():

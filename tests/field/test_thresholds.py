@@ -25,8 +25,9 @@ from birdnb.field.thresholds import clip_scores, find_promises, kept_promises, p
 from birdnb.field.windows import Wave
 from birdnb.files import BirdnbError
 from birdnb.registry import CLASSICAL
+from birdnb.study.chapter import Chapter
 from birdnb.synthetic.demo import make_demo
-from birdnb.training.runs import load_run, read_json, run_folder
+from birdnb.training.runs import load_run, read_json, run_folder, whole_run
 from birdnb.training.train import train_run
 
 
@@ -174,10 +175,33 @@ def test_folds_promise_from_all_their_validation_sides(study):
         train_run(part, "folded", settings(epochs=1), progress=False)
     found = promises_of("folded", 0.5)
     assert found.clips == sum(len(part.clips("validation")) for part in parts)
-    folder = run_folder(parts[0], "folded").parent
-    assert read_promises(folder) == found
+    assert read_promises(whole_run(parts[0], "folded")) == found
     with pytest.raises(BirdnbError, match="has 2 parts, the study 1"):
         clip_scores("folded", "validation", [study])
+
+
+def test_one_split_and_folds_of_a_run_promise_apart(study):
+    """Each study asks the parts that it trained, whatever lies beside them, and keeps its own."""
+    found = {}
+    for folds in (0, 2, 3):
+        chapter = Chapter("06", str(study.corpus.folder), study.profile, study.seed, folds)
+        for data in chapter.datasets:
+            train_run(data, "several", settings(epochs=1), progress=False)
+        found[folds] = (promises := chapter.promises("several", 0.5))
+        asked = {
+            side: sum(len(data.clips(side)) for data in chapter.datasets)
+            for side in ("validation", "test")
+        }
+        assert promises.clips == asked["validation"]
+        scores = clip_scores(whole_run(chapter.data, "several"), "test", chapter.datasets)
+        assert len(scores.target) == asked["test"]
+        pd.testing.assert_frame_equal(
+            chapter.kept("several", promises), kept_promises(promises, scores)
+        )
+    folder = run_folder(study, "several")
+    assert promises_of("several", 0.5, [study]) == found[0] == read_promises(folder)
+    for folds in (2, 3):
+        assert read_promises(folder / f"folds-of-{folds}") == found[folds]
 
 
 def test_what_cannot_be_promised_or_opened(study, tmp_path):
