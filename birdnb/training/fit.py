@@ -6,7 +6,7 @@ from a whole epoch.
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ def fit(
     model: nn.Module, clips_train: Clips, clips_val: Clips, settings: RunSettings,
     folder: Path | str, *, seed: int, labels: list[str], noise_bank: Tensor | None = None,
     progress: bool = True, accelerator: Accelerator | None = None, first: int | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> pd.DataFrame:  # fmt: skip
     """Train ``model`` in place and return its history, a row an epoch.
 
@@ -47,23 +48,26 @@ def fit(
     ``best.safetensors`` and ``last.pt``, the state from which a killed training goes on.
     ``batch_size`` counts the clips of all processes together. ``noise_bank`` is (M, 128, T) dB.
     ``val_loss`` is the loss function on the probabilities of whole recordings. With ``first``, only
-    so many epochs are trained for now, and another call goes on from there. Raises BirdnbError when
-    the loss is not finite or explodes, when memory runs out, and when ``folder`` holds a state that
-    is damaged or belongs to another configuration.
+    so many epochs are trained for now, and another call goes on from there. ``check`` is called
+    before files are read or written, and raises where ``folder`` is another's. Raises BirdnbError
+    when the loss is not finite or explodes, when memory runs out, and when ``folder`` holds a state
+    that is damaged or belongs to another configuration.
     """
     accelerator = accelerator or make_accelerator()
     forget_peak_memory(accelerator.device)
+    check()
     with enough_memory(settings):
         sides = (clips_train, clips_val)
         epochs = Epochs(
             model, *sides, settings, Path(folder), seed, labels, noise_bank, accelerator
         )
-        epochs.first = first
+        epochs.first, epochs.check = first, check
         history = epochs.run(progress)
     if first:
         epochs.save()
     epochs.plain.load_state_dict(epochs.kept)
     if accelerator.is_main_process:
+        check()
         save_weights(epochs.folder / BEST, epochs.kept)
     accelerator.wait_for_everyone()
     return pd.DataFrame(history)
@@ -80,6 +84,7 @@ class Epochs(Loop):
     """Every training clip once an epoch; a round is an epoch, the budget a number of them."""
 
     first: int | None = None  # epochs after which to stop for now
+    check: Callable[[], None]  # raises where the folder is another study's
 
     def __init__(
         self, model: nn.Module, train: Clips, val: Clips, settings: RunSettings, folder: Path,
@@ -173,7 +178,13 @@ class Epochs(Loop):
         if t.keep == "last" or best_epoch(self.history) == epoch:
             self.kept = weights_of(self.plain)
         if self.accelerator.is_main_process:
+            self.check()
             write_table(self.folder / HISTORY, pd.DataFrame(self.history))
+
+    def save(self) -> None:
+        """Write the state into a folder that is still this training's."""
+        self.check()
+        super().save()
 
     def where(self) -> str:
         """Name the epoch."""

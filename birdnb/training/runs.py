@@ -26,7 +26,7 @@ from birdnb.config import ModelSettings, RunSettings, key_of
 from birdnb.corpora.background import background_matrix
 from birdnb.data import StudyData
 from birdnb.evaluation.predictions import Predictions
-from birdnb.files import ROOT, BirdnbError, artifacts_dir, safe_name, sha256_of, write_json
+from birdnb.files import ROOT, BirdnbError, artifacts_dir, safe_name, sha256_of, sweep, write_json
 from birdnb.models import build_model
 from birdnb.models.weights import load_all_but, read_weights, weights_key
 from birdnb.registry import CLASSICAL
@@ -194,8 +194,7 @@ def prepare_folder(folder: Path, config: dict[str, Any], labels: list[str], agai
     ``replaced/``. Raises BirdnbError when ``config.json`` is damaged.
     """
     before = read_json(folder / CONFIG) if (folder / CONFIG).exists() and not again else None
-    for litter in folder.glob(".tmp-*"):  # what killed processes were writing
-        shutil.rmtree(litter) if litter.is_dir() else litter.unlink()
+    sweep(folder)  # what killed processes were writing
     if before is not None and before.get("key") == config["key"]:
         # what is known of an encoder decides nothing, and is told as it is known now
         if "card" in config and before.get("card") != json.loads(json.dumps(config["card"])):
@@ -241,7 +240,7 @@ def _git(root: Path, *words: str) -> str | None:
 
 def _set_aside(folder: Path) -> None:
     """Empty a run's folder, a finished run copied to ``replaced/`` before, safe from a kill."""
-    files = [path for path in folder.glob("*") if path.is_file()]
+    files = [path for path in folder.glob("[!.]*") if path.is_file()]  # no temporary ones
     if (folder / METRICS).exists():
         copy = folder / ".tmp-replaced"
         for old in (copy, folder / REPLACED):

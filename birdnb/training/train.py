@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -19,6 +18,7 @@ from birdnb.files import BirdnbError, sha256_of, write_json, write_table
 from birdnb.models import build_model
 from birdnb.registry import CLASSICAL, OWN_ANSWER, is_yardstick
 from birdnb.training.checkpoint import BEST, LAST
+from birdnb.training.claim import Claim
 from birdnb.training.devices import make_accelerator, predict_shared
 from birdnb.training.fit import best_epoch, fit
 from birdnb.training.runs import (
@@ -49,20 +49,21 @@ def train_run(
     "classical_mfcc" (logistic regression), ``FrozenSettings`` for those of frozen encoders. A run
     whose settings, seed, labels, recordings, split or spectrograms changed is trained from the
     start, and says so; a finished one is kept in ``replaced/``. ``again`` starts over in any case.
-    Raises BirdnbError for an unknown run, a damaged state and a training that diverges.
+    Raises BirdnbError for an unknown run, a damaged state, a training that diverges, and when
+    another study takes the folder meanwhile.
     """
     accelerator = accelerator or make_accelerator()
     settings = settings or settings_of_run(data.profile, run)
-    folder = _prepare(data, run, settings, accelerator, again)
-    if not (folder / METRICS).exists():
+    claim = _prepare(data, run, settings, accelerator, again)
+    if not (claim.folder / METRICS).exists():
         if isinstance(settings, ClassicalSettings):
-            _train_classical(data, folder, accelerator)
+            _train_classical(data, claim, accelerator)
         elif isinstance(settings, FrozenSettings):
-            _run_frozen(data, settings, folder, progress, accelerator)
+            _run_frozen(data, settings, claim, progress, accelerator)
         else:
-            _train_network(data, settings, folder, progress, accelerator)
+            _train_network(data, settings, claim, progress, accelerator)
         accelerator.wait_for_everyone()
-    return load_run(folder)
+    return load_run(claim.folder)
 
 
 def begin_run(
@@ -74,21 +75,22 @@ def begin_run(
     already. Raises BirdnbError as ``train_run``.
     """
     accelerator = make_accelerator()
-    folder = _prepare(data, run, settings, accelerator)
-    if (folder / METRICS).exists():
-        return load_model(folder), load_run(folder).history
-    return _learn(data, settings, folder, True, accelerator, epochs)
+    claim = _prepare(data, run, settings, accelerator)
+    if (claim.folder / METRICS).exists():
+        return load_model(claim.folder), load_run(claim.folder).history
+    return _learn(data, settings, claim, True, accelerator, epochs)
 
 
 def _prepare(
     data: StudyData, run: str, settings: AnySettings, accelerator: Accelerator, again: bool = False
-) -> Path:
-    folder = run_folder(data, run)
+) -> Claim:
+    folder, key = run_folder(data, run), None
     if accelerator.is_main_process:
         config = run_config(data, run, settings, accelerator.device, accelerator.num_processes)
         prepare_folder(folder, config, data.labels, again)
+        key = config["key"]
     accelerator.wait_for_everyone()
-    return folder
+    return Claim(folder, key)
 
 
 def settings_of_run(profile: Profile, run: str) -> AnySettings:
@@ -106,7 +108,7 @@ def settings_of_run(profile: Profile, run: str) -> AnySettings:
 
 
 def _learn(
-    data: StudyData, settings: RunSettings, folder: Path, progress: bool, accelerator: Accelerator,
+    data: StudyData, settings: RunSettings, claim: Claim, progress: bool, accelerator: Accelerator,
     first: int | None = None,
 ) -> tuple[nn.Module, pd.DataFrame]:  # fmt: skip
     """Train a network, or its ``first`` epochs; return it with its history."""
@@ -117,23 +119,24 @@ def _learn(
         drop_path=m.drop_path,
     )  # fmt: skip
     if accelerator.is_main_process:
-        record_size(folder, getattr(model, "size", m.size))
+        claim.check()
+        record_size(claim.folder, getattr(model, "size", m.size))
     train = data.clips("train", t.segments)
     if t.background_labels:
         train = replace(train, shares=data.shares(train.recording_ids, t.background_labels))
     shared = {
         "seed": data.seed, "labels": data.labels,
         "noise_bank": data.noise_bank() if settings.augment.noise else None,
-        "progress": progress, "accelerator": accelerator, "first": first,
+        "progress": progress, "accelerator": accelerator, "first": first, "check": claim.check,
     }  # fmt: skip
-    with followed(accelerator, folder):
-        return model, fit(model, train, data.clips("validation"), settings, folder, **shared)
+    with followed(accelerator, claim.folder):
+        return model, fit(model, train, data.clips("validation"), settings, claim.folder, **shared)
 
 
 def _train_network(
-    data: StudyData, settings: RunSettings, folder: Path, progress: bool, accelerator: Accelerator
+    data: StudyData, settings: RunSettings, claim: Claim, progress: bool, accelerator: Accelerator
 ) -> None:
-    model, history = _learn(data, settings, folder, progress, accelerator)
+    model, history = _learn(data, settings, claim, progress, accelerator)
     train, val, test = (
         data.clips("train", settings.train.segments),
         data.clips("validation"),
@@ -148,17 +151,19 @@ def _train_network(
         for side, clips in (("val", val), ("test", test))
     }
     if accelerator.is_main_process:
+        claim.check()
+        weights = sha256_of(claim.folder / BEST)
         about = {
             "epochs": len(history), "best_epoch": 1 + best_epoch(history.to_dict("records")),
             "seconds": float(history["seconds"].sum()),
             "parameters": sum(p.numel() for p in model.parameters()),
-            "pretrained": settings.model.pretrained, "weights_sha256": sha256_of(folder / BEST),
+            "pretrained": settings.model.pretrained, "weights_sha256": weights,
         }  # fmt: skip
-        _finish(data, folder, on_train, found, about)
-        (folder / LAST).unlink(missing_ok=True)
+        _finish(data, claim, on_train, found, about)
+        (claim.folder / LAST).unlink(missing_ok=True)
 
 
-def _train_classical(data: StudyData, folder: Path, accelerator: Accelerator) -> None:
+def _train_classical(data: StudyData, claim: Claim, accelerator: Accelerator) -> None:
     if not accelerator.is_main_process:
         return
     from birdnb.models.classical import fit_classical
@@ -171,7 +176,8 @@ def _train_classical(data: StudyData, folder: Path, accelerator: Accelerator) ->
     model = fit_classical(
         clips["train"].lms.numpy(), clips["train"].target.numpy(), len(data.labels)
     )
-    model.save(folder / "classical.safetensors")
+    claim.check()
+    model.save(claim.folder / "classical.safetensors")
     seconds = time.perf_counter() - start
     found = {
         name: by_recording(side, torch.from_numpy(model.predict_proba(side.lms.numpy())))
@@ -182,35 +188,37 @@ def _train_classical(data: StudyData, folder: Path, accelerator: Accelerator) ->
         row |= {f"{name}_loss": log_loss(found[name]), f"{name}_accuracy": accuracy(found[name])}
     row |= {"val_f1_macro": f1_macro(found["val"]), "seconds": seconds}
     row["clips_per_second"] = len(clips["train"]) / seconds
-    write_table(folder / HISTORY, pd.DataFrame([row]))
+    write_table(claim.folder / HISTORY, pd.DataFrame([row]))
     about = {
         "epochs": 1, "best_epoch": 1, "seconds": seconds,
         "parameters": model.coefficients.size + model.intercept.size, "pretrained": False,
     }  # fmt: skip
-    _finish(data, folder, found.pop("train"), found, about)
+    _finish(data, claim, found.pop("train"), found, about)
 
 
 def _run_frozen(
-    data: StudyData, settings: FrozenSettings, folder: Path, progress: bool,
+    data: StudyData, settings: FrozenSettings, claim: Claim, progress: bool,
     accelerator: Accelerator,
 ) -> None:  # fmt: skip
     if not accelerator.is_main_process:
         return
     run = own_answer if settings.model["name"].startswith(OWN_ANSWER) else train_frozen
-    history, found, about = run(data, settings, folder, progress)
-    write_table(folder / HISTORY, history)
-    _finish(data, folder, found.pop("train"), found, about)
+    history, found, about = run(data, settings, claim, progress)
+    write_table(claim.folder / HISTORY, history)
+    _finish(data, claim, found.pop("train"), found, about)
 
 
 def _finish(
-    data: StudyData, folder: Path, on_train: Predictions, found: dict[str, Predictions],
+    data: StudyData, claim: Claim, on_train: Predictions, found: dict[str, Predictions],
     about: dict[str, Any],
 ) -> None:  # fmt: skip
     """Write predictions and, last, ``metrics.json``: a run that has it is finished."""
+    claim.check()
     metrics: dict[str, Any] = {"train": {"accuracy": accuracy(on_train)}}
     for side, predictions in found.items():
-        predictions.save(folder / f"predictions_{side}.npz")
+        predictions.save(claim.folder / f"predictions_{side}.npz")
         metrics[side] = summarise(
             predictions, data.labels, data.sessions(predictions.recording_ids), seed=data.seed
         )
-    write_json(folder / METRICS, metrics | about)
+    claim.check()
+    write_json(claim.folder / METRICS, metrics | about)

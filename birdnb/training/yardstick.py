@@ -23,6 +23,7 @@ from birdnb.models.encoders import Encoder, find_labels, open_encoder
 from birdnb.models.frozen import Choice, fit_frozen, pool
 from birdnb.models.linear import Linear
 from birdnb.registry import CLASSICAL, ENCODERS, FROZEN, OWN_ANSWER, encoder_id, is_yardstick
+from birdnb.training.claim import Claim
 from birdnb.training.runs import CONFIG, METRICS, FrozenSettings, folder_of, read_json, run_folder
 
 WEIGHTS = "frozen.safetensors"  # of a frozen run: the logistic regression
@@ -61,7 +62,7 @@ def _settings(run: str, encoder: str, found: Encoder) -> FrozenSettings:
 
 
 def train_frozen(
-    data: StudyData, settings: FrozenSettings, folder: Path, progress: bool = True
+    data: StudyData, settings: FrozenSettings, claim: Claim, progress: bool = True
 ) -> Outcome:
     """Fit logistic regression on the embeddings of the training side, as validation chooses."""
     embeddings = _embeddings(data, settings, progress)
@@ -71,7 +72,8 @@ def train_frozen(
         ids = data.side(side)
         sides[name] = [embeddings.load(recording) for recording in ids], data.targets(ids)
     model, choice, rows = fit_frozen(sides["train"], sides["val"], len(data.labels), progress)
-    model.save(folder / WEIGHTS)
+    claim.check()
+    model.save(claim.folder / WEIGHTS)
     found = {
         name: Predictions(
             data.side(SIDES[name]),
@@ -92,7 +94,7 @@ def train_frozen(
 
 
 def own_answer(
-    data: StudyData, settings: FrozenSettings, folder: Path, progress: bool = True
+    data: StudyData, settings: FrozenSettings, claim: Claim, progress: bool = True
 ) -> Outcome:
     """Let the encoder name the species of the corpus that it knows, by its surest window.
 

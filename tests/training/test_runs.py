@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -13,9 +15,9 @@ import torch
 from small_study import settings, small_study
 
 from birdnb.config import ModelSettings
-from birdnb.data import Clips
+from birdnb.data import Clips, StudyData
 from birdnb.evaluation.predictions import by_recording, predict
-from birdnb.files import BirdnbError
+from birdnb.files import STALE_SECONDS, BirdnbError
 from birdnb.models.weights import shipped
 from birdnb.training import runs
 from birdnb.training.__main__ import main
@@ -130,14 +132,54 @@ def test_an_unfinished_run_with_changed_settings_starts_over(done, capsys):
     data, folder = done
     (folder / "metrics.json").unlink()
     (folder / "last.pt").write_bytes(b"state of the old settings")
-    (folder / ".tmp-killed.pt").write_bytes(b"half a state")
+    for name, age in ((".tmp-killed.pt", STALE_SECONDS + 60), (".tmp-at-work.pt", 0)):
+        (folder / name).write_bytes(b"half a state")
+        os.utime(folder / name, (time.time() - age,) * 2)
     result = train_run(data, "run", settings(epochs=1, lr_head=1e-4), progress=False)
     assert result.metrics["epochs"] == 1 and not (folder / "replaced").exists()
     assert (
         "train.epochs 3 is now 1, train.lr_head 0.003 is now 0.0001: trained from the start"
         in capsys.readouterr().out
     )
-    assert not list(folder.glob(".tmp-*")) and not (folder / "last.pt").exists()
+    assert [path.name for path in folder.glob(".tmp-*")] == [".tmp-at-work.pt"]
+    assert not (folder / "last.pt").exists()
+
+
+class Interfered(StudyData):
+    """A study during which something happens: when it asks for the clips of a side."""
+
+    def when(self, side, happens):
+        self.side_of_it, self.happens = side, happens
+        return self
+
+    def clips(self, name, segments=None):
+        if name == self.side_of_it:
+            self.happens()
+        return super().clips(name, segments)
+
+
+@pytest.mark.parametrize("side", ["train", "test"])
+def test_a_study_whose_folder_another_one_took_stops_and_the_other_goes_on(side):
+    ours, other = Interfered(**vars(small_study(7))), small_study(8)
+    ours.when(side, lambda: begin_run(other, "run", settings(), 1))
+    with pytest.raises(BirdnbError, match=r"another study works in .*small-tiny.*wait for it"):
+        train_run(ours, "run", progress=False)
+    folder = runs.run_folder(other, "run")
+    assert (
+        not (folder / "metrics.json").exists()
+        and runs.read_json(folder / "config.json")["seed"] == 8
+    )
+    result = train_run(other, "run", progress=False)
+    alone = train_run(other, "run", progress=False, again=True)
+    np.testing.assert_array_equal(result.test.probabilities, alone.test.probabilities)
+
+
+def test_logistic_regression_leaves_a_folder_that_another_study_finished():
+    ours, other = Interfered(**vars(small_study(7))), small_study(8)
+    ours.when("test", lambda: train_run(other, "classical_mfcc", progress=False))
+    with pytest.raises(BirdnbError, match="another study works in"):
+        train_run(ours, "classical_mfcc", progress=False)
+    assert runs.load_run(runs.run_folder(other, "classical_mfcc")).config["seed"] == 8
 
 
 def test_what_a_run_depends_on(finished):
