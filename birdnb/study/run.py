@@ -26,6 +26,7 @@ from birdnb.registry import (
 from birdnb.study.books import check_parameters, known_parameters, title
 from birdnb.study.execution import execute, tidy
 from birdnb.study.state import code_key, files_key, key, runs_key, stamp_of
+from birdnb.training.origin import check_runs
 
 if TYPE_CHECKING:
     from birdnb.config import Profile
@@ -48,6 +49,7 @@ def run(
     ``execute`` runs a notebook, as that of ``execution`` does.
     """
     from birdnb.config import load_profile
+    from birdnb.corpora import corpus_name
     from birdnb.models.encoders import open_encoder
 
     known = {book: known_parameters(book) for book in books}
@@ -58,6 +60,7 @@ def run(
     if extra.get("pretrained") is None:
         _check_weights(profile, parameters["profile"], books)
     report = study_folder(parameters["corpus"], parameters["profile"])
+    check_runs(whole_path(parameters["corpus"]), corpus_name(parameters["corpus"]), profile.name)
     print(f"corpus {parameters['corpus']}, profile {parameters['profile']}, results in "
           f"{_short(report)}", flush=True)  # fmt: skip
     if dask:

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -21,6 +22,7 @@ from birdnb.training.checkpoint import BEST, LAST
 from birdnb.training.claim import Claim
 from birdnb.training.devices import make_accelerator, predict_shared
 from birdnb.training.fit import best_epoch, fit
+from birdnb.training.origin import check_origin
 from birdnb.training.runs import (
     HISTORY,
     METRICS,
@@ -49,8 +51,8 @@ def train_run(
     "classical_mfcc" (logistic regression), ``FrozenSettings`` for those of frozen encoders. A run
     whose settings, seed, labels, recordings, split or spectrograms changed is trained from the
     start, and says so; a finished one is kept in ``replaced/``. ``again`` starts over in any case.
-    Raises BirdnbError for an unknown run, a damaged state, a training that diverges, and when
-    another study takes the folder meanwhile.
+    Raises BirdnbError for an unknown run, a damaged state, a training that diverges, and a folder
+    with results of another corpus, or which another study takes meanwhile.
     """
     accelerator = accelerator or make_accelerator()
     settings = settings or settings_of_run(data.profile, run)
@@ -87,8 +89,9 @@ def _prepare(
     folder, key = run_folder(data, run), None
     if accelerator.is_main_process:
         config = run_config(data, run, settings, accelerator.device, accelerator.num_processes)
-        prepare_folder(folder, config, data.labels, again)
         key = config["key"]
+        check_origin(folder, Path(config["corpus"]["folder"]), key)
+        prepare_folder(folder, config, data.labels, again)
     accelerator.wait_for_everyone()
     return Claim(folder, key)
 

@@ -14,11 +14,13 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
 import pytest
 from small_notebooks import write_book
+from small_study import small_study
 from sound_files import recording, write
 
 from birdnb.config import load_profile
@@ -29,6 +31,7 @@ from birdnb.study import __main__ as study
 from birdnb.study import books, run
 from birdnb.study.execution import execute
 from birdnb.study.kernel import FORKS, StudyKernel
+from birdnb.training.train import train_run
 
 ASKED = {"corpus": "demo", "profile": "laptop", "seed": 7, "folds": 0}
 ODD = "my {birds} {0} {prefix} [x] #1 50% it's ö"
@@ -68,6 +71,22 @@ def test_spectrograms_are_computed_on_the_cluster_before_any_notebook(place, cap
     audio = load_profile("laptop").audio
     build_cache(open_corpus(place / "corpus"), audio, jobs=1, progress=False)
     assert study.main(words) == 0, "a finished cache needs no cluster"
+
+
+def test_no_notebook_runs_where_another_folder_of_that_name_has_results(place, capsys):
+    for site in ("site1", "site2"):
+        write(place / site / "audio/finch/a.wav", recording(6.0, 1.0, 1.0))
+    data = small_study()
+    data.corpus = replace(
+        data.corpus, name="audio", synthetic=False, folder=place / "site1" / "audio"
+    )
+    data.profile, data.fold = replace(data.profile, name="laptop"), (1, 2)
+    train_run(data, "classical_mfcc", progress=False)
+    words = ["--only", "01", "--corpus"]
+    assert study.main([*words, str(place / "site2/audio")]) == 2
+    assert "has results of" in (said := capsys.readouterr().err) and "rename this folder" in said
+    assert not list((place / "reports").rglob("*.ipynb"))
+    assert study.main([*words, str(place / "site1/audio")]) == 0
 
 
 def test_a_notebook_is_out_of_date_when_what_it_reads_has_changed(place, report, monkeypatch):

@@ -182,6 +182,30 @@ def test_logistic_regression_leaves_a_folder_that_another_study_finished():
     assert runs.load_run(runs.run_folder(other, "classical_mfcc")).config["seed"] == 8
 
 
+def test_a_folder_of_the_same_name_does_not_take_the_place_of_another(tmp_path):
+    """Unless the other one is gone, or both hold the same recordings."""
+    one, two = tmp_path / "site1" / "audio", tmp_path / "site2" / "audio"
+    for place in (one, two):
+        place.mkdir(parents=True)
+
+    def study(place, seed=7):
+        data = small_study(seed)
+        data.corpus = replace(data.corpus, synthetic=False, folder=place)
+        return data
+
+    first = train_run(study(one), "classical_mfcc", progress=False)
+    assert train_run(study(two), "classical_mfcc", progress=False).metrics == first.metrics
+    for again in (False, True):
+        with pytest.raises(
+            BirdnbError, match=r"has results of .*site1/audio, and .*site2/audio.*rename this"
+        ):
+            train_run(study(two, 8), "classical_mfcc", progress=False, again=again)
+    assert train_run(study(one, 9), "classical_mfcc", progress=False).config["seed"] == 9
+    one.rename(tmp_path / "elsewhere")
+    moved = train_run(study(two, 8), "classical_mfcc", progress=False)
+    assert moved.config["seed"] == 8 and moved.config["corpus"]["folder"] == str(two)
+
+
 def test_what_a_run_depends_on(finished):
     data, _ = finished
 
