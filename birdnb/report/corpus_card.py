@@ -18,7 +18,7 @@ from birdnb.plots.style import save
 from birdnb.report.collect import ReportInput
 from birdnb.report.tables import pipe_table
 from birdnb.report.words import duration, plain, template
-from birdnb.split.dates import read_days
+from birdnb.split.dates import certain_days, read_days
 from birdnb.split.facts import coordinates, people
 from birdnb.split.sides import SIDES
 
@@ -53,7 +53,7 @@ def card_table(report: ReportInput) -> pd.DataFrame:
     """Return the recordings used, with what is measured and read of them.
 
     Added: latitude and longitude [degrees], day, month, hour (numbers or NaN), seconds,
-    sample_rate, channels, format.
+    sample_rate, channels, format. A day is "" where a date may mean several.
     """
     table = report.tables[0]
     if not report.sound.empty:
@@ -63,7 +63,7 @@ def card_table(report: ReportInput) -> pd.DataFrame:
     for name in ("date", "time", "locality", "latitude", "longitude", "equipment"):
         table[name] = table.get(name, pd.Series("", table.index))
     table[["latitude", "longitude"]] = coordinates(table)
-    day = read_days(table["date"])[0]
+    day = certain_days(table["date"])
     month = day.str.extract(r"^\d{4}-(\d\d)")[0].astype(float)
     formats = table["path"].map(lambda path: PurePosixPath(path).suffix.lower().lstrip("."))
     return table.assign(day=day, month=month, hour=table["time"].map(hour_of), format=formats)
@@ -113,7 +113,9 @@ def _facts(report: ReportInput, table: pd.DataFrame) -> dict[str, Any]:
         "n": len(table), "species": _species(report, table), "recordists": who[who != ""].nunique(),
         "anonymous": int((who == "").sum()), "who": _counted(written, "recordist"),
         "places": table.loc[table["locality"] != "", "locality"].nunique(), "placed": len(placed),
-        "box": _box(placed), "days": days, "months": int(table["month"].notna().sum()),
+        "box": _box(placed), "days": days,
+        "unclear": int((read_days(table["date"])[0] != "").sum()) - len(days),
+        "months": int(table["month"].notna().sum()),
         "hours": int(table["hour"].notna().sum()),
         "equipment": _counted(table["equipment"], "equipment"),
         "formats": _counted(table["format"], "format"),

@@ -20,6 +20,8 @@ UNSET = frozenset(["1970-01-01", "1969-12-31", "1899-12-30", "1899-12-31", "1900
                    "1900-01-01", "1904-01-01", "1980-01-01"])  # fmt: skip
 YEARS = range(1850, 2100)
 ORDERS = {"day first": (2, 1, 0), "month first": (2, 0, 1), "year first": (0, 1, 2)}
+# 20/04/23 and 20.04.23 begin with a year only where they can be read in no other order
+YEAR_LAST_FORMS = ("/2", ".2")
 # below it ten digits are seconds since 1970 (up to 2031), from it on year, month, day and hour
 FIRST_HOUR = "1950010100"
 YEAR_FIRST = re.compile(r"(?<!\d)(\d{4})([-/.:_ ])(\d{1,2})\2(\d{1,2})(?!\d)")
@@ -79,22 +81,36 @@ def read_days(dates: pd.Series) -> tuple[pd.Series, str]:
     The sentences say how numbers were read that leave the order open; "" where none does. Days that
     cannot be told apart (12 May or 5 December) come as one, the earliest of them.
     """
+    possible, said = _possible(dates)
+    links = [(text, day) for text, days in possible.items() for day in days]
+    one = smallest_linked(*zip(*links, strict=True)) if links else pd.Series(dtype=object)
+    return dates.map(one).fillna("").astype(object), said
+
+
+def certain_days(dates: pd.Series) -> pd.Series:
+    """Return the ISO day of each text that can mean one day only (same index), "" for others."""
+    one = {text: days[0] for text, days in _possible(dates)[0].items() if len(days) == 1}
+    return dates.map(one).fillna("").astype(object)
+
+
+def _possible(dates: pd.Series) -> tuple[dict[str, list[str]], str]:
+    """Return the days that each text may mean, and what to say of those left open."""
     readings = {text: readings_of(text) for text in dates.unique().tolist()}
     forms: dict[str, list[str]] = {}
     for text, found in readings.items():
         if found:
             forms.setdefault(_form(text, found), []).append(text)
-    possible: dict[str, list[str]] = {}  # the days that each text may mean
+    possible: dict[str, list[str]] = {}
     said = []
     for form, texts in forms.items():
         orders = [order for order in ORDERS if all(order in readings[text] for text in texts)]
+        if form in YEAR_LAST_FORMS:
+            orders = [order for order in orders if order != "year first"] or orders
         for text in texts:
             days = [readings[text][order] for order in orders] or list(readings[text].values())
             possible[text] = sorted(set(days))
         said.append(_sentence(texts, readings, orders, possible) if form else "")
-    links = [(text, day) for text, days in possible.items() for day in days]
-    one = smallest_linked(*zip(*links, strict=True)) if links else pd.Series(dtype=object)
-    return dates.map(one).fillna("").astype(object), " ".join(filter(None, said))
+    return possible, " ".join(filter(None, said))
 
 
 @lru_cache(maxsize=2**18)
@@ -104,14 +120,12 @@ def readings_of(text: str) -> dict[str, str]:
     Empty for what names no day: a year, a season, zeros, the first day of a clock never set.
     """
     plain = _plain(text)
-    if SPANS.search(plain):
+    span = LAST_SPAN.search(plain)  # 12.05.2023 - 14.05.2023, in which 2023-14-05 is no day
+    if SPANS.search(plain) or (span and span[1] != span[3]):
         return {}
     plainly = _plain_day(plain)
     if plainly is not None:
         return {"": plainly} if plainly else {}
-    span = LAST_SPAN.search(plain)
-    if span and span[1] != span[3]:
-        return {}  # 12.05.2023 - 14.05.2023
     match = _numbers(plain)
     if not match:
         day = _in_words(TIME.sub(" ", plain))

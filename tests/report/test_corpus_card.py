@@ -65,6 +65,15 @@ def test_what_people_read(tmp_path):
     assert page.count("<table>") == 8
 
 
+def test_a_date_of_several_meanings_is_no_end_of_the_range(tmp_path):
+    text, _ = card(tmp_path, {"date": [f"{1 + n % 28}/04/23" for n in range(120)]})
+    assert "From 2023-04-01 to 2023-04-28; 120 recordings name a day." in text
+    text, _ = card(tmp_path, {"date": ["2023-04-20"] * 100 + ["01-02-23"] * 20})
+    assert "From 2023-04-20 to 2023-04-20; 100 recordings name a day; the dates of 20" in text
+    text, _ = card(tmp_path, {"date": "01/02/2023"})
+    assert "The dates of 120 recordings may each mean several days." in text
+
+
 def test_a_map_where_there_are_coordinates(tmp_path):
     text, _ = card(tmp_path, {
         "latitude": ["-1.5"] * 60 + ["91", "", "x"] * 20, "longitude": "36.8",
