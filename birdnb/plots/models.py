@@ -18,6 +18,7 @@ MARKERS = "os^Dv"
 FEW = 5  # recordings: a bin of a reliability diagram with fewer says nothing about a trend
 ROW = 7  # [%] height of a row of counts below the reliability diagram
 LEAST_SCALE = 5.0  # [points] of an occlusion map's colours: smaller losses are noise and stay pale
+MOST = 200  # species whose names a confusion matrix can hold; it grows no further
 NAMED = 16  # species an embedding map can tell apart by colour and marker
 
 
@@ -29,22 +30,24 @@ def confusion_figure(
 ) -> Figure:
     """Draw a confusion matrix (C, C) of counts, rows the true species, as a share of each row.
 
-    Counts are written if few. ``order`` arranges the species (``similarity_order`` puts those
-    confused with each other side by side).
+    Counts are written if few, names are left out if very many. ``order`` arranges the species
+    (``similarity_order`` puts those confused with each other side by side).
     """
     places, n = list(range(len(labels)) if order is None else order), len(labels)
     counts, names = np.asarray(matrix)[np.ix_(places, places)], [labels[i] for i in places]
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     cell = 0.52 if n <= 15 else 0.3 if n <= 40 else 0.165  # [inches]
-    margin = 1.2 + 0.085 * max(map(len, names))
-    figure, ax = plt.subplots(figsize=(margin + cell * n + 1.1, margin + cell * n + 0.4))
+    named = names if n <= MOST else False
+    margin = 1.2 + 0.085 * (max(map(len, names)) if named else 0)
+    side = margin + cell * min(n, MOST)
+    figure, ax = plt.subplots(figsize=(side + 1.1, side + 0.4))
     size = 12 if n <= 15 else 11 if n <= 40 else 9
     import seaborn  # takes a second to import: most notebooks draw nothing with it
 
     seaborn.heatmap(
         share, mask=share == 0, cmap="magma_r", vmin=0, vmax=1, square=True, ax=ax,
         annot=counts if n <= 20 else None, fmt="d", annot_kws={"fontsize": size},
-        linewidths=0.5, linecolor="#EEEEEE", xticklabels=names, yticklabels=names,
+        linewidths=0.5 if named else 0, linecolor="#EEEEEE", xticklabels=named, yticklabels=named,
         cbar_kws={"label": "share of the true species' recordings", "shrink": 0.6, "aspect": 30,
                   "pad": 0.02, "format": PercentFormatter(1.0, symbol=" %")},
     )  # fmt: skip

@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from birdnb.files import atomic_path
 from birdnb.plots.lettering import GLYPH, fit_fonts
@@ -56,7 +57,8 @@ def png_bytes(figure: Figure, dpi: float | None = None) -> bytes:
         figure.savefig(raw, format="png", dpi=dpi or figure.dpi, bbox_inches="tight",
                        facecolor="white", pil_kwargs={"compress_level": 0})  # fmt: skip
     small = io.BytesIO()
-    flat = Image.open(raw).convert("RGB")
+    raw.seek(0)
+    flat = PngImageFile(raw).convert("RGB")  # Image.open refuses large ones, as if sent by others
     palette = flat.quantize(
         64, method=Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE
     )
@@ -78,7 +80,7 @@ def shown(figure: Figure) -> bytes | tuple[bytes, dict[str, int]]:
     png, dpi = getattr(figure, SAVED, (None, 0.0))
     if png is None:
         return png_bytes(figure)
-    width, height = Image.open(io.BytesIO(png)).size
+    width, height = PngImageFile(io.BytesIO(png)).size
     scale = figure.dpi / dpi
     return png, {"width": round(scale * width), "height": round(scale * height)}
 

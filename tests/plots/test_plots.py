@@ -429,6 +429,23 @@ def test_confusion_figure_is_ordered_and_readable(count):
     assert not overlaps(figure, ax.get_xticklabels())
 
 
+def test_confusion_of_very_many_species_is_drawn_without_names(tmp_path):
+    matrix = np.diag(np.arange(1, 702))
+    figure = confusion_figure(matrix, names(701))
+    ax = figure.axes[0]
+    assert [*ax.get_xticklabels(), *ax.get_yticklabels()] == []
+    assert ax.collections[0].get_array().shape == (701, 701)
+    assert max(figure.get_size_inches()) < 36
+    assert save(figure, tmp_path / "confusion.png").stat().st_size > 3000
+
+
+def test_a_figure_of_any_size_is_saved_and_shown(monkeypatch, tmp_path):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # as if it had hundreds of millions
+    ax = waveform(np.zeros(22050, dtype=np.float32), AUDIO, [0.0])
+    save(ax.figure, tmp_path / "large.png")
+    assert shown(ax.figure)[1]["width"] > 100
+
+
 def test_confusion_of_a_species_without_recordings_is_blank():
     figure = confusion_figure(np.diag([3, 0, 2]), names(3))
     assert np.ma.getmaskarray(figure.axes[0].collections[0].get_array())[1].all()
