@@ -116,6 +116,8 @@ def corpus_words(report: ReportInput) -> dict[str, Any]:
         "quarantine": reasons,
         "quarantine_table": tables.pipe_table(shown),
         "species_left_out": rare,
+        "species_dropped": rare[report.species_left_out["decision"] == "drop"],
+        "trained_only": int((report.species_left_out["decision"] == "train_only").sum()),
         "species_left_out_table": tables.pipe_table(rare.rename(columns={"groups": "sessions"})),
         "attributed": len(used),
         "unattributed": int(((used["recordist"] == "") | (used["license"] == "")).sum()),

@@ -390,6 +390,16 @@ def rendered(datasets, runs):
     return render(report, study_metrics(report), {})
 
 
+def test_species_trained_on_only_are_not_told_as_left_out():
+    datasets, runs = made_up_study(synthetic=False)
+    assert "and 1 species too rare to split, each" in rendered(datasets, runs)
+    datasets[0].species_report.loc[0, "decision"] = "train_only"
+    text = rendered(datasets, runs)
+    assert "and 0 species too rare to split, each" in text
+    assert "1 species, too rare to split, is trained on but not tested." in text
+    assert "| Rara avis | 1 | 1 | train\\_only |" in text
+
+
 def test_unknown_sessions_are_no_guarantee():
     datasets, runs = made_up_study(synthetic=False)
     text = rendered(datasets, runs)
