@@ -69,7 +69,7 @@ def write_curves(
     """Write ``how_many_recordings`` (.md, .html, .json, tables, figures); return the first.
 
     ``target`` is an accuracy (0..1), the next round one for each run unless given. The report
-    reads its sentences from the .json.
+    reads its sentences from the .json, and what they were drawn from.
     """
     style()
     lines = [f"# {TITLE}", "", about, "", READING, "", needs_text(curves, target), ""]
@@ -89,7 +89,10 @@ def write_curves(
     for kind in ("size", "species"):
         rows = [row for curve in curves for row in getattr(curve, f"{kind}_rows")()]
         write_rows(folder / f"{CURVES}_by_{kind}.csv", rows)
-    needs = {curve.run: _as_json(curve.need(target)) for curve in curves}
+    needs = {
+        curve.run: _as_json(curve.need(target)) | {"drawn_from": curve.drawn_from}
+        for curve in curves
+    }
     write_json(folder / f"{CURVES}.json", needs)
     text = "\n".join(lines)
     write_text(folder / f"{CURVES}.html", page(text, folder, synthetic=about.startswith("**")))

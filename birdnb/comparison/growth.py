@@ -23,6 +23,7 @@ from birdnb.evaluation.metrics import redrawn, weighted_scores
 from birdnb.evaluation.predictions import Predictions, concatenate
 from birdnb.files import report_folder
 from birdnb.registry import CLASSICAL, CURVES, FROZEN, MFCC, encoder_id, is_yardstick
+from birdnb.report.collect import drawn_from
 from birdnb.training.train import settings_of_run
 
 DRAWS = 500
@@ -45,6 +46,7 @@ class Curve:
     turns: np.ndarray  # (R,) int, the fold and seed that tested it
     recordings: np.ndarray  # (S,) training recordings, mean over folds and seeds
     minutes: float
+    drawn_from: dict[str, Any]  # as ``report.collect`` tells it
 
     @property
     def sessions_a_species(self) -> np.ndarray:
@@ -174,6 +176,7 @@ def pool(trainings: Sequence[Training]) -> Curve:
         turns,
         np.array([np.mean([len(t.data.side("train")) for t in those]) for those in by_size]),
         sum(t.result.metrics["seconds"] for t in trainings) / 60,
+        drawn_from(whole[0].data.table, whole[0].data.labels),
     )
 
 

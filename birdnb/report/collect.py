@@ -206,15 +206,38 @@ def changed_member(ensembles: Sequence[RunResult], runs: Mapping[str, list[RunRe
     return ""
 
 
-def more_recordings(folder: Path) -> dict[str, str]:
-    """Return what the learning curves beside the report say: run -> sentence; {} without any."""
+def drawn_from(table: pd.DataFrame, labels: Sequence[str]) -> dict[str, Any]:
+    """Tell what a learning curve is drawn from: ``recordings``, ``sessions`` and ``labels``."""
+    sessions = int(table["session"].nunique())
+    return {"recordings": len(table), "sessions": sessions, "labels": list(labels)}
+
+
+def more_recordings(folder: Path, report: ReportInput) -> dict[str, str]:
+    """Return what the learning curves beside the report say: run -> sentence; {} without any.
+
+    Curves that were drawn from other recordings than the report's are told as such.
+    """
     path = folder / f"{CURVES}.json"
     if not path.exists():
         return {}
     try:
         curves = json.loads(path.read_text(encoding="utf-8"))
-        return {run: found["sentence"] for run, found in curves.items()}
+        now = drawn_from(report.tables[0], report.labels)
+        return {
+            run: found["sentence"] + _drawn_else(found.get("drawn_from"), now)
+            for run, found in curves.items()
+        }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BirdnbError(
             f"{path} is damaged ({error}): delete it, or draw the learning curves again"
         ) from error
+
+
+def _drawn_else(then: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str:
+    """Say how a learning curve's recordings differ from those of now; "" where they do not."""
+    if then is None:
+        return " (of which recordings is not known)"
+    if then["labels"] != now["labels"]:
+        return " (drawn for other species than now)"
+    counts = f"{then['recordings']:,} recordings of {then['sessions']:,} sessions"
+    return "" if then == now else f" (drawn when there were {counts})"

@@ -75,7 +75,7 @@ def write_report(
     folder = Path(folder or report_folder(report.corpus, report.profile))
     metrics = study_metrics(report)
     placed = {name: _place(Path(path), folder) for name, path in figures.items()}
-    text = render(report, metrics, placed, more_recordings(folder))
+    text = render(report, metrics, placed, more_recordings(folder, report))
     write_json(folder / "metrics.json", metrics)
     write_text(folder / f"{NAME}.md", text)
     write_text(folder / f"{NAME}.html", page(text, folder, report.synthetic))

@@ -40,6 +40,7 @@ from birdnb.comparison.law import (
 from birdnb.config import load_profile, override
 from birdnb.data import open_study
 from birdnb.evaluation.predictions import Predictions
+from birdnb.report.collect import drawn_from
 from birdnb.synthetic.demo import make_demo
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -140,7 +141,7 @@ def planted(asymptote: float, gap: float, rate: float, seed: int, sessions: int 
     names = [f"s{i // 2}" for i in range(n)]
     counts = np.repeat(SIZES[:, None], 4, axis=1)
     turns = np.repeat(rng.permutation(np.arange(sessions) % 4), 2)
-    return Curve("run", labels, counts, sizes, names, turns, 2 * SIZES, 1.0)
+    return Curve("run", labels, counts, sizes, names, turns, 2 * SIZES, 1.0, {})
 
 
 @pytest.mark.parametrize("truth", [(0.95, 0.15, 0.7), (0.9, 0.1, 1.0)])
@@ -248,8 +249,10 @@ def test_cheap_runs_come_first_and_every_kind_of_run_has_a_curve(
     asked = ["phase2_mfcc", "frozen_ast", "classical_mfcc"]
     curves = list(learning_curves(str(corpus), profile, asked, 2, progress=False))
     assert [curve.run for curve in curves] == cheap_runs(profile)
-    usable = len(open_study(corpus, profile, 7, (1, 2), False).table)
+    data = open_study(corpus, profile, 7, (1, 2), False)
+    usable = len(data.table)
     for curve in curves:
+        assert curve.drawn_from == drawn_from(data.table, data.labels)
         ids = curve.sizes[0].recording_ids
         assert len(ids) == usable  # each is tested once
         assert all(size.recording_ids == ids for size in curve.sizes)
@@ -271,6 +274,7 @@ def check_what_was_written(folder: Path, rows: pd.DataFrame) -> None:
     page = (folder / "how_many_recordings.md").read_text()
     said = json.loads((folder / "how_many_recordings.json").read_text())
     assert said["classical_mfcc"]["sentence"] in page
+    assert len(said["classical_mfcc"]["drawn_from"]["labels"]) == 3
     sizes = pd.read_csv(folder / "how_many_recordings_by_size.csv")
     tested = rows[rows["share"] == 1]  # each of the 36 recordings once a seed
     assert sizes["accuracy"].iloc[-1] == pytest.approx(tested["accuracy"].mean(), abs=0.02)

@@ -30,7 +30,7 @@ from birdnb.evaluation.predictions import Predictions, concatenate
 from birdnb.files import BirdnbError
 from birdnb.registry import CLASSICAL, ENSEMBLE_WITH
 from birdnb.report import tables, words
-from birdnb.report.collect import TITLES, collect
+from birdnb.report.collect import TITLES, collect, drawn_from
 from birdnb.report.numbers import f1_of_rare_and_common, progression_rows, step_rows, study_metrics
 from birdnb.report.page import page
 from birdnb.report.write import render, write_report
@@ -488,6 +488,8 @@ def test_the_report_links_learning_curves_when_they_are_there(tmp_path):
     assert "how_many_recordings" not in (tmp_path / "PHASE3_RESULTS.md").read_text()
     said = {"classical_mfcc": {"sentence": "about 12 more sessions a species for 80 % (8 to 30)"}}
     said["frozen_birdnet"] = {"sentence": "80 % is reached with the sessions there are"}
+    for found in said.values():
+        found["drawn_from"] = drawn_from(study.tables[0], study.labels)
     curves = tmp_path / "how_many_recordings.json"
     curves.write_text(json.dumps(said))
     write_report(study, {}, tmp_path)
@@ -500,6 +502,25 @@ def test_the_report_links_learning_curves_when_they_are_there(tmp_path):
         curves.write_text(damaged)
         with pytest.raises(BirdnbError, match=r"how_many_recordings.json is damaged"):
             write_report(study, {}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("then", "told"),
+    [
+        (None, "(of which recordings is not known)"),
+        ({"recordings": 60}, "(drawn when there were 60 recordings of 60 sessions)"),
+        ({"sessions": 12}, "(drawn when there were 120 recordings of 12 sessions)"),
+        ({"labels": ["Pica pica"]}, "(drawn for other species than now)"),
+    ],
+)
+def test_a_learning_curve_of_other_recordings_is_told_as_such(tmp_path, then, told):
+    study = collect(*made_up_study(synthetic=False))
+    curve = {"sentence": "about 12 more sessions a species for 80 % (8 to 30)"}
+    if then is not None:
+        curve["drawn_from"] = drawn_from(study.tables[0], study.labels) | then
+    (tmp_path / "how_many_recordings.json").write_text(json.dumps({"classical_mfcc": curve}))
+    text = (write_report(study, {}, tmp_path) / "PHASE3_RESULTS.md").read_text()
+    assert f"{curve['sentence']} {told} ([learning curves]" in text
 
 
 def test_what_does_not_belong_together_is_refused(tmp_path):
