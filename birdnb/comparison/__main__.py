@@ -37,7 +37,7 @@ EXAMPLES = (
     "  %(prog)s data/my_birds --learning-curve --seeds 3 --target 80\n"
     "  %(prog)s data/my_birds --scaling ast efficientnet_b2 weights_50000.safetensors"
 )
-SEED = 7
+SEED, USUAL_PROFILE = 7, "laptop"
 
 
 @command("interrupted: the same command goes on from the last saved epoch")
@@ -45,10 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Compare from the shell; 0 when it is done, 2 after an error, 130 when interrupted."""
     args = make_parser().parse_args(argv)
     files = (args.corpus, args.corrections, args.profile, *(args.scaling or ()), *(args.over or ()))
+    settings = (*args.variant, args.everywhere)
     args.words = shlex.join(
-        re.sub(r"[^:]*/", "", word.rstrip("/")) if word in files else word
+        re.sub(r"[^:]*/", "", word.rstrip("/")) if word in files
+        else re.sub(r"=[/~]\S*/", "=", word) if word in settings else word
         for word in (sys.argv[1:] if argv is None else argv)
-    )
+    )  # fmt: skip
     if args.over and not args.scaling:
         raise BirdnbError("--over is for checkpoints: give --scaling, too")
     use_corrections(args.corrections)
@@ -110,7 +112,7 @@ def _scaling(args: argparse.Namespace) -> Path:
     args.seeds = list(dict.fromkeys(args.seeds or [SEED]))
     checkpoints, over = ([read_checkpoint(given) for given in c or ()]
                          for c in (args.scaling, args.over))  # fmt: skip
-    name = distinct_name(args.name or f"scaling_{corpus_name(args.corpus)}")
+    name = _page_name(args, "scaling", "validation")
     side, runs = args.side or "validation", tuple(args.runs or ())
     comparison = Comparison(name, "What more clips in pretraining bring", runs, side, NEW, {})
     judged = []
@@ -129,9 +131,17 @@ def _chosen(args: argparse.Namespace) -> Comparison:
     if len(given) < len(pairs):
         raise BirdnbError(f"--variant: two are called alike ({', '.join(n for n, _ in pairs)})")
     chosen = choose(args.variants, given, args.only or (), parse_settings(args.everywhere))
-    name = distinct_name(args.name or f"{chosen.name}_{corpus_name(args.corpus)}")
+    name = _page_name(args, chosen.name, chosen.side)
     runs, side = tuple(args.runs or chosen.runs), args.side or chosen.side
     return replace(chosen, name=name, runs=runs, side=side)
+
+
+def _page_name(args: argparse.Namespace, what: str, side: str) -> str:
+    """Return the name of the page; a profile or side other than the usual is part of it."""
+    profile, other = Path(args.profile).stem, args.side not in (None, side)
+    name = f"{what}_{corpus_name(args.corpus)}" + f"-{profile}" * (profile != USUAL_PROFILE)
+    name += f"_{args.side}" * other
+    return distinct_name(args.name or name)
 
 
 def _about(args: argparse.Namespace, judged: Pooled | Curve) -> str:
@@ -159,7 +169,8 @@ def make_parser() -> argparse.ArgumentParser:
         prog=called("python -m birdnb.comparison"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Train variants of the profile's runs on grouped folds and write\n"
-        "reports/<name>_<corpus>.md: scores with intervals and paired differences. Or, with\n"
+        "reports/<name>_<corpus>.md (with the profile and the side, where they are not the usual\n"
+        "ones): scores with intervals and paired differences. Or, with\n"
         "--learning-curve, train each run on growing parts of the training sessions and write\n"
         f"reports/<corpus>-<profile>/{CURVES}.md: what more recordings would bring.\n"
         "Or, with --scaling, judge checkpoints of pretraining by the clips they heard.\n"

@@ -55,7 +55,8 @@ def choose(
     if preset:
         comparison = load_comparison(preset)
     elif given:
-        comparison = replace(load_comparison("ablation"), variants={"recipe": {}})
+        comparison = load_comparison("ablation")
+        comparison = replace(comparison, name="variants", variants={"recipe": {}})
     else:
         raise BirdnbError(
             "nothing to compare: give --variants pretraining, --variants ablation or --variant "

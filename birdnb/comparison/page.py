@@ -15,7 +15,7 @@ from birdnb.files import atomic_path, reports_dir, safe_name, write_text
 from birdnb.plots.results import paired_differences
 from birdnb.pretraining.card import machine
 from birdnb.report.tables import pipe_table
-from birdnb.report.words import NONE, duration, percent, plain, points, score, title
+from birdnb.report.words import NONE, duration, percent, plain, points, score, title, without_folder
 from birdnb.training.devices import make_accelerator
 from birdnb.training.runs import git_commit
 
@@ -109,7 +109,7 @@ def write_comparison(
         "",
         about,
         "",
-        READING.format(side=comparison.side, reference=comparison.reference),
+        READING.format(side=comparison.side, reference=plain(comparison.reference)),
         "",
     ]
     for run in comparison.runs:
@@ -120,9 +120,9 @@ def write_comparison(
             plt.savefig(temporary, bbox_inches="tight")
         plt.close()
         lines += [f"## {title(run)}", "", pipe_table(_table(rows, comparison.reference)), ""]
-        lines += [f"![Differences from {comparison.reference}](figures/{figure.name})", ""]
+        lines += [f"![Differences from {plain(comparison.reference)}](figures/{figure.name})", ""]
     changes = {
-        name: ", ".join(f"`{k}: {v}`" for k, v in what.items())
+        plain(name): ", ".join(map(_setting, what, what.values()))
         for name, what in comparison.variants.items()
     }
     variants = pd.DataFrame(
@@ -130,6 +130,11 @@ def write_comparison(
     )
     lines += ["## The variants", "", pipe_table(variants.replace("", "none"), left=2), ""]
     return write_text(folder / f"{comparison.name}.md", "\n".join(lines))
+
+
+def _setting(name: str, value: Any) -> str:
+    """Write a setting as code in a cell of a table, without the folder of a file."""
+    return f"`{name}: {without_folder(value)}`".replace("|", r"\|")
 
 
 def _table(rows: Sequence[dict[str, Any]], reference: str) -> pd.DataFrame:

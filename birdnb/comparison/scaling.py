@@ -73,9 +73,10 @@ def read_checkpoint(given: str) -> Checkpoint:
             f"{given} has no card that says which network it is of: write "
             f"{' or '.join(f'{name}:{given}' for name in FILES)}"
         )
-    if not rows:
-        return Checkpoint(model, file, None)
-    own, species = (_whole(n) for n in re.findall(r"[\d,]*\d", rows["clips"]))
+    counts = [_whole(n) for n in re.findall(r"[\d,]*\d", rows.get("clips", ""))]
+    if len(counts) != 2:
+        return Checkpoint(model, file, None)  # no card, or notes of one's own
+    own, species = counts
     begun = rows.get("begun from", "")
     earlier = [_whole(n) for n in re.findall(r"after ([\d,]+) clips", begun)]
     clips = own + sum(earlier) if len(earlier) == begun.count("SHA-256") else None

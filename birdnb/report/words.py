@@ -43,6 +43,12 @@ def plain(text: Any) -> str:
     return SPECIAL.sub(r"\\\1", re.sub(r"\s+", " ", str(text)).strip())
 
 
+def without_folder(value: Any) -> Any:
+    """Write an absolute path as ``path/to/name``, and return anything else as it is."""
+    path = Path(value) if isinstance(value, str) else Path()
+    return f"path/to/{path.name}" if path.is_absolute() else value
+
+
 def percent(value: float | None, ends: Sequence[float] | None = None) -> str:
     """Write a share as ``54.5 % (48.1–60.2)``; a dash when there is none."""
     if value is None:

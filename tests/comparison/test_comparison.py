@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from small_study import AUDIO, settings, small_study, write_study
 
 from birdnb.comparison import __main__ as command
 from birdnb.comparison import compare as comparison
-from birdnb.comparison.page import Comparison, comparison_rows
+from birdnb.comparison.page import Comparison, Pooled, comparison_rows, write_comparison
 from birdnb.config import Profile, load_profile
+from birdnb.evaluation.predictions import Predictions
 from birdnb.files import BirdnbError
 from birdnb.training.runs import load_run
 
@@ -131,23 +133,67 @@ def test_the_command_writes_a_report(tmp_path) -> None:
         "--runs",
         "run",
         "--variant",
-        "fast: lr_head=1e-2 mixup=false",
+        "fast|2x *y*: lr_head=1e-2 mixup=false",
     ]
     assert command.main([*options, "--everywhere", "label_smoothing=0.1"]) == 0
-    text = (tmp_path / "reports" / "ablation_birds.md").read_text()
+    text = (tmp_path / "reports" / "variants_birds-tiny.md").read_text()
     assert "| recipe | `label_smoothing: 0.1` |" in text
-    assert "| fast | `label_smoothing: 0.1`, `lr_head: 0.01`, `mixup: False` |" in text
+    fast = r"| fast\|2x \*y\* |"
+    assert f"{fast} `label_smoothing: 0.1`, `lr_head: 0.01`, `mixup: False` |" in text
     assert (
         "| recipe |" in text
-        and "| fast |" in text
+        and text.count(fast) == 2
         and "| MFCC statistics + logistic regression |" in text
         and "validation recordings" in text
     )
     assert str(tmp_path) not in text
     assert "Corpus birds" in text and "Profile tiny" in text
-    assert (tmp_path / "reports" / "figures" / "ablation_birds_run.png").stat().st_size > 5000
+    assert (tmp_path / "reports" / "figures" / "variants_birds-tiny_run.png").stat().st_size > 5000
     assert command.main([*options, "--everywhere", "label_smoothing=0.1", "--name", "../mine"]) == 0
     assert (tmp_path / "reports" / "mine.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        (["--variants", "ablation"], "ablation_birds"),
+        (["--variants", "ablation", "--side", "validation"], "ablation_birds"),
+        (["--variants", "ablation", "--side", "test"], "ablation_birds_test"),
+        (["--variants", "pretraining", "--side", "test"], "pretraining_birds"),
+        (["--variants", "ablation", "--profile", "gpu"], "ablation_birds-gpu"),
+        (["--variant", "own: epochs=20 pretrained=/home/ann/w.safetensors"], "variants_birds"),
+    ],
+)
+def test_pages_of_other_questions_do_not_take_each_others_place(
+    tmp_path, monkeypatch, options, name
+) -> None:
+    asked = []
+
+    def written(plan, pooled, about):
+        assert "/home" not in about
+        asked.append(plan.name)
+        (tmp_path / "page.md").write_text("")
+        return tmp_path / "page.md"
+
+    # no training: what is asked is the name of the page
+    monkeypatch.setattr(command, "compare", lambda *_: [SimpleNamespace(sessions=[], labels=[])])
+    monkeypatch.setattr(command, "write_comparison", written)
+    assert command.main(["some/birds", *options]) == 0
+    assert asked == [name]
+
+
+def test_the_variants_are_told_without_the_folders_of_files(tmp_path) -> None:
+    rng = np.random.default_rng(0)
+    given = {"as it is": {}, "own": {"pretrained": "/home/ann/w|1.safetensors"}}
+    pooled = []
+    for variant in given:
+        shares = rng.dirichlet(np.ones(2), 20).astype(np.float32)
+        test = Predictions([f"r{i}" for i in range(20)], shares, np.arange(20) % 2)
+        sessions = [f"s{i // 2}" for i in range(20)]
+        pooled.append(Pooled("run", variant, test, sessions, [0.5], ["a", "b"], 1.0))
+    text = write_comparison(replace(PLAN, variants=given), pooled, "", tmp_path).read_text()
+    assert r"| own | `pretrained: path/to/w\|1.safetensors` |" in text
+    assert "/home" not in text
 
 
 def test_presets_fit_the_profiles_and_every_training_has_its_own_name() -> None:

@@ -74,6 +74,13 @@ def test_weights_nobody_describes_must_be_named(learned, tmp_path) -> None:
         read_checkpoint("gone.safetensors")
 
 
+def test_notes_of_ones_own_beside_weights_are_no_card(learned, tmp_path) -> None:
+    mine = Path(shutil.copy(learned / "first.safetensors", tmp_path / "mine.safetensors"))
+    notes = "# mine\n\n| item | value |\n| --- | --- |\n| made on | 3 May |\n| clips | many |\n"
+    mine.with_suffix(".md").write_text(notes)
+    assert read_checkpoint(f"ast:{mine}").clips is None
+
+
 def test_the_command_judges_checkpoints_frozen_and_fine_tuned(
     learned, tmp_path, monkeypatch
 ) -> None:
@@ -86,9 +93,9 @@ def test_the_command_judges_checkpoints_frozen_and_fine_tuned(
     words = [str(tmp_path / "birds"), "--folds", "2", "--profile", str(tmp_path / "small.yaml")]
     words += ["--scaling", *weights, "--runs", "phase3_ast_full"]
     assert command.main(words) == 0
-    page = (tmp_path / "reports" / "scaling_birds.md").read_text()
+    page = (tmp_path / "reports" / "scaling_birds-small.md").read_text()
     assert str(tmp_path) not in page and str(learned) not in page
-    assert (tmp_path / "reports" / "figures" / "scaling_birds.png").stat().st_size > 5000
+    assert (tmp_path / "reports" / "figures" / "scaling_birds-small.png").stat().st_size > 5000
     runs = tmp_path / "artifacts" / "runs" / "birds-small"
     for heading, names in (
         ("## AST, frozen", [f"frozen_ast_{name}" for name in ("new", "first", "second")]),
@@ -102,7 +109,7 @@ def test_the_command_judges_checkpoints_frozen_and_fine_tuned(
         assert "- From 8 clips (*first*) to 16 (*second*): accuracy " in section
     finished = {path: path.stat().st_mtime_ns for path in runs.rglob("metrics.json")}
     assert len(finished) == 2 * (1 + 3 + 3)
-    written = tmp_path / "reports" / "scaling_birds.md"
+    written = tmp_path / "reports" / "scaling_birds-small.md"
     written.write_text(page + "\nMore is better.\n")
     assert command.main(words) == 0
     assert written.read_text() == page + "\nMore is better.\n"
