@@ -1,17 +1,20 @@
 """Cards of pretrained weights: what they learned from and until when, with the source."""
 
 import datetime
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from birdnb.files import BirdnbError
+from birdnb.files import BirdnbError, sha256_of, user_path
 from birdnb.settings import Settings, filled, read_yaml
 
 OF_MODELS = {"ast": "audioset", "efficientnet_b2": "imagenet"}  # what pretrained=true means
+FREE = "code MIT, weights CC0"  # so begins a card's licence where nobody's recordings were heard
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,10 @@ def card_named(name: str) -> Card:
 
 
 def card_of_weights(model: str, pretrained: bool | str) -> Card | None:
-    """Return the card of weights that a network begins with, unknown ones too; None: no weights."""
+    """Return the card of weights that a network begins with, unknown ones too; None: no weights.
+
+    A file whose own card says so has heard invented song only.
+    """
     if pretrained is False:
         return None
     if pretrained == "synthetic":
@@ -71,7 +77,32 @@ def card_of_weights(model: str, pretrained: bool | str) -> Card | None:
     for name, fields in _cards().items():
         if (prefix := fields.get("hub_ids")) and source.startswith(prefix):
             return card_named(name)
-    return Card(title=source if isinstance(pretrained, str) else f"the hub's weights of {model}")
+    if pretrained is True:
+        return Card(title=f"the hub's weights of {model}")
+    path = user_path(source)
+    title = path.name if path.is_absolute() else source
+    if heard_invented_song_only(path):
+        beside = f"its card, {path.with_suffix('.md').name}"
+        return replace(card_named("synthetic"), title=path.name, source=beside)
+    return Card(title=title)
+
+
+def card_rows(weights: Path) -> dict[str, str]:
+    """Read the rows of the table in the card beside weights, ``clips`` or ``begun from``.
+
+    None where there is no card.
+    """
+    card = weights.with_suffix(".md")
+    text = card.read_text(encoding="utf-8") if card.is_file() else ""
+    return dict(re.findall(r"^\| ([\w -]+) \| ([^|\n]+) \|$", text, re.M))
+
+
+def heard_invented_song_only(weights: Path) -> bool:
+    """Tell whether the card beside a file of weights says so, and is of these very weights."""
+    rows = card_rows(weights) if weights.is_file() else {}
+    # a card may be of other weights that lay here before
+    own = bool(rows) and sha256_of(weights) in rows.get("SHA-256", "")
+    return own and rows.get("licence", "").startswith(FREE)
 
 
 def _cards() -> dict[str, dict[str, Any]]:

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from birdnb.cards import card_rows
 from birdnb.comparison.compare import compare, settings_of
 from birdnb.comparison.page import Comparison, Pooled
 from birdnb.config import Profile
@@ -19,7 +20,6 @@ from birdnb.evaluation.metrics import loss_over, paired_bootstrap, summarise
 from birdnb.files import BirdnbError, artifacts_dir, user_path, whole_path
 from birdnb.models import build_model
 from birdnb.models.weights import FILES, save_weights, shipped, weights_of
-from birdnb.pretraining.card import card_rows
 from birdnb.registry import CLASSICAL, FROZEN, check_encoders, encoder_id
 
 NEW = "new"  # weights that heard nothing

@@ -31,16 +31,6 @@ def model_card(weights: Path, *, device: torch.device, **facts: Any) -> str:
     ) + "\n"  # fmt: skip
 
 
-def card_rows(weights: Path) -> dict[str, str]:
-    """Read the rows of the table in the card beside weights, ``clips`` or ``begun from``.
-
-    None where there is no card.
-    """
-    card = weights.with_suffix(".md")
-    text = card.read_text(encoding="utf-8") if card.is_file() else ""
-    return dict(re.findall(r"^\| ([\w -]+) \| ([^|\n]+) \|$", text, re.M))
-
-
 def machine(device: torch.device) -> str:
     """Return processor, cores and the GPU if used: nothing that tells whose machine it is."""
     text = f"{processor()}, {cores()} core{'s' if cores() > 1 else ''}"

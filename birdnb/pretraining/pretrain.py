@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from birdnb.cards import FREE, card_rows, heard_invented_song_only
 from birdnb.config import (
     AudioSettings,
     AugmentSettings,
@@ -23,12 +24,11 @@ from birdnb.config import (
 )
 from birdnb.files import BirdnbError, sha256_of, user_path, write_text
 from birdnb.models.weights import FILES, SHIPPED, save_weights, weights_of
-from birdnb.pretraining.card import card_rows, model_card
+from birdnb.pretraining.card import model_card
 from birdnb.pretraining.stream import Budget, Pretrainer, Pretraining
 
 # rows of a card -> how the card of later weights tells them
 MADE = {"command": "made by", "begun from": "begun from"}
-FREE = "code MIT, weights CC0"  # so begins a card's licence where nobody's recordings were heard
 
 
 def settings_for(
@@ -143,10 +143,7 @@ def _is_invented(model: ModelSettings | None) -> bool:
     if model is None or model.pretrained is False:
         return True
     source = _source(model)
-    rows = card_rows(source) if source else {}
-    # a card may be of other weights that lay here before
-    own = source is not None and sha256_of(source) in rows.get("SHA-256", "")
-    return own and rows.get("licence", "").startswith(FREE)
+    return source is not None and heard_invented_song_only(source)
 
 
 def _source(model: ModelSettings) -> Path | None:

@@ -23,7 +23,7 @@ from birdnb.registry import (
 from birdnb.report.collect import ReportInput
 from birdnb.report.heard import heard_of
 from birdnb.report.recordings import recordings_metrics
-from birdnb.report.words import title
+from birdnb.report.words import title, without_folder
 from birdnb.report.yardstick import yardstick_steps, yardsticks
 from birdnb.split.facts import people
 from birdnb.split.sides import SIDES
@@ -169,7 +169,8 @@ def _over_folds(report: ReportInput, name: str) -> dict[str, Any]:
         values = [m[key] for m in metrics if m.get(key) is not None]
         if len(values) == len(metrics):
             summary[key] = float(over(values))
-    summary |= {key: metrics[0].get(key) for key in ("parameters", "pretrained")}
+    summary["parameters"] = metrics[0].get("parameters")
+    summary["pretrained"] = without_folder(metrics[0].get("pretrained"))
     summary |= {key: metrics[0][key] for key in ("species_unknown",) if key in metrics[0]}
     if "weights" in metrics[0]:
         summary |= _ensemble_over_folds(report, name, test)

@@ -10,9 +10,10 @@ from birdnb.config import PROFILES
 from birdnb.corpora.table import license_counts
 from birdnb.evaluation.gates import FEW_SESSIONS, reported
 from birdnb.evaluation.metrics import top_confusions
-from birdnb.registry import BASELINE, FULL
+from birdnb.registry import BASELINE, FULL, is_yardstick
 from birdnb.report import tables, words
 from birdnb.report.collect import ReportInput
+from birdnb.report.heard import cards_of
 from birdnb.report.numbers import f1_of_rare_and_common
 from birdnb.split.facts import people
 
@@ -47,10 +48,15 @@ def comparison_words(report: ReportInput, metrics: dict[str, Any]) -> dict[str, 
         "caveat": report.caveat,
         "unknown_sessions": report.unknown_sessions,
         "notes": list(report.notes),
-        "kin": [
-            words.title(name) for name, run in runs.items() if run.get("pretrained") == "synthetic"
-        ],
+        "kin": [words.title(name) for name in runs if _heard_invented_song(report, name)],
     }
+
+
+def _heard_invented_song(report: ReportInput, run: str) -> bool:
+    """Tell whether a network was trained here from weights that learned from invented song."""
+    if is_yardstick(run) or "members" in report.configs[run]:
+        return False
+    return any(card.heard == "invented song" for card in cards_of(report, run))
 
 
 def _benchmark(report: ReportInput, metrics: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,6 +18,7 @@ from birdnb.evaluation.heard import heard_before, scores_apart
 from birdnb.evaluation.metrics import summarise
 from birdnb.evaluation.predictions import Predictions
 from birdnb.files import BirdnbError
+from birdnb.models.weights import shipped
 
 
 def table(**columns: list[str]) -> pd.DataFrame:
@@ -76,6 +79,18 @@ def test_which_card_a_network_has():
     for source in ("somebody/ast", "./my_weights"):
         card = card_of_weights("ast", source)
         assert (card.title, card.heard) == (source, "unknown")
+
+
+def test_weights_whose_own_card_tells_have_heard_invented_song_only(tmp_path):
+    mine = Path(shutil.copy(shipped("efficientnet_b2"), tmp_path / "my_b2.safetensors"))
+    unknown = card_of_weights("efficientnet_b2", str(mine))
+    assert (unknown.title, unknown.heard) == ("my_b2.safetensors", "unknown")
+    shutil.copy(shipped("efficientnet_b2").with_suffix(".md"), mine.with_suffix(".md"))
+    told = card_of_weights("efficientnet_b2", str(mine))
+    assert (told.title, told.heard) == ("my_b2.safetensors", "invented song")
+    assert told.trained_on == "invented song only" and told.source == "its card, my_b2.md"
+    mine.write_bytes(shipped("ast").read_bytes())  # the card is of other weights
+    assert card_of_weights("efficientnet_b2", str(mine)).heard == "unknown"
 
 
 def test_a_card_of_ones_own():

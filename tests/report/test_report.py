@@ -5,8 +5,10 @@ Names survive any spelling, and no figure is lost.
 
 import copy
 import functools
+import itertools
 import json
 import re
+import shutil
 from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -28,6 +30,7 @@ from birdnb.evaluation.gates import gates, reported
 from birdnb.evaluation.metrics import paired_bootstrap, summarise
 from birdnb.evaluation.predictions import Predictions, concatenate
 from birdnb.files import BirdnbError
+from birdnb.models.weights import shipped
 from birdnb.registry import CLASSICAL, ENSEMBLE_WITH
 from birdnb.report import tables, words
 from birdnb.report.collect import TITLES, collect, drawn_from
@@ -362,13 +365,16 @@ def test_html_stands_alone_and_is_well_formed(written):
     assert "not audio: <html>|x" in seen.words
 
 
-def test_weights_from_the_same_synthesiser_are_named_as_kin():
-    for synthetic in (True, False):
+def test_weights_from_the_same_synthesiser_are_named_as_kin(tmp_path):
+    mine = tmp_path / "mine.safetensors"
+    shutil.copy(shipped("ast"), mine)
+    shutil.copy(shipped("ast").with_suffix(".md"), mine.with_suffix(".md"))
+    for synthetic, weights in itertools.product((True, False), ("synthetic", str(mine))):
         datasets, runs = made_up_study(synthetic=synthetic)
         for result in runs["phase3_ast_full"]:
-            result.metrics["pretrained"] = "synthetic"
-        report = collect(datasets, runs)
-        text = render(report, study_metrics(report), {})
+            result.metrics["pretrained"] = weights
+        text = rendered(datasets, runs)
+        assert str(tmp_path) not in text
         assert (
             "AST + augmentation began with weights that learned from the same synthesiser" in text
         ) == synthetic
