@@ -1,6 +1,7 @@
 """What corrections of labels did to a study: how many, by whom, and the scores before and after."""
 
 import json
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from birdnb.corpora.corrections import DECISIONS, DROP, RELABEL
 from birdnb.evaluation.metrics import accuracy
 from birdnb.evaluation.predictions import Predictions, concatenate
 from birdnb.report.collect import ReportInput
-from birdnb.training.runs import METRICS, folder_of, load_run
+from birdnb.training.runs import METRICS, RunResult, folder_of, load_run
 
 
 def corrections_of(report: ReportInput, run: str | None) -> dict[str, Any] | None:
@@ -20,7 +21,7 @@ def corrections_of(report: ReportInput, run: str | None) -> dict[str, Any] | Non
     of these the run names rightly, and those dropped. ``same`` holds accuracy before and after on
     the test recordings whose label nobody changed: the same in both studies, as corrections move
     no recording to another side. ``before`` is None where the study without corrections was not
-    run with this seed and these settings.
+    run with these recordings, this seed, these settings and weights.
     """
     table = report.corrections
     if table is None or run is None:
@@ -70,13 +71,31 @@ def _before(report: ReportInput, run: str) -> Predictions | None:
         if not all((folder / METRICS).exists() for folder in folders):
             return None
         found[name] = [load_run(folder) for folder in folders]
-        pairs = zip(found[name], report.runs.get(name, found[name]), strict=True)
-        if any(_asked(before.config) != _asked(now.config) for before, now in pairs):
+        now = report.runs.get(name, found[name])
+        if not all(map(partial(_comparable, report), report.tables, found[name], now)):
             return None
     return concatenate([result.test for result in found[run]])
 
 
+def _comparable(
+    report: ReportInput, table: pd.DataFrame, before: RunResult, now: RunResult
+) -> bool:
+    """Tell whether a run was asked for the same as now, of the same recordings but for dropped."""
+    assert report.corrections is not None
+    on_a_side = report.corrections.loc[report.corrections["side"] != "", "recording_id"]
+    dropped = set(on_a_side) - set(table["recording_id"])
+    for one, other in ((before.val, now.val), (before.test, now.test)):
+        was, is_now = set(one.recording_ids), set(other.recording_ids)
+        if not (is_now <= was and was - is_now <= dropped):
+            return False
+        dropped -= was  # those left were learned from
+    learned = int((table["side"] == "train").sum()) + len(dropped)
+    same = before.config.get("recordings", {}).get("train", learned) == learned
+    return same and _asked(before.config) == _asked(now.config)
+
+
 def _asked(config: dict[str, Any]) -> str:
     """Return what a run was asked for, but for its recordings: the same in studies to compare."""
-    asked = [config.get("corpus", {}).get("split"), *map(config.get, ("seed", "settings", "audio"))]
+    parts = ("seed", "settings", "audio", "weights")
+    asked = [config.get("corpus", {}).get("split"), *map(config.get, parts)]
     return json.dumps(asked, sort_keys=True)  # a run just made has tuples where a file has lists

@@ -780,7 +780,13 @@ def without(predictions, name):
 
 
 @pytest.mark.parametrize("ran_before", [True, False])
-@pytest.mark.parametrize("changed", [{}, {"seed": 8}, {"settings": {"train": {"epochs": 2}}}])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {}, {"seed": 8}, {"settings": {"train": {"epochs": 2}}}, {"weights": "others"},
+        {"recordings": {"train": 81}}, {"fewer": "val"}, {"fewer": "test"},
+    ],
+)  # fmt: skip
 def test_corrections_are_told_and_those_of_the_test_side_apart(
     tmp_path, monkeypatch, ran_before, changed
 ):
@@ -798,9 +804,12 @@ def test_corrections_are_told_and_those_of_the_test_side_apart(
         before.history.to_csv(folder / "history.csv", index=False)
         (folder / "labels.json").write_text(json.dumps(datasets[0].labels))
         run.config["corpus"] = {"split": {"strangers": ()}}  # a list in the file
+        run.config["recordings"] = {"train": 80}
         (folder / "config.json").write_text(json.dumps(run.config | changed))
         for side in ("val", "test"):
-            getattr(before, side).save(folder / f"predictions_{side}.npz")
+            last = getattr(before, side).recording_ids[-1] if changed.get("fewer") == side else ""
+            saved = without(getattr(before, side), last)  # made before that recording was there
+            saved.save(folder / f"predictions_{side}.npz")
         (folder / "metrics.json").write_text("{}")
     report = collect(datasets, runs)
     metrics = study_metrics(report)
