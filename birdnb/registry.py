@@ -23,6 +23,12 @@ FULL = "phase3_ast_full"  # with augmentation
 EFFICIENTNET = "phase3_efficientnet_full"
 ENSEMBLE = "phase3_ensemble"
 ENSEMBLE_WITH = "ensemble_with_encoders"  # the same members, and frozen encoders; decides nothing
+MEMBERS = (FULL, EFFICIENTNET)  # of the ensemble, where notebook 06 is given no others
+TRAINED = {  # the runs that a notebook writes
+    "04": (CLASSICAL, MFCC, BASELINE),
+    "05": (FULL,),
+    "06": (EFFICIENTNET, ENSEMBLE, ENSEMBLE_WITH),
+}
 # of a frozen encoder the name comes behind: logistic regression on its embeddings, as in
 # frozen_birdnet, and its own answer among the corpus' species, as in own_answer_birdnet
 FROZEN = "frozen_"

@@ -21,6 +21,7 @@ from birdnb.registry import (
     ENSEMBLE,
     ENSEMBLE_WITH,
     FULL,
+    MEMBERS,
     MFCC,
     is_yardstick,
 )
@@ -58,7 +59,8 @@ class ReportInput:
     caveat: str = ""  # what is not known about recording sessions
     unknown_sessions: int = 0  # recordings of whose session nothing is known
     notes: Sequence[str] = ()  # sentences on labels that became one, or may be one
-    changed: dict[str, Any] = field(default_factory=dict)  # settings other than the profile's
+    # run -> its settings other than the profile's, by bare name; of the ensemble its members
+    changed: dict[str, dict[str, Any]] = field(default_factory=dict)
     corrections: pd.DataFrame | None = None  # applied: corrections.COLUMNS and side, of all folds
     before: str = ""  # what the corpus is called without them
     sound: pd.DataFrame = field(default_factory=pd.DataFrame)  # index of the cache: seconds, rate
@@ -174,18 +176,22 @@ def _corrections(datasets: Sequence[StudyData]) -> pd.DataFrame | None:
     return table.drop_duplicates("recording_id").drop(columns="rest").sort_index()
 
 
-def _changed(usual: Mapping[str, Any], runs: Mapping[str, list[RunResult]]) -> dict[str, Any]:
-    """Find the settings that runs were trained with in place of their profile's, by bare name."""
-    changed: dict[str, Any] = {}
+def _changed(
+    usual: Mapping[str, Any], runs: Mapping[str, list[RunResult]]
+) -> dict[str, dict[str, Any]]:
+    """Find what runs were made with in place of what is usual: run -> setting -> value."""
+    changed: dict[str, dict[str, Any]] = {}
     for name, results in runs.items():
         mine = results[0].config.get("settings", {})
-        for part, values in (asdict(usual[name]) if name in usual else {}).items():
-            changed |= {
-                key: mine[part][key]
-                for key, value in values.items()
-                if mine.get(part, {}).get(key, value) != value
-            }
-    return changed
+        changed[name] = {
+            key: mine[part][key]
+            for part, values in (asdict(usual[name]) if name in usual else {}).items()
+            for key, value in values.items()
+            if mine.get(part, {}).get(key, value) != value
+        }
+    if ENSEMBLE in runs and (own := list(runs[ENSEMBLE][0].config["members"])) != list(MEMBERS):
+        changed[ENSEMBLE] = {"members": own}
+    return {name: settings for name, settings in changed.items() if settings}
 
 
 def _check_ensemble(runs: Mapping[str, list[RunResult]]) -> None:

@@ -1,5 +1,6 @@
 """What the template of the report is given: the sections of the page, as values and tables."""
 
+import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from birdnb.config import PROFILES
 from birdnb.corpora.table import license_counts
 from birdnb.evaluation.gates import FEW_SESSIONS, reported
 from birdnb.evaluation.metrics import top_confusions
-from birdnb.registry import BASELINE, FULL, is_yardstick
+from birdnb.registry import BASELINE, FULL, TRAINED, is_yardstick
 from birdnb.report import tables, words
 from birdnb.report.collect import ReportInput
 from birdnb.report.heard import cards_of
@@ -135,21 +136,8 @@ def corpus_words(report: ReportInput) -> dict[str, Any]:
 
 
 def settings_words(report: ReportInput) -> dict[str, Any]:
-    """Return what the page says of how the study was run: the command, versions, settings."""
+    """Return what the page says of how the study was run: the commands, versions, settings."""
     configs = report.configs
-    corpus = report.before or report.corpus
-    corpus = corpus if report.synthetic else f"path/to/{corpus}"
-    shipped = (PROFILES / f"{report.profile}.yaml").is_file()
-    profile = report.profile if shipped else f"path/to/{report.profile}.yaml"
-    command = ["./run_all.sh", "--corpus", corpus, "--profile", profile, "--seed", str(report.seed)]
-    command += ["--folds", str(report.folds)] if report.folds else []
-    command += ["--corrections", "path/to/corrections.csv"] if report.before else []
-    command += ["--encoders", *map(_without_path, report.encoders)] if report.encoders else []
-    if report.changed:
-        command += [
-            "--",
-            *(word for key, value in report.changed.items() for word in ("-p", key, str(value))),
-        ]
     about: dict[str, list[str]] = {}  # runs taken up may be of other versions: all are told
     for config in (one.config for results in report.runs.values() for one in results):
         if "versions" in config:
@@ -158,7 +146,7 @@ def settings_words(report: ReportInput) -> dict[str, Any]:
                 if value and value not in about.setdefault(key, []):
                     about[key].append(value)
     return {
-        "command": shlex.join(command),
+        "command": "\n".join(_commands(report)),
         "about": {
             {"git_commit": "commit"}.get(key, key): " and ".join(values)
             for key, values in about.items()
@@ -170,6 +158,42 @@ def settings_words(report: ReportInput) -> dict[str, Any]:
             for key, value in tables.shared_settings(configs).items()
         },
     }
+
+
+def _commands(report: ReportInput) -> list[str]:
+    """Return the commands that repeat a study: one, or one for notebooks with other settings."""
+    corpus = report.before or report.corpus
+    corpus = corpus if report.synthetic else f"path/to/{corpus}"
+    shipped = (PROFILES / f"{report.profile}.yaml").is_file()
+    profile = report.profile if shipped else f"path/to/{report.profile}.yaml"
+    command = ["./run_all.sh", "--corpus", corpus, "--profile", profile, "--seed", str(report.seed)]
+    command += ["--folds", str(report.folds)] if report.folds else []
+    command += ["--corrections", "path/to/corrections.csv"] if report.before else []
+    encoders = ["--encoders", *map(_without_path, report.encoders)] if report.encoders else []
+    parts = _alike(report)
+    commands = []
+    for books, settings in parts:
+        own = [*command, *(encoders if "04" in books else [])]
+        own += ["--only", *books] if len(parts) > 1 else []
+        own += ["--"] if settings else []
+        for key, value in settings.items():
+            text = json.dumps(value) if isinstance(value, list) else words.without_folder(value)
+            own += ["-p", key, str(text)]
+        commands.append(shlex.join(own))
+    return commands
+
+
+def _alike(report: ReportInput) -> list[tuple[list[str], dict[str, Any]]]:
+    """Group the notebooks, in order, that were run with the same settings: numbers, settings."""
+    parts: list[tuple[list[str], dict[str, Any]]] = []
+    for books in (["01", "02", "03", "04"], ["05"], ["06", "07"]):
+        trained = [run for book in books for run in TRAINED.get(book, ()) if run in report.runs]
+        settings = {k: v for run in trained for k, v in report.changed.get(run, {}).items()}
+        if parts and (settings == parts[-1][1] or not trained):
+            parts[-1][0].extend(books)
+        else:
+            parts.append((list(books), settings))
+    return parts
 
 
 def _without_path(encoder: str) -> str:

@@ -18,6 +18,7 @@ from birdnb.report.words import (
     score,
     title,
     verdict,
+    without_folder,
 )
 from birdnb.training.runs import flat
 
@@ -226,7 +227,7 @@ def shared_settings(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 def _of_networks(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Flatten the settings of the networks among the runs: run -> dotted name -> value."""
     return {
-        name: flat(config["settings"])
+        name: {key: without_folder(value) for key, value in flat(config["settings"]).items()}
         for name, config in configs.items()
         if "train" in config.get("settings", {})
     }

@@ -10,19 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from birdnb.files import BirdnbError, report_folder, user_path, whole_path, write_text, writing
-from birdnb.registry import (
-    BASELINE,
-    CLASSICAL,
-    CURVES,
-    EFFICIENTNET,
-    ENSEMBLE,
-    ENSEMBLE_WITH,
-    FULL,
-    MFCC,
-    check_encoders,
-    encoder_runs,
-    whole_encoder,
-)
+from birdnb.registry import CURVES, TRAINED, check_encoders, encoder_runs, whole_encoder
 from birdnb.study.books import check_parameters, known_parameters, title
 from birdnb.study.execution import execute, tidy
 from birdnb.study.state import code_key, files_key, key, runs_key, stamp_of
@@ -31,11 +19,6 @@ from birdnb.training.origin import check_runs
 if TYPE_CHECKING:
     from birdnb.config import Profile
 
-TRAINED = {  # the runs that a notebook writes
-    "04": (CLASSICAL, MFCC, BASELINE),
-    "05": (FULL,),
-    "06": (EFFICIENTNET, ENSEMBLE, ENSEMBLE_WITH),
-}
 PAGE = "PHASE3_RESULTS.html"
 
 

@@ -31,7 +31,7 @@ from birdnb.evaluation.metrics import paired_bootstrap, summarise
 from birdnb.evaluation.predictions import Predictions, concatenate
 from birdnb.files import BirdnbError
 from birdnb.models.weights import shipped
-from birdnb.registry import CLASSICAL, ENSEMBLE_WITH
+from birdnb.registry import CLASSICAL, ENSEMBLE_WITH, MEMBERS
 from birdnb.report import tables, words
 from birdnb.report.collect import TITLES, collect, drawn_from
 from birdnb.report.numbers import f1_of_rare_and_common, progression_rows, step_rows, study_metrics
@@ -448,11 +448,45 @@ def test_settings_given_by_hand_are_in_the_command():
     usual = RunSettings(
         ModelSettings("ast", size="tiny"), TrainSettings(epochs=10), AugmentSettings(mixup=True)
     )
-    datasets[0].profile.runs = {"phase3_ast_full": usual}
-    runs["phase3_ast_full"][0].config["settings"] = asdict(usual)
-    assert "--seed 7\n" in rendered(datasets, runs)
-    runs["phase3_ast_full"][0].config["settings"]["train"]["epochs"] = 3
-    assert "--seed 7 -- -p epochs 3\n" in rendered(datasets, runs)
+    names = ("phase3_ast_baseline", "phase3_ast_full", "phase3_efficientnet_full")
+    datasets[0].profile.runs = dict.fromkeys(names, usual)
+
+    def commands(*settings, members=MEMBERS):
+        """The commands of a report whose networks were trained with these, model and train."""
+        for name, (pretrained, epochs) in zip(names, settings, strict=True):
+            own = asdict(usual)
+            own["model"]["pretrained"], own["train"]["epochs"] = pretrained, epochs
+            runs[name][0].config["settings"] = own
+        runs["phase3_ensemble"][0].config["members"] = {
+            name: runs[name][0].config["key"] for name in members
+        }
+        text = rendered(datasets, runs)
+        assert "/home" not in text
+        start = "./run_all.sh --corpus path/to/my_birds --profile laptop --seed 7"
+        lines = [line for line in text.splitlines() if line.startswith("./run_all.sh")]
+        return [line.removeprefix(start) for line in lines]
+
+    own = usual.model.pretrained
+    assert commands((own, 10), (own, 10), (own, 10)) == [""]
+    assert commands((own, 3), (own, 3), (own, 3)) == [" -- -p epochs 3"]
+    ast, b2 = "/home/ann/ckpt/ast", "/home/ann/b2.safetensors"
+    assert commands((ast, 10), (ast, 10), (b2, 10)) == [
+        " --only 01 02 03 04 05 -- -p pretrained path/to/ast",
+        " --only 06 07 -- -p pretrained path/to/b2.safetensors",
+    ]
+    assert commands((own, 30), (own, 10), (own, 10)) == [
+        " --only 01 02 03 04 -- -p epochs 30", " --only 05 06 07",
+    ]  # fmt: skip
+    others = ["classical_mfcc", "phase2_mfcc"]
+    assert commands((own, 10), (own, 10), (own, 10), members=others) == [
+        " --only 01 02 03 04 05", f" --only 06 07 -- -p members '{json.dumps(others)}'",
+    ]  # fmt: skip
+
+
+def test_the_usual_members_are_those_of_notebook_06():
+    book = json.loads(next(NOTEBOOKS.glob("06_*.ipynb")).read_text(encoding="utf-8"))
+    cells = ["".join(cell["source"]) for cell in book["cells"]]
+    assert any(f"members = {json.dumps(list(MEMBERS))} " in cell for cell in cells)
 
 
 def test_runs_of_several_commits_and_versions_are_all_told():
@@ -715,6 +749,7 @@ class Seen(HTMLParser):
             self.cell += data
 
 
+NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 COMMITTED = Path(__file__).resolve().parents[2] / "reports" / "example"
 # their keys are species, reasons, runs, licences
 NAMED_BY_DATA = {"per_class", "quarantine", "weights", "licenses"}
