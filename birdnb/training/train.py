@@ -19,6 +19,7 @@ from birdnb.files import BirdnbError, sha256_of, write_json, write_table
 from birdnb.models import build_model
 from birdnb.registry import CLASSICAL, OWN_ANSWER, is_yardstick
 from birdnb.training.checkpoint import BEST, LAST
+from birdnb.training.checks import check_weights
 from birdnb.training.claim import Claim
 from birdnb.training.devices import make_accelerator, predict_shared
 from birdnb.training.fit import best_epoch, fit
@@ -88,6 +89,7 @@ def _prepare(
 ) -> Claim:
     folder, key = run_folder(data, run), None
     if accelerator.is_main_process:
+        check_weights(data, settings)
         config = run_config(data, run, settings, accelerator.device, accelerator.num_processes)
         key = config["key"]
         check_origin(folder, Path(config["corpus"]["folder"]), key)

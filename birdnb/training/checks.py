@@ -1,0 +1,58 @@
+"""Look for what is wrong with a run before anything of an earlier one is set aside."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from birdnb.data import StudyData
+from birdnb.evaluation.predictions import Predictions
+from birdnb.files import BirdnbError, artifacts_dir, user_path
+from birdnb.models.weights import is_local
+from birdnb.training.runs import CONFIG, AnySettings, FrozenSettings, read_json
+
+
+def check_weights(data: StudyData, settings: AnySettings) -> None:
+    """Raise BirdnbError where the weights to begin from learned from today's held-out recordings.
+
+    That is so when they are those of an earlier run on the same corpus with another split. What is
+    known of other weights stands on their cards.
+    """
+    model = settings.network if isinstance(settings, FrozenSettings) else settings.model
+    source = getattr(model, "pretrained", False)
+    if not isinstance(source, str) or source == "synthetic" or not is_local(source):
+        return
+    folder = user_path(source) if user_path(source).is_dir() else user_path(source).parent
+    config = read_json(folder / CONFIG) if (folder / CONFIG).is_file() else {}
+    # a checkpoint of the hub has a config.json, too
+    origin = config.get("corpus") if isinstance(config.get("split"), str) else None
+    same = origin and origin.get("folder") == data.origin()["folder"]
+    if not same or config["split"] == data.fingerprint():
+        return
+    heard = {side: _learned(folder, config, data.side(side)) for side in ("test", "validation")}
+    if any(heard.values()):
+        counts = " and ".join(f"{heard[s]} of {len(data.side(s))} {s} recordings" for s in heard)
+        raise BirdnbError(
+            f"pretrained is {source}, and that run was trained on {counts} of today: use its seed "
+            f"({config['seed']}) and folds ({_fold(config)}), or begin from other weights"
+        )
+
+
+def _learned(folder: Path, config: dict[str, Any], recordings: list[str]) -> int:
+    """Count which of the recordings an earlier run was trained on, or may have been."""
+    held = {
+        recording
+        for side in ("val", "test")
+        for recording in Predictions.load(folder / f"predictions_{side}.npz").recording_ids
+    }
+    splits = artifacts_dir() / "splits" / config["corpus"]["name"]
+    for path in splits.glob(f"seed{config['seed']}-*/*.csv"):
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        learned = table["side"] == "train"
+        if held == set(table["recording_id"][~learned]):
+            return len({*recordings} & {*table["recording_id"][learned]})
+    return len({*recordings} - held)  # its split is not there any more
+
+
+def _fold(config: dict[str, Any]) -> str:
+    return "{}/{}".format(*config["fold"]) if config.get("fold") else "none, a single split"
