@@ -7,6 +7,7 @@ until when decides which test recordings it may have heard before.
 
 import dataclasses
 import hashlib
+import io
 import os
 import re
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ from birdnb.settings import Settings, check_shape, fields_of, filled, literal, r
 NOT_SAID = "not said"
 # in the protobuf of ONNX: the entry "location" of external_data, and how long the name after it is
 OUTSIDE = re.compile(rb"\x0a\x08location\x12([\x01-\x7f]|[\x80-\xff][\x01-\x7f])", re.DOTALL)
+DELIMITERS, NO_DELIMITER = ",;\t|", "\x1f"  # of a CSV file; the second stands in no name
 SHORTEST_SECONDS = 0.1  # of a window; less is a model of something else
 
 
@@ -123,22 +125,32 @@ def read_labels(said: Description, path: Path) -> list[Label]:
     """Read the labels named in a description: a text file with a line each, or a CSV file.
 
     A CSV file has a column of scientific names (scientific_name, sci_name, species or its first)
-    and may have one of common names. Raises BirdnbError when it is missing or damaged.
+    and may have one of common names. Raises BirdnbError when it is missing, damaged or empty.
     """
     if not said.labels:
         return []
     file = path.parent / user_path(said.labels)
     try:
+        text = file.read_text(encoding="utf-8-sig")
         if file.suffix.lower() == ".csv":
-            return _from_csv(file)
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+            found = _from_csv(text)
+        else:
+            lines = [line.strip() for line in text.splitlines()]
+            found = [Label(*line.split("_", 1)) for line in lines if line]
     except (OSError, ValueError) as error:
         raise BirdnbError(f"{file} cannot be read as labels ({error}): see {path}") from error
-    return [Label(*line.strip().split("_", 1)) for line in lines if line.strip()]
+    if not found:
+        raise BirdnbError(f"{file} holds no labels: write a line for each class of {path} into it")
+    return found
 
 
-def _from_csv(file: Path) -> list[Label]:
-    table = pd.read_csv(file, sep=None, engine="python", dtype=str, keep_default_na=False)
+def _from_csv(text: str) -> list[Label]:
+    head = text.lstrip("\r\n").partition("\n")[0]
+    mark = max(DELIMITERS, key=head.count)
+    table = pd.read_csv(
+        io.StringIO(text), sep=mark if mark in head else NO_DELIMITER, index_col=False, dtype=str,
+        keep_default_na=False,
+    )  # fmt: skip
     names = {str(name).strip().lower(): name for name in table.columns}
     scientific = next(
         (names[n] for n in ("scientific_name", "sci_name", "species") if n in names),

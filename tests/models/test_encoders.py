@@ -19,6 +19,7 @@ from birdnb.features.lms import high_pass, log_mel, normalise
 from birdnb.files import BirdnbError
 from birdnb.models import build_model
 from birdnb.models.embeddings import embed_recording
+from birdnb.models.encoder_file import Description, read_labels
 from birdnb.models.encoders import Encoded, Encoder, Label, find_labels, open_encoder
 from birdnb.registry import check_encoders, encoder_id, encoder_runs
 
@@ -142,6 +143,25 @@ def test_everything_may_stand_in_the_file_and_the_yaml_comes_first(model, tmp_pa
     x = sound(2 * SAMPLES)
     found = encoder.encode(encoder.windows(x))
     np.testing.assert_allclose(found.answers, found.embeddings * [1, 2, 3, 4], rtol=1e-5)
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t", "|", ""])
+def test_names_in_a_table_are_never_cut_at_letters(mark, tmp_path):
+    names = ["Parus major", "Turdus merula", "Erithacus rubecula", "Corvus corax", "Tit, Great"]
+    names = names if mark else names[:4]
+    commons = [f"{i}. bird of all, or none" for i in range(5)] if mark else [""] * 4
+    head = f"scientific_name{mark}common_name" if mark else "species"
+    rows = [f'"{a}"{mark}"{b}"' if mark else a for a, b in zip(names, commons, strict=True)]
+    (tmp_path / "names.csv").write_text("\n".join([head, *rows]))
+    found = read_labels(Description(labels="names.csv"), tmp_path / "small.onnx")
+    assert found == list(zip(names, commons, strict=True))
+
+
+@pytest.mark.parametrize(("name", "text"), [("l.csv", ""), ("l.csv", "species\n"), ("l.txt", "\n")])
+def test_a_file_without_labels_is_refused(name, text, tmp_path):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(BirdnbError, match=f"{name} (holds no|cannot be read as) labels"):
+        read_labels(Description(labels=name), tmp_path / "small.onnx")
 
 
 def test_a_card_that_comes_with_birdnb_can_be_named(model):
