@@ -13,6 +13,8 @@ import sys
 import tempfile
 import time
 import unicodedata
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 NO_SUCH_NAME = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP,
                 errno.EINVAL}  # fmt: skip
+# what reading a damaged .npz or .pt file raises; one flipped byte may give any of them
+DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 STALE_SECONDS = 3600  # a temporary file as old as this belongs to no running process
 
 

@@ -1,15 +1,19 @@
-"""Which errors are errors in writing: those of the path that is written, and a full disk."""
+"""Which errors are errors in writing: the path that is written, a full disk; damaged files."""
 
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
+from birdnb.evaluation.predictions import Predictions
+from birdnb.field.scores import Heard
 from birdnb.files import (
     STALE_SECONDS,
     BirdnbError,
@@ -20,6 +24,7 @@ from birdnb.files import (
     write_error,
     write_text,
 )
+from birdnb.models.embeddings import Embeddings
 
 
 def test_a_file_that_is_read_meanwhile_is_not_blamed_on_the_written_one(tmp_path):
@@ -96,3 +101,44 @@ def test_sweep_takes_what_is_old_and_where_it_was_asked_to(tmp_path):
     sweep(tmp_path, "scores", "pages/*")
     left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     assert left == {*names[3:], ".tmp-young.npz"}
+
+
+def predictions_in(folder):
+    targets = np.arange(3)
+    return Predictions(["a", "b", "c"], np.eye(3, dtype=np.float32), targets).save(folder / "r.npz")
+
+
+def windows_in(folder):
+    values = {"embeddings": np.ones((2, 3)), "activity": np.ones(2), "answer": np.zeros(0)}
+    np.savez(folder / "r.npz", **values, seconds=1.0)
+    return folder / "r.npz"
+
+
+def heard_in(folder):
+    Heard("r.wav", "/r.wav", starts=np.arange(2.0)).save(folder / "r.npz")
+    return folder / "r.npz"
+
+
+@pytest.mark.parametrize(
+    ("made", "read"),
+    [
+        (predictions_in, Predictions.load),
+        (windows_in, lambda path: Embeddings(path.parent, None).load(path.stem)),
+        (heard_in, Heard.load),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_one_wrong_byte_is_a_damaged_file_wherever_it_is(made, read, tmp_path):
+    path = made(tmp_path)
+    content = path.read_bytes()
+    read(path)
+    refused = 0
+    for place, flip in itertools.product(range(0, len(content), 3), (1, 255)):
+        damaged = bytearray(content)
+        damaged[place] ^= flip
+        path.write_bytes(damaged)
+        try:
+            refused += read(path) is None
+        except BirdnbError:
+            refused += 1
+    assert refused > len(content) / 3

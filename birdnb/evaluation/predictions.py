@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from birdnb.files import BirdnbError, atomic_path
+from birdnb.files import DAMAGED, BirdnbError, atomic_path
 
 if TYPE_CHECKING:
     import torch
@@ -83,7 +82,7 @@ class Predictions:
                 ids, probabilities, targets = (
                     file[key] for key in ("recording_ids", "probabilities", "targets")
                 )
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except DAMAGED as error:
             raise BirdnbError(
                 f"cannot read the predictions {path} ({error}): repeat the run that wrote them"
             ) from error

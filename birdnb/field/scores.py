@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from birdnb.files import atomic_path
+from birdnb.files import DAMAGED, atomic_path
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Heard:
             with np.load(path, allow_pickle=False) as file:
                 about = json.loads(str(file["about"]))
                 return Heard(**about, **{name: file[name] for name in ARRAYS})
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+        except (*DAMAGED, TypeError):
             return None
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +24,15 @@ from tqdm import tqdm
 from birdnb.config import Profile, key_of
 from birdnb.features.activity import WORTH, Coarse
 from birdnb.features.store import LmsCache
-from birdnb.files import BirdnbError, artifacts_dir, atomic_path, sweep, write_json, writing
+from birdnb.files import (
+    DAMAGED,
+    BirdnbError,
+    artifacts_dir,
+    atomic_path,
+    sweep,
+    write_json,
+    writing,
+)
 from birdnb.models.encoders import Encoder, Label, open_encoder
 from birdnb.registry import encoder_id
 
@@ -71,7 +78,7 @@ class Embeddings:
             with np.load(path, allow_pickle=False) as file:
                 took = float(file["seconds"]) if "seconds" in file else 0.0
                 return Embedded(file["embeddings"], file["activity"], file["answer"], took)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except DAMAGED as error:
             raise BirdnbError(
                 f"{path} is missing or damaged ({error}): delete it and run again, it is made again"
             ) from error
@@ -140,7 +147,7 @@ def _done(task: _Task) -> bool:
     try:
         with np.load(task.path, allow_pickle=False) as file:
             return str(file["sha256"]) == task.sha256
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except DAMAGED:
         return False
 
 

@@ -10,7 +10,7 @@ import torch
 
 from birdnb.config import RunSettings, key_of
 from birdnb.data import Clips
-from birdnb.files import BirdnbError, atomic_path
+from birdnb.files import DAMAGED, BirdnbError, atomic_path
 
 BEST, LAST = "best.safetensors", "last.pt"
 REMEDY = "use another run name, or start over with --again"
@@ -50,7 +50,7 @@ def load_state(path: Path, key: str, labels: Sequence[str]) -> dict[str, Any]:
                 f"{path} is damaged (checksum of {damaged}): delete it, or start over with --again"
             )
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (zipfile.BadZipFile, RuntimeError, EOFError, ValueError) as error:
+    except DAMAGED as error:
         raise BirdnbError(
             f"{path} is damaged ({error}): delete it, or start over with --again"
         ) from error

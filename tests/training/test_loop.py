@@ -288,7 +288,7 @@ def test_a_state_of_another_configuration_is_refused(stopped):
         )
 
 
-@pytest.mark.parametrize("how", ["flip", "cut", "text", "empty"])
+@pytest.mark.parametrize("how", ["flip", "cut", "text", "empty", "folder"])
 def test_a_damaged_state_is_refused(stopped, how):
     path = stopped / "last.pt"
     content = bytearray(path.read_bytes())
@@ -301,6 +301,9 @@ def test_a_damaged_state_is_refused(stopped, how):
         how, content
     )
     path.write_bytes(damaged)
+    if how == "folder":
+        path.unlink()
+        path.mkdir()
     with pytest.raises(BirdnbError, match=r"last\.pt is damaged.*--again"):
         run_fit(Plain(), plain_run(epochs=4), stopped)
 
