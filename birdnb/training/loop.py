@@ -101,8 +101,8 @@ class Loop(ABC):
         self.kept: dict[str, Tensor] = {}  # the weights to end with, where it is not the last ones
         self.batches_done, self.steps_done, self.clips_done = 0, 0, 0
         self.factor = 0.0  # of the full learning rates, at the last step
-        self.totals = torch.zeros(3, device=self.device)  # loss, right, clips of this round
-        self.seen: list[float] = [0.0, 0.0, 0.0]  # the totals at the last look
+        # loss, right, clips, their weights in this round; and at the last look
+        self.totals, self.seen = torch.zeros(4, device=self.device), [0.0] * 4
         self.began = self.round_began = time.perf_counter()
         self.earlier = 0.0  # [s] spent by killed calls
         self.first_look, self.said = True, ""  # for the progress bar
@@ -179,8 +179,9 @@ class Loop(ABC):
             torch.set_num_threads(state["threads"])  # sums of floats depend on it
         self.history, self.kept, self.earlier = state["history"], state["kept"], state["seconds"]
         self.batches_done, self.steps_done, self.clips_done = state["done"]
-        self.totals = torch.tensor(state["totals"], device=self.device)
-        self.seen, self.first_look = state["totals"], False
+        totals = [*state["totals"], state["totals"][2]][:4]  # older states have no weights
+        self.totals = torch.tensor(totals, device=self.device)
+        self.seen, self.first_look = totals, False
         self.plain.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
 
@@ -196,7 +197,7 @@ class Loop(ABC):
         self.clips_done += batch.clips
 
     def _backward(self, batch: Batch) -> Tensor:
-        """Add the gradients of a batch; return (loss, right, clips) of this process' part."""
+        """Add the gradients of a batch; return its (loss, right, clips, weight) in this process."""
         n, target = len(batch.lms), batch.target
         if self.augment:  # (B, 128, T) and label shares (B, C)
             x, target = self.augment(batch.lms, target, batch.generator)
@@ -209,7 +210,8 @@ class Loop(ABC):
         self.accelerator.backward(loss * (n * self.world / batch.clips / batch.of))
         hard = target if target.ndim == 1 else target.argmax(dim=1)
         right = (logits.detach().argmax(dim=1) == hard).sum()
-        return torch.stack([loss.detach() * n, right, torch.full_like(right, n)])
+        weight = self.loss.weight(target)
+        return torch.stack([loss.detach() * n, right, torch.full_like(right, n), weight])
 
     def _step(self) -> None:
         # no scheduler of torch or transformers: their warm-up begins with a step at rate 0, and a
@@ -235,9 +237,12 @@ class Loop(ABC):
             self.round_began = time.perf_counter()
 
     def _look(self) -> None:
-        """Read the totals. Raises BirdnbError when the loss since the last look has exploded."""
+        """Read the totals. Raises BirdnbError when the loss since the last look has exploded.
+
+        A few clips of a rare species weigh more than their number: their weight tells the mean.
+        """
         now = self.totals.tolist()
-        loss = (now[0] - self.seen[0]) / (now[2] - self.seen[2])
+        loss = (now[0] - self.seen[0]) / (now[3] - self.seen[3])
         before = self.history[0]["train_loss"] if self.history else None
         usual = max(self.guessing, before or 0.0)
         # new weights may start anywhere
@@ -248,7 +253,7 @@ class Loop(ABC):
         self.said = f"loss {now[0] / now[2]:.3f}, accuracy {now[1] / now[2]:.1%}"
 
     def _end_round(self) -> None:
-        loss, right, clips = self.accelerator.reduce(self.totals, "sum").tolist()
+        loss, right, clips, _ = self.accelerator.reduce(self.totals, "sum").tolist()
         seconds = time.perf_counter() - self.round_began
         none = Learned(None, None, seconds)
         learned = Learned(loss / clips, right / clips, seconds) if clips else none
@@ -260,7 +265,7 @@ class Loop(ABC):
                 broadcast(buffer)
         self.end_round(learned)
         self.totals.zero_()
-        self.seen = [0.0, 0.0, 0.0]
+        self.seen = [0.0] * 4
 
     def _diverged(self, what: str) -> BirdnbError:
         return BirdnbError(f"training diverged in {self.where()}, {what}: {self.remedy()}")

@@ -54,6 +54,12 @@ class FocalLoss(nn.Module):
             cost = cost * miss**self.gamma
         return (target * cost).sum(dim=1).mean()
 
+    def weight(self, target: Tensor) -> Tensor:
+        """Add up (): the weights of classes over a batch's labels, (B,) or (B, C)."""
+        if self.alpha is None:
+            return torch.tensor(float(len(target)), device=target.device)
+        return self.alpha[target].sum() if target.ndim == 1 else (target * self.alpha).sum()
+
 
 def build_loss(train: TrainSettings, class_counts: Sequence[int] | Tensor) -> FocalLoss:
     """Build the loss that the settings ask for; ``class_counts`` (C,) are clips in training."""

@@ -192,6 +192,17 @@ def test_training_that_diverges_stops_and_says_what_to_change(tmp_path, loss):
         )
 
 
+@pytest.mark.parametrize("shares", [False, True])
+def test_a_rare_species_that_weighs_much_is_no_divergence(tmp_path, shares):
+    """Its one clip costs as much as 67 others, and some looks see no more than ten."""
+    clips = some_clips(201, segments=1)
+    clips.target = (torch.arange(201) % 2).index_fill(0, torch.tensor([200]), 2)
+    clips.shares = torch.eye(3)[clips.target] if shares else None
+    run = plain_run(class_balance=True, batch_size=2, epochs=20, lr_backbone=1e-5, lr_head=1e-5)
+    history = run_fit(Plain(), run, tmp_path, clips)
+    assert len(history) == 20 and history["train_loss"].iloc[-1] < 1.5
+
+
 def test_spectrograms_that_are_not_finite_stop_the_training(tmp_path):
     clips = some_clips(20)
     clips.lms[7] = torch.nan
