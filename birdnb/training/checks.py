@@ -38,6 +38,13 @@ def check_weights(data: StudyData, settings: AnySettings) -> None:
         )
 
 
+def would_replace(folder: Path, config: dict[str, Any], again: bool) -> bool:
+    """Tell whether a run would take the place of an earlier one, finished or not."""
+    if not (folder / CONFIG).exists():
+        return False
+    return again or read_json(folder / CONFIG).get("key") != config["key"]
+
+
 def _learned(folder: Path, config: dict[str, Any], recordings: list[str]) -> int:
     """Count which of the recordings an earlier run was trained on, or may have been."""
     held = {

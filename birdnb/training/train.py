@@ -19,7 +19,7 @@ from birdnb.files import BirdnbError, sha256_of, write_json, write_table
 from birdnb.models import build_model
 from birdnb.registry import CLASSICAL, OWN_ANSWER, is_yardstick
 from birdnb.training.checkpoint import BEST, LAST
-from birdnb.training.checks import check_weights
+from birdnb.training.checks import check_weights, would_replace
 from birdnb.training.claim import Claim
 from birdnb.training.devices import make_accelerator, predict_shared
 from birdnb.training.fit import best_epoch, fit
@@ -93,6 +93,8 @@ def _prepare(
         config = run_config(data, run, settings, accelerator.device, accelerator.num_processes)
         key = config["key"]
         check_origin(folder, Path(config["corpus"]["folder"]), key)
+        if isinstance(settings, RunSettings) and would_replace(folder, config, again):
+            _network(data, settings)  # what fails here leaves the earlier run where it is
         prepare_folder(folder, config, data.labels, again)
     accelerator.wait_for_everyone()
     return Claim(folder, key)
@@ -112,17 +114,22 @@ def settings_of_run(profile: Profile, run: str) -> AnySettings:
     return profile.runs[run]
 
 
+def _network(data: StudyData, settings: RunSettings) -> nn.Module:
+    m = settings.model
+    torch.manual_seed(data.seed)  # for new weights
+    return build_model(
+        m.name, len(data.labels), data.profile.audio.n_frames, m.pretrained, size=m.size,
+        drop_path=m.drop_path,
+    )  # fmt: skip
+
+
 def _learn(
     data: StudyData, settings: RunSettings, claim: Claim, progress: bool, accelerator: Accelerator,
     first: int | None = None,
 ) -> tuple[nn.Module, pd.DataFrame]:  # fmt: skip
     """Train a network, or its ``first`` epochs; return it with its history."""
     m, t = settings.model, settings.train
-    torch.manual_seed(data.seed)  # for new weights
-    model = build_model(
-        m.name, len(data.labels), data.profile.audio.n_frames, m.pretrained, size=m.size,
-        drop_path=m.drop_path,
-    )  # fmt: skip
+    model = _network(data, settings)
     if accelerator.is_main_process:
         claim.check()
         record_size(claim.folder, getattr(model, "size", m.size))

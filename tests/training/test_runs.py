@@ -128,6 +128,17 @@ def test_a_finished_run_is_loaded_and_a_changed_one_is_trained_from_the_start(do
     )
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_a_run_whose_network_cannot_be_built_leaves_the_earlier_one_where_it_is(done, again):
+    data, folder = done
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    wrong = replace(settings(), model=ModelSettings(name="mfcc", pretrained="synthetic"))
+    with pytest.raises(BirdnbError, match="pretrained"):
+        train_run(data, "run", wrong, progress=False, again=again)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert train_run(data, "run", progress=False).metrics["epochs"] == 3
+
+
 def test_an_unfinished_run_with_changed_settings_starts_over(done, capsys):
     data, folder = done
     (folder / "metrics.json").unlink()
