@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from birdnb.files import BirdnbError
 from birdnb.registry import MODELS, find
 
 NO_DECAY = ("position_embeddings", "cls_token", "distillation_token")
@@ -39,7 +40,7 @@ def parameter_groups(
     The head at ``lr_head``, the layer below it at ``lr_backbone``, each one below times
     ``layer_decay``. Biases, normalisation weights, position embeddings and the two AST tokens get
     no weight decay (as BEiT and timm do). Each group also has a ``name``. Every trainable parameter
-    is in exactly one group.
+    is in exactly one group; BirdnbError for one in no layer.
     """
     layers = [*model.layers(), model.head]  # type: ignore[operator, list-item]
     depth_of = {id(p): depth for depth, layer in enumerate(layers) for p in layer.parameters()}
@@ -47,6 +48,11 @@ def parameter_groups(
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
+        if id(parameter) not in depth_of:
+            raise BirdnbError(
+                f"the parameter {name!r} is in none of layers() and not in the head: return a "
+                f"module that holds it from layers()"
+            )
         depth = depth_of[id(parameter)]
         # layers between this one and the head; -1 for the head itself
         below = len(layers) - 2 - depth

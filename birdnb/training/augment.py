@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from birdnb.config import AugmentSettings
 from birdnb.features.lms import normalise
+from birdnb.files import BirdnbError
 from birdnb.registry import AUGMENTATIONS, find
 
 FRAMES = 173  # frames of a 4 s clip at hop 512: the T that widths of time masks refer to
@@ -26,7 +27,7 @@ class Augment:
 
     Time shift and noise, normalisation, SpecAugment, MixUp. Those named in ``settings.extra`` come
     after the noise. Gain is not among them: every normalisation here takes a spectrogram's level
-    out again. Raises BirdnbError for a name that is not there.
+    out again. Raises BirdnbError for a name that is not there and for clips of another shape.
     """
 
     def __init__(
@@ -37,7 +38,8 @@ class Augment:
         self.noise_bank = noise_bank  # (M, 128, T) dB, or None
         self.n_classes = n_classes
         self.normalisation = normalisation
-        self.extra = [find("augmentation", AUGMENTATIONS, name) for name in settings.extra.split()]
+        names = settings.extra.split()
+        self.extra = [(name, find("augmentation", AUGMENTATIONS, name)) for name in names]
 
     def __call__(
         self, lms_db: Tensor, target: Tensor, generator: Generator
@@ -58,8 +60,13 @@ class Augment:
                 x, self.noise_bank, generator, prob=s.noise_prob,
                 snr_db=(s.snr_db_min, s.snr_db_max),
             )  # fmt: skip
-        for step in self.extra:
-            x = step(x, generator)
+        for name, step in self.extra:
+            x, shape = step(x, generator), x.shape
+            if x.shape != shape:
+                raise BirdnbError(
+                    f"the augmentation {name!r} made {tuple(x.shape)} of clips {tuple(shape)}: let "
+                    f"it return as many of the same shape"
+                )
         x = normalise(x, self.normalisation)
         if s.specaugment:
             widths = {

@@ -32,6 +32,7 @@ from birdnb.models.weights import load_all_but, read_weights, weights_key
 from birdnb.registry import CLASSICAL
 from birdnb.training.checkpoint import BEST
 from birdnb.training.devices import device_name
+from birdnb.training.own_code import own_code
 
 CONFIG, METRICS, LABELS, HISTORY = "config.json", "metrics.json", "labels.json", "history.csv"
 REPLACED = "replaced"  # folder in a run's folder: the finished run before this one
@@ -157,8 +158,8 @@ def run_config(
     """Put together what goes into ``config.json``.
 
     ``key`` covers what decides the result: settings, seed, labels, split, spectrograms, species in
-    the background where they are learned, and the bytes of local or shipped weights that the
-    network starts from.
+    the background where they are learned, the bytes of local or shipped weights that the network
+    starts from, and the source of a network or an augmentation of one's own.
     """
     plain, split = dataclasses.asdict(settings), data.fingerprint()
     of_encoder: dict[str, Any] = {
@@ -166,13 +167,15 @@ def run_config(
     }
     weights = weights_key(settings.model) if isinstance(settings, RunSettings) else None
     behind = _background(data) if plain.get("train", {}).get("background_labels") else None
-    decides = [plain, data.seed, data.labels, split, weights, *([behind] if behind else [])]
+    own = own_code(settings) if isinstance(settings, RunSettings) else None
+    decides = [plain, data.seed, data.labels, split, weights, *filter(None, (behind, own))]
     return {
         "run": run, **of_encoder, "key": key_of(*decides),
         "settings": plain, "seed": data.seed, "fold": list(data.fold) if data.fold else None,
         "profile": data.profile.name, "corpus": data.origin(),
         "recordings": {side: len(data.side(side)) for side in ("train", "validation", "test")},
-        "split": split, "weights": weights, "background": behind, "cache": data.cache.folder.name,
+        "split": split, "weights": weights, "background": behind, "own_code": own,
+        "cache": data.cache.folder.name,
         "audio": dataclasses.asdict(data.profile.audio), "n_frames": data.profile.audio.n_frames,
         "device": device_name(device), "processes": processes, "threads": torch.get_num_threads(),
         "birdnb": __version__,
@@ -272,6 +275,8 @@ def _changes(before: dict[str, Any], now: dict[str, Any]) -> str:
         changed.append("the weights it starts from changed")
     if before.get("background") != now["background"]:
         changed.append("the species in the background changed")
+    if before.get("own_code") != now["own_code"]:
+        changed.append("the code of its own network or augmentation changed")
     more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
     return ", ".join(changed[:3]) + more
 

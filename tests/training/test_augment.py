@@ -225,6 +225,14 @@ def test_augmentations_by_name_come_in_their_order(monkeypatch):
         AugmentSettings(extra="louder quieter")
 
 
+@pytest.mark.parametrize("step", [lambda x, g: x[:1], lambda x, g: x[:, :, 1:]])
+def test_an_augmentation_that_changes_the_shape_is_named(step, monkeypatch):
+    monkeypatch.setitem(AUGMENTATIONS, "cut", step)
+    augment = Augment(AugmentSettings(extra="cut"), None, 2, "standard")
+    with pytest.raises(BirdnbError, match=r"'cut' made \(.*\) of clips \(3, 128, 173\)"):
+        augment(lms(3), torch.zeros(3, dtype=torch.long), seeded())
+
+
 def test_the_batch_given_is_left_as_it_was():
     batch, target = lms(6), torch.arange(6)
     before = batch.clone()

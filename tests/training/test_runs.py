@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import os
 import subprocess
+import sys
 import time
 from dataclasses import replace
 
@@ -14,11 +16,12 @@ import pytest
 import torch
 from small_study import settings, small_study
 
-from birdnb.config import ModelSettings
+from birdnb.config import ModelSettings, override
 from birdnb.data import Clips, StudyData
 from birdnb.evaluation.predictions import by_recording, predict
 from birdnb.files import STALE_SECONDS, BirdnbError
 from birdnb.models.weights import shipped
+from birdnb.registry import AUGMENTATIONS, MODELS
 from birdnb.training import runs
 from birdnb.training.__main__ import main
 from birdnb.training.train import begin_run, train_run
@@ -238,6 +241,71 @@ def weights_key(**model):
     """What the configuration of a run says of the weights that its network starts from."""
     run = replace(settings(), model=ModelSettings(**model))
     return runs.run_config(small_study(), "run", run, torch.device("cpu"), 1)["weights"]
+
+
+OWN_NETWORK = """
+from torch import nn
+
+class Own(nn.Module):
+    def __init__(self, n_classes, n_frames, pretrained=False, *, size="", drop_path=0.0):
+        super().__init__()
+        self.body, self.head = nn.Conv1d(128, 8, 5), nn.Linear(8, n_classes)
+
+    def layers(self):
+        return [self.body]
+
+    def embed(self, x):
+        return self.body(x).mean(dim=2)
+
+    def forward(self, x):
+        return self.head(self.embed(x))
+"""
+
+
+def register(module, monkeypatch, source, by_name=True):
+    """Write the module, import it anew and register its network: the class, or its name."""
+    module.write_text(source)
+    monkeypatch.syspath_prepend(str(module.parent))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    sys.modules.pop(module.stem, None)
+    own = importlib.import_module(module.stem).Own
+    monkeypatch.setitem(MODELS, "own", f"{module.stem}:Own" if by_name else own)
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+def test_a_run_of_ones_own_network_is_trained_again_when_its_code_changes(
+    tmp_path, monkeypatch, capsys, by_name
+):
+    data, module = small_study(), tmp_path / "own_network.py"
+    register(module, monkeypatch, OWN_NETWORK, by_name)
+    own = override(settings(epochs=1), name="own")
+    first = train_run(data, "mine", own, progress=False)
+    assert train_run(data, "mine", own, progress=False).metrics == first.metrics
+    assert capsys.readouterr().out == ""
+    wider = OWN_NETWORK.replace("128, 8, 5", "128, 8, 9")
+    register(module, monkeypatch, wider, by_name)
+    second = train_run(data, "mine", own, progress=False)
+    assert second.metrics["parameters"] - first.metrics["parameters"] == 4 * 8 * 128
+    assert "mine: the code of its own network or augmentation changed" in capsys.readouterr().out
+    gain = "self.gain = nn.Parameter(nn.Linear(1, 1).weight.data)\n\n    def layers"
+    register(module, monkeypatch, OWN_NETWORK.replace("\n    def layers", f"        {gain}"))
+    with pytest.raises(BirdnbError, match=r"'gain' is in none of layers\(\)"):
+        train_run(data, "other", own, progress=False)
+
+
+def test_other_code_of_an_augmentation_is_another_run(monkeypatch):
+    def key(extra=""):
+        own = override(settings(), extra=extra)
+        config = runs.run_config(small_study(), "run", own, torch.device("cpu"), 1)
+        return config["key"], config["own_code"]
+
+    def louder(x, generator):
+        return x + 1
+
+    monkeypatch.setitem(AUGMENTATIONS, "mine", louder)
+    first, ours = key("mine"), key()
+    monkeypatch.setitem(AUGMENTATIONS, "mine", lambda x, generator: x + 2)
+    assert len({first, key("mine"), ours}) == 3 and ours[1] is None
 
 
 def test_species_in_the_background_count_where_they_are_learned(finished):
