@@ -37,11 +37,8 @@ def example(tmp_path, monkeypatch):
 
     In a folder of its own; it gives the names that the example made.
     """
-    models, augmentations, layouts = (
-        dict(registry.MODELS),
-        dict(registry.AUGMENTATIONS),
-        list(corpora.LAYOUTS),
-    )
+    registries = (registry.MODELS, registry.ENCODERS, registry.AUGMENTATIONS)
+    before, layouts = [dict(entries) for entries in registries], list(corpora.LAYOUTS)
     monkeypatch.setenv("BIRDNB_ARTIFACTS", str(tmp_path / "artifacts"))
     monkeypatch.chdir(tmp_path)
     study = small_study()
@@ -57,9 +54,9 @@ def example(tmp_path, monkeypatch):
         return names
 
     yield run
-    for entries, before in ((registry.MODELS, models), (registry.AUGMENTATIONS, augmentations)):
+    for entries, known in zip(registries, before, strict=True):
         entries.clear()
-        entries.update(before)
+        entries.update(known)
     corpora.LAYOUTS[:] = layouts
 
 
@@ -74,6 +71,13 @@ def test_add_a_model(example, capsys):
     torch.testing.assert_close(again.body[0].weight, load_model(result.folder).body[0].weight)
     with pytest.raises(BirdnbError, match="no weights at True"):
         names["TimeCnn"](3, 40, pretrained=True)
+
+
+def test_add_an_encoder(example, capsys):
+    encoder = example("add-an-encoder")["encoder"]
+    assert capsys.readouterr().out == "(4, 75)\n"
+    whistle = np.sin(2 * np.pi * 5000 * np.arange(3 * 22050) / 22050).astype(np.float32)
+    assert encoder.embed(whistle)[0].argmax() == 5000 // 147  # bands of 147 Hz
 
 
 def test_add_a_corpus(example, tmp_path):
@@ -107,6 +111,7 @@ def test_add_an_augmentation(example):
 def test_every_example_has_a_test():
     assert {name for name, _ in EXAMPLE.findall(EXAMPLES)} == {
         "add-a-model",
+        "add-an-encoder",
         "add-a-corpus",
         "add-an-augmentation",
     }

@@ -34,7 +34,7 @@ from birdnb.files import (
     writing,
 )
 from birdnb.models.encoders import Encoder, Label, open_encoder
-from birdnb.registry import encoder_id
+from birdnb.registry import ENCODERS, encoder_id, full_encoder
 
 if TYPE_CHECKING:
     from birdnb.corpora import Corpus
@@ -99,8 +99,9 @@ def build_embeddings(
 ) -> Embeddings:  # fmt: skip
     """Encode the recordings of a cache that are not yet encoded, and open the folder.
 
-    ``jobs`` processes, None for one a core, 1 for this one. Raises BirdnbError as ``open_encoder``
-    does, and when a recording can no longer be read or the folder not be written.
+    ``jobs`` processes, None for one a core, 1 for this one, which alone knows an encoder that was
+    put into the registry as a class or function. Raises BirdnbError as ``open_encoder`` does, and
+    when a recording can no longer be read or the folder not be written.
     """
     encoder = open_encoder(name, profile)
     folder = artifacts_dir() / "embeddings" / corpus.name
@@ -121,7 +122,8 @@ def build_embeddings(
     tasks = [task for task in tasks if not _done(task)]
     if tasks:
         quiet = {} if progress else {"disable": True}  # left out, TQDM_DISABLE decides
-        done = _embed_all(tasks, jobs)
+        everywhere = isinstance(ENCODERS[full_encoder(name).partition(":")[0]], str)
+        done = _embed_all(tasks, jobs if everywhere else 1)
         for _ in tqdm(done, f"{encoder.card.title} hears", len(tasks), unit="recording", **quiet):
             pass
     return Embeddings(folder, encoder)

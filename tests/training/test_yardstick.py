@@ -17,12 +17,15 @@ from sklearn.preprocessing import StandardScaler
 from small_corpora import extracted
 from small_encoder import RATE, SAMPLES, write_encoder
 
+from birdnb.cards import Card
 from birdnb.config import load_profile
 from birdnb.data import open_study
 from birdnb.features.audio import read_audio
 from birdnb.files import BirdnbError
 from birdnb.models.embeddings import build_embeddings
+from birdnb.models.encoders import Encoded, Encoder
 from birdnb.models.frozen import STRENGTHS
+from birdnb.registry import ENCODERS
 from birdnb.synthetic.demo import make_demo
 from birdnb.training.train import settings_of_run, train_run
 from birdnb.training.yardstick import finished_encoders, load_frozen, settings_of_encoder
@@ -218,6 +221,18 @@ def test_embeddings_that_are_there_are_not_made_again(data, corpus, embeddings):
     assert np.load(damaged)["sha256"] == data.recordings.loc[damaged.stem, "sha256"]
     card = json.loads((embeddings.folder / "card.json").read_text())
     assert card["licence"] == "CC0" and card["encoder"] == name
+
+
+def test_an_encoder_that_only_this_process_knows_works_in_this_process(data, monkeypatch):
+    class Mine(Encoder):
+        card, sample_rate, window_seconds, key = Card(title="Mine"), RATE, 2.0, "first"
+
+        def encode(self, windows):
+            return Encoded(np.abs(windows).reshape(len(windows), 4, -1).mean(axis=2))
+
+    monkeypatch.setitem(ENCODERS, "mine", lambda given, profile: Mine())
+    build_embeddings("mine", data.corpus, data.cache, data.profile, jobs=2, progress=False)
+    assert train_run(data, "frozen_mine", progress=False).metrics["pretrained"] == "Mine"
 
 
 def test_killed_half_way_it_goes_on_and_ends_the_same(corpus, data, embeddings, tmp_path):
