@@ -32,6 +32,7 @@ from birdnb.report.write import write_report
 from birdnb.study.facts import fact_table
 from birdnb.study.outdoors import Outdoors
 from birdnb.study.run import study_folder
+from birdnb.training.checks import check_settings
 from birdnb.training.runs import METRICS, RunResult, folder_of, load_run, run_folder
 from birdnb.training.train import begin_run, train_run
 from birdnb.training.yardstick import finished_encoders, settings_of_encoder
@@ -85,13 +86,18 @@ class Chapter(Outdoors):
             )
 
     def settings(self, run: str, **changes: Any) -> RunSettings:
-        """Return the profile's settings of a run, with the parameters that are not None put in."""
+        """Return the profile's settings of a run, with the parameters that are not None put in.
+
+        Raises BirdnbError for a run that the profile lacks and for values that do not go together.
+        """
         if run not in self.profile.runs:
             raise BirdnbError(
                 f"profile {self.profile.name} has no run {run!r}: its YAML file lists "
                 f"{', '.join(self.profile.runs)}"
             )
-        return override(self.profile.runs[run], **changes)
+        settings = override(self.profile.runs[run], **changes)
+        check_settings(settings, self.profile.audio)
+        return settings
 
     def train(self, run: str, **changes: Any) -> list[RunResult]:
         """Train a run on the split or on each fold; what is finished and unchanged is loaded."""

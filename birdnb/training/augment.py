@@ -79,6 +79,24 @@ class Augment:
         return x, labels
 
 
+def check_augment(settings: AugmentSettings) -> None:
+    """Raise BirdnbError for masks or noise whose least is more than their most."""
+    s = settings
+    for widest in ("freq_mask", "time_mask") if s.specaugment else ():
+        narrowest = f"{widest}_min"
+        if 0 < getattr(s, widest) < getattr(s, narrowest):
+            raise BirdnbError(
+                f"{widest}, the widest mask, is {getattr(s, widest)}, and {narrowest}, the "
+                f"narrowest, {getattr(s, narrowest)}: lower {narrowest}, or set {widest} to 0 for "
+                f"no mask"
+            )
+    if s.noise and s.snr_db_min > s.snr_db_max:
+        raise BirdnbError(
+            f"snr_db_min, of the loudest noise, is {s.snr_db_min:g}, and snr_db_max, of the "
+            f"faintest, {s.snr_db_max:g}: give the lower of them as snr_db_min"
+        )
+
+
 def spec_augment(
     x: Tensor, generator: Generator, *, prob: float = 0.8, freq_mask: tuple[int, int] = (8, 15),
     time_mask: tuple[int, int] = (20, 35),

@@ -5,10 +5,12 @@ from typing import Any
 
 import pandas as pd
 
+from birdnb.config import AudioSettings, RunSettings, TrainSettings
 from birdnb.data import StudyData
 from birdnb.evaluation.predictions import Predictions
 from birdnb.files import BirdnbError, artifacts_dir, user_path
 from birdnb.models.weights import is_local
+from birdnb.training.augment import check_augment
 from birdnb.training.runs import CONFIG, AnySettings, FrozenSettings, read_json
 
 
@@ -35,6 +37,17 @@ def check_weights(data: StudyData, settings: AnySettings) -> None:
         raise BirdnbError(
             f"pretrained is {source}, and that run was trained on {counts} of today: use its seed "
             f"({config['seed']}) and folds ({_fold(config)}), or begin from other weights"
+        )
+
+
+def check_settings(settings: RunSettings, audio: AudioSettings) -> None:
+    """Raise BirdnbError for settings that a run cannot have together, or with these clips."""
+    check_augment(settings.augment)
+    wanted, there = settings.train.segments, audio.segments_per_recording
+    if wanted > max(there, TrainSettings().segments):  # the default means as many as there are
+        raise BirdnbError(
+            f"segments is {wanted}, and segments_per_recording of the profile keeps {there} clips "
+            f"of a recording: give at most {there}, or raise that"
         )
 
 

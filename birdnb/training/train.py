@@ -19,7 +19,7 @@ from birdnb.files import BirdnbError, sha256_of, write_json, write_table
 from birdnb.models import build_model
 from birdnb.registry import CLASSICAL, OWN_ANSWER, is_yardstick
 from birdnb.training.checkpoint import BEST, LAST
-from birdnb.training.checks import check_weights, would_replace
+from birdnb.training.checks import check_settings, check_weights, would_replace
 from birdnb.training.claim import Claim
 from birdnb.training.devices import make_accelerator, predict_shared
 from birdnb.training.fit import best_epoch, fit
@@ -93,8 +93,12 @@ def _prepare(
         config = run_config(data, run, settings, accelerator.device, accelerator.num_processes)
         key = config["key"]
         check_origin(folder, Path(config["corpus"]["folder"]), key)
-        if isinstance(settings, RunSettings) and would_replace(folder, config, again):
-            _network(data, settings)  # what fails here leaves the earlier run where it is
+        if isinstance(settings, RunSettings):
+            replaces = would_replace(folder, config, again)
+            if replaces or not (folder / METRICS).exists():
+                check_settings(settings, data.profile.audio)
+            if replaces:
+                _network(data, settings)  # what fails here leaves the earlier run where it is
         prepare_folder(folder, config, data.labels, again)
     accelerator.wait_for_everyone()
     return Claim(folder, key)

@@ -4,18 +4,44 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
-from small_study import AUDIO, settings, write_study
+from small_study import AUDIO, settings, small_study, write_study
 
 from birdnb.config import Profile, SplitSettings, override
 from birdnb.data import open_study
 from birdnb.files import BirdnbError
-from birdnb.training.checks import check_weights
+from birdnb.training.checks import check_settings, check_weights
 from birdnb.training.train import train_run
 
 pytestmark = pytest.mark.usefixtures("scratch")
 PROFILE = Profile("tiny", AUDIO, SplitSettings(), {"run": settings(epochs=1)})
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"freq_mask": 5}, "freq_mask, the widest mask, is 5, and freq_mask_min, the narrowest, 8"),
+        ({"time_mask": 19}, "time_mask.* is 19, and time_mask_min"),
+        ({"snr_db_min": 31.0}, "snr_db_min, of the loudest noise, is 31, and snr_db_max"),
+        ({"segments": 50}, "segments is 50, and segments_per_recording of the profile keeps 3"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused_before_anything_is_set_aside(changes, said):
+    data = small_study()
+    folder = train_run(data, "run", settings(epochs=1), progress=False).folder
+    before = {path.name for path in folder.iterdir()}
+    with pytest.raises(BirdnbError, match=said):
+        train_run(data, "run", override(settings(epochs=1), **changes), progress=False)
+    assert {path.name for path in folder.iterdir()} == before
+
+
+def test_masks_of_no_width_and_the_usual_number_of_clips_are_settings_like_any_other():
+    check_settings(override(settings(segments=3), freq_mask=0, time_mask=0, snr_db_min=30.0), AUDIO)
+    check_settings(settings(segments=3), replace(AUDIO, segments_per_recording=1))
+    off = override(settings(), freq_mask=5, specaugment=False, snr_db_min=99.0, noise=False)
+    check_settings(off, AUDIO)
 
 
 @pytest.mark.parametrize("split_is_there", [True, False])
