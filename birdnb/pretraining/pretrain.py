@@ -81,16 +81,24 @@ def pretrain(
         command = _command(what, budget, held_out, kept_at, profile)
         _write(pretrainer, path, facts | {"kept_at": kept_at, "command": command})
 
+    kept: set[int] = set()
+
+    def keep_now(clips: int) -> None:
+        write(named[clips], clips)
+        kept.add(clips)
+
     named = {clips: out.with_stem(f"{out.stem}_{clips}") for clips in keep}
     pretrainer = Pretrainer(
         what, budget, out.stem, workers=workers, held_out=held_out, keep=keep,
-        on_keep=lambda clips: write(named[clips], clips),
+        on_keep=keep_now,
     )  # fmt: skip
+    goes_on = pretrainer.path.exists()  # then an earlier call may have kept some
     rows = pretrainer.run(progress)
     write(out)
     for clips, path in named.items():
-        if not path.is_file():
-            tqdm.write(f"{path.name}: not kept, {clips:,} clips were past or not reached")
+        if clips not in kept and not (goes_on and path.is_file()):
+            old = "; the file there is of an earlier pretraining" if path.is_file() else ""
+            tqdm.write(f"{path.name}: not kept, {clips:,} clips were past or not reached{old}")
     pretrainer.forget()
     return rows
 

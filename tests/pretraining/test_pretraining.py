@@ -318,6 +318,18 @@ def test_weights_cannot_be_kept_beyond_the_last_clip(tmp_path, capsys) -> None:
     assert "weights cannot be kept at 9 clips: there are only 8" in capsys.readouterr().err
 
 
+def test_weights_that_an_earlier_pretraining_kept_are_not_taken_for_those_of_today(
+    tmp_path, banded, capsys
+) -> None:
+    out, how = tmp_path / "w.safetensors", {"workers": 0, "held_out": 4, "keep": [16]}
+    pretraining.pretrain(task("ast"), Budget(clips=16), out, **how)
+    assert "not kept" not in capsys.readouterr().out
+    other = dataclasses.replace(task("ast"), seed=9)
+    pretraining.pretrain(other, Budget(seconds=1e-6), out, **how)
+    said = "w_16.safetensors: not kept, 16 clips were past or not reached; the file there is of an"
+    assert said in capsys.readouterr().out
+
+
 def test_it_goes_on_from_other_weights_and_the_card_says_so(tmp_path, banded) -> None:
     first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
     options = [
