@@ -18,6 +18,7 @@ from birdnb.models.stem import fast_layout
 from birdnb.models.weights import is_local, load_all_but, read_weights, shipped, unavailable
 
 ARCHITECTURE = "efficientnet_b2"
+PARTS = ("conv_stem", "bn1", "blocks", "conv_head", "bn2", "classifier")  # of timm's EfficientNets
 
 
 class AudioEfficientNet(nn.Module):
@@ -61,6 +62,11 @@ class AudioEfficientNet(nn.Module):
             backbone = timm.create_model(name, pretrained=True, **own)
         except Exception as error:  # the hub's client raises its own, httpx' and plain OS errors
             raise unavailable(name, error) from error
+        if missing := [part for part in PARTS if not hasattr(backbone, part)]:
+            raise BirdnbError(
+                f"pretrained is {source!r}, a {type(backbone).__name__} of timm's without "
+                f"{missing[0]}: give the hub id of an EfficientNet"
+            )
         return cls(n_classes, backbone=backbone)
 
     @property

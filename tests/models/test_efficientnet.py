@@ -99,6 +99,16 @@ def test_what_is_no_efficientnet_is_refused(size):
         build_model("efficientnet_b2", 3, 173, size=size)
 
 
+@pytest.mark.parametrize("family", ["resnet18", "mobilenetv3_small_050"])
+def test_a_hub_id_of_another_family_is_told_in_words(family, monkeypatch):
+    theirs = timm.create_model(family, in_chans=1, num_classes=3)
+    # the hub's part alone is left out: what comes from there is this network
+    monkeypatch.setattr(timm, "create_model", lambda name, pretrained, **own: theirs)
+    said = f"timm/{family}', a {type(theirs).__name__} of timm's without .*hub id of an Efficient"
+    with pytest.raises(BirdnbError, match=said):
+        build_model("efficientnet_b2", 3, 173, f"timm/{family}")
+
+
 def test_weights_of_something_else_are_refused(tmp_path):
     save_file({"conv_stem.weight": torch.zeros(16, 3, 3, 3)}, tmp_path / "other.safetensors")
     with pytest.raises(BirdnbError, match=r"other\.safetensors does not fit.*missing.*more"):
