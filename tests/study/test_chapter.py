@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
+import nbformat
+import pandas as pd
 import pytest
+import torch
 from PIL import Image
 from small_corpora import extracted
 from small_study import settings, small_study
 
 from birdnb.evaluation.metrics import paired_bootstrap
-from birdnb.files import BirdnbError
+from birdnb.files import ROOT, BirdnbError
+from birdnb.models import build_model
 from birdnb.study.chapter import start
 from birdnb.synthetic.demo import make_demo
 from birdnb.training.train import train_run
@@ -72,6 +78,27 @@ def test_two_runs_are_compared_on_the_same_recordings(chapter):
     assert found == paired_bootstrap(a, b, chapter.data.sessions(a.recording_ids), seed=7)
     metrics = {"runs": {"phase2_mfcc": {"test": {"accuracy": 0.5}}}}
     assert chapter.accuracies(metrics) == {"accuracy of Phase 2 reference: MFCC network": 0.5}
+
+
+@pytest.mark.parametrize(("epochs", "said"), [(1, "only 2 steps: too few to tell"), (30, "True")])
+def test_few_steps_are_no_verdict_in_notebook_02(epochs, said, capsys):
+    """Its checks, on a network that has learned nothing so far; after sixty steps they say so."""
+    book = nbformat.read(ROOT / "notebooks" / "02_ast_model.ipynb", 4)
+    (checks,) = [cell.source for cell in book.cells if "sixty steps taught" in cell.source]
+    data, network = small_study(), build_model("mfcc", 3, 130)
+    history = pd.DataFrame({"train_loss": [1.2] * epochs})
+    names = {
+        "math": math, "torch": torch, "history": history, "few": 30, "guessing": math.log(3),
+        "settings": settings(batch_size=21), "clips": data.clips("train"), "labels": data.labels,
+        "smoke": history.iloc[-1], "model": network, "frames": 130, "x": torch.zeros(2, 128, 130),
+        "logits": torch.zeros(2, 3),
+    }  # fmt: skip
+    if epochs == 30:
+        with pytest.raises(AssertionError, match="sixty steps taught the model nothing"):
+            exec(checks, dict(names))
+        names["smoke"] = pd.Series({"train_loss": 1.0})
+    exec(checks, names)
+    assert said in capsys.readouterr().out
 
 
 def test_what_is_told_is_shown_as_markdown(capsys):
