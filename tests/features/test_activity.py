@@ -1,5 +1,7 @@
 """Windows where the bird sings, silence where it does not; the fast pass against the plain way."""
 
+from dataclasses import replace
+
 import librosa
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from sound_files import noise, recording, song, write
 
 from birdnb.config import AudioSettings
 from birdnb.features.activity import (
+    LOWEST_HZ,
     Coarse,
     coarse_activity,
     coarse_frame,
@@ -18,6 +21,7 @@ from birdnb.features.activity import (
 )
 from birdnb.features.decoders import AudioError
 from birdnb.features.extract import extract
+from birdnb.files import ROOT
 
 AUDIO = AudioSettings()
 FRAMES_PER_SECOND = AUDIO.sample_rate / AUDIO.hop_length
@@ -56,6 +60,17 @@ def scene(rng, sample_rate, colour):
     for click in rng.integers(0, samples - 20, 5):
         sound[click : click + 20] += rng.uniform(0.2, 0.6) * rng.standard_normal(20)
     return sound.astype(np.float32), onset, length
+
+
+def test_windows_are_chosen_above_500_hz_as_notebook_01_says_of_deep_voices():
+    text = (ROOT / "notebooks" / "01_lms_pipeline.ipynb").read_text(encoding="utf-8")
+    assert f"chosen by what is heard above {LOWEST_HZ:.0f} Hz in any profile" in text
+    sound = np.random.default_rng(0).normal(0, 0.001, 30 * 22050)
+    boom = np.sin(2 * np.pi * 150 * np.arange(22050) / 22050) * signal.windows.hann(22050)
+    sound[5 * 22050 : 6 * 22050] += 0.5 * boom
+    sound[20 * 22050 : 21 * 22050] += 0.05 * song(1.0, 22050, 2000, 3000)[:22050]
+    start = starts_of(sound.astype(np.float32), audio=replace(AUDIO, high_pass_hz=100.0))[0]
+    assert start <= 20 <= 21 <= start + AUDIO.clip_seconds
 
 
 @pytest.mark.parametrize("colour", ["white", "wind"])
