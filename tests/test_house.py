@@ -84,6 +84,18 @@ def test_test_files_have_names_of_their_own():
     assert {name for name in names if names.count(name) > 1} == set()
 
 
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="no checkout")
+def test_nothing_lies_about_at_the_top():
+    """What a trial leaves in the folder is committed easily."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    top = {name.split("/")[0] for name in listed.stdout.splitlines() if not name.startswith(".")}
+    assert top <= {
+        "notebooks", "birdnb", "reports", "artifacts", "environment.yml", "run_all.sh", "README.md",
+        "pyproject.toml", "constraints.txt", "tests", "docs", "LICENSE", "CITATION.cff",
+        "CONTRIBUTING.md", "CHANGELOG.md",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(("given", "seen"), [(None, "10000"), ("77", "77")])
 def test_threads_that_wait_give_the_core_up_unless_the_user_says_otherwise(given, seen):
     house = {key: value for key, value in os.environ.items() if key != "GOMP_SPINCOUNT"}
