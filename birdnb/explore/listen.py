@@ -29,10 +29,14 @@ class Source:
 
     path: Path
     channel: int | None = None  # from 0; None: their mean
+    seconds: float = math.inf  # its length; a cut beyond it has to look whether more is there
 
 
 def stretch(source: Source, audio: AudioSettings, start: float, seconds: float) -> np.ndarray:
-    """Read a stretch of a recording (samples,) as a run hears it, without reading the rest."""
+    """Read a stretch of a recording (samples,) as a run hears it.
+
+    Without reading the rest; beyond its end that is read, to know that no sound is left out.
+    """
     first, last = round(start * audio.sample_rate), round((start + seconds) * audio.sample_rate)
 
     def cut(sound: Recording) -> np.ndarray:

@@ -152,7 +152,8 @@ def busiest(detections: pd.DataFrame, seconds: float) -> tuple[str, float]:
 def detection_view(detection: pd.Series, source: Source, audio: AudioSettings) -> View:
     """Show and play a detection with a second before and after it."""
     start = max(0.0, detection["start"] - MARGIN)
-    seconds = min(detection["end"] - start + MARGIN, LONGEST)
+    last = min(detection["end"] + MARGIN, source.seconds)
+    seconds = min(last - start, LONGEST)
     samples = stretch(source, audio, start, seconds)
     title = f"{detection['species']}? ({detection['probability']:.2f})"
     ax = visualize_spectrogram(log_mel(samples, audio), audio, title, colorbar=False)

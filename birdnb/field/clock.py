@@ -25,7 +25,7 @@ NAMED = re.compile(  # SITE2_20230512$050000.wav, 20230512T050000Z, 2023-05-12T0
 SECONDS = re.compile(r"[5-7][0-9A-F]{7}")  # old AudioMoths: seconds since 1970, as hex
 FIRST_AUDIOMOTH = 1451606400  # 2016 in these seconds; eight digits may be a day, 30052023
 FIRST_YEAR = 1990  # of recorders with files; what tells an earlier one was never set
-ONE_DAY = datetime.timedelta(days=1)
+UNTIL = re.compile(r"_E|[_ -]?(?:to|until|bis)[_ -]?| - |--| ?[–~] ?")  # between begin and end
 AUDIOMOTH = re.compile(
     r"Recorded at (\d\d:\d\d:\d\d)(?:\.\d+)? (\d\d)/(\d\d)/(\d{4}) "
     r"\(UTC(?:([+-])(\d{1,2})(?::(\d\d))?)?\)"
@@ -50,20 +50,20 @@ def read_clock(path: Path) -> tuple[str, str]:
 def time_in_name(name: str) -> datetime.datetime | None:
     """Return the time that stands in a file's name; None where there is none.
 
-    Of several the last one, or the one before it where a recording may last from there to the last.
+    Of several the last one, or the one before it where the name says from when to when.
     """
     stem = Path(name).stem
     if _counts_seconds(stem):
         return datetime.datetime.fromtimestamp(int(stem, 16), datetime.UTC)
-    times = []
+    times, ends = [], []
     for match in NAMED.finditer(stem):
         parts = [match[key] or "00" for key in ("y", "m", "d", "h", "min", "s")]
         text = "{}-{}-{}T{}:{}:{}".format(*parts) + (match["zone"] or "").replace("Z", "+00:00")
-        times += [time] if (time := _iso(text)) else []
-    if len(times) > 1:
-        begin, end = (time.replace(tzinfo=None) for time in times[-2:])
-        if begin <= end <= begin + ONE_DAY:
-            return times[-2]
+        if time := _iso(text):
+            times.append(time)
+            ends.append(match.span())
+    if len(times) > 1 and UNTIL.fullmatch(stem[ends[-2][1] : ends[-1][0]]):
+        return times[-2]
     return times[-1] if times else None
 
 

@@ -40,7 +40,9 @@ class Outing:
         """Return where the sound of each recording is."""
         return {
             one.recording: Source(
-                Path(one.source), None if one.channel == "mean" else int(one.channel) - 1
+                Path(one.source),
+                None if one.channel == "mean" else int(one.channel) - 1,
+                one.seconds,
             )
             for one in self.heard
             if not one.reason

@@ -59,6 +59,8 @@ def write_promises(folder: Path, promises: Promises) -> Path:
 def read_promises(folder: Path) -> Promises:
     """Read a run's ``thresholds.json``, no promises without it; BirdnbError: damaged."""
     path = folder / THRESHOLDS
+    if not path.exists() and not folder.is_dir():  # before, those of folds lay in the run's folder
+        path = folder.parent / THRESHOLDS
     if not path.exists():
         return Promises()
     try:

@@ -36,12 +36,10 @@ def find_sounds(given: Sequence[str | Path]) -> list[Heard]:
 def _in_folder(folder: Path) -> list[tuple[Path, str]]:
     files = [folder / name for name in files_under(folder, folder)]
     unread = [(folder / name, reason) for name, reason in folders_not_read(folder, folder).items()]
-    return [(file, "") for file in files if not _is_twin(file, folder) and is_audio(file)] + unread
-
-
-def _is_twin(file: Path, folder: Path) -> bool:
-    """Tell whether a file is a link to another one in the folder: it is listened to once."""
-    return file.is_symlink() and file.resolve().is_relative_to(folder.resolve())
+    there = {file.resolve() for file in files if not file.is_symlink()}
+    # a link to another one of them is listened to once; git annex links to what is not listed
+    once = [file for file in files if not (file.is_symlink() and file.resolve() in there)]
+    return [(file, "") for file in once if is_audio(file)] + unread
 
 
 def _is_under(path: Path, others: Sequence[Path]) -> bool:

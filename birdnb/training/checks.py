@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from birdnb.config import AudioSettings, RunSettings, TrainSettings
+from birdnb.corpora.reading import read_table
 from birdnb.data import StudyData
 from birdnb.evaluation.predictions import Predictions
 from birdnb.files import BirdnbError, artifacts_dir, user_path
@@ -35,8 +34,8 @@ def check_weights(data: StudyData, settings: AnySettings) -> None:
     if any(heard.values()):
         counts = " and ".join(f"{heard[s]} of {len(data.side(s))} {s} recordings" for s in heard)
         raise BirdnbError(
-            f"pretrained is {source}, and that run was trained on {counts} of today: use its seed "
-            f"({config['seed']}) and folds ({_fold(config)}), or begin from other weights"
+            f"pretrained is {source}, and that run may have learned from {counts} of today: use "
+            f"its seed ({config['seed']}) and folds ({_fold(config)}), or begin from other weights"
         )
 
 
@@ -60,18 +59,23 @@ def would_replace(folder: Path, config: dict[str, Any], again: bool) -> bool:
 
 def _learned(folder: Path, config: dict[str, Any], recordings: list[str]) -> int:
     """Count which of the recordings an earlier run was trained on, or may have been."""
-    held = {
-        recording
-        for side in ("val", "test")
-        for recording in Predictions.load(folder / f"predictions_{side}.npz").recording_ids
-    }
-    splits = artifacts_dir() / "splits" / config["corpus"]["name"]
+    try:
+        held = {
+            recording
+            for side in ("val", "test")
+            for recording in Predictions.load(folder / f"predictions_{side}.npz").recording_ids
+        }
+    except BirdnbError:  # it was killed before it told them
+        return len(recordings)
+    splits, found = artifacts_dir() / "splits" / config["corpus"]["name"], []
     for path in splits.glob(f"seed{config['seed']}-*/*.csv"):
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        learned = table["side"] == "train"
-        if held == set(table["recording_id"][~learned]):
-            return len({*recordings} & {*table["recording_id"][learned]})
-    return len({*recordings} - held)  # its split is not there any more
+        table = read_table(path)
+        train = set(table["recording_id"][table["side"] == "train"])
+        left = set(table["recording_id"]) - train
+        if held <= left:  # corrections drop some of them
+            found.append((len(left), len({*recordings} & train)))
+    # else its split is not there any more
+    return min(found)[1] if found else len({*recordings} - held)
 
 
 def _fold(config: dict[str, Any]) -> str:

@@ -1,8 +1,10 @@
 """Whose recordings finished runs are of: another folder of the same name takes no one's place."""
 
 import json
+import os
 from pathlib import Path
 
+from birdnb.corpora.walking import files_under
 from birdnb.files import BirdnbError, artifacts_dir
 
 
@@ -17,7 +19,8 @@ def check_runs(corpus: Path, name: str, profile: str) -> None:
 def check_origin(folder: Path, corpus: Path, key: str | None = None) -> None:
     """Raise BirdnbError when a run is finished in ``folder`` on another corpus that is there.
 
-    One whose folder is gone was moved; one of this ``key`` is of the same recordings.
+    One whose folder is gone, or may not be looked into, was moved; one of this ``key``, or whose
+    files are called alike and as large, is of the same recordings.
     """
     if not (folder / "metrics.json").exists():
         return
@@ -27,10 +30,19 @@ def check_origin(folder: Path, corpus: Path, key: str | None = None) -> None:
         return
     origin = config.get("corpus", {})  # an ensemble has none
     other = Path(origin.get("folder") or corpus)
-    if origin.get("synthetic") or not other.is_dir() or other.samefile(corpus):
+    if origin.get("synthetic") or (key is not None and config.get("key") == key):
         return
-    if key is None or config.get("key") != key:
+    if os.path.isdir(other) and not _same(other, corpus):
         raise BirdnbError(
             f"{folder} has results of {other}, and those of {corpus} would take their place: "
             f"rename this folder, or set BIRDNB_REPORTS and BIRDNB_ARTIFACTS to others for it"
         )
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Tell whether two folders are one, hold files alike, or cannot be compared."""
+    try:
+        sizes = [{n: os.stat(p / n).st_size for n in files_under(p, p)} for p in (one, other)]
+    except OSError:
+        return True
+    return os.path.samefile(one, other) or sizes[0] == sizes[1]

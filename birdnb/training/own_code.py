@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from birdnb.config import RunSettings, key_of
+from birdnb.files import BirdnbError
 from birdnb.registry import AUGMENTATIONS, MODELS, Entry
 
 # what comes with birdnb is known by its version and commit
@@ -27,7 +28,15 @@ def _source(entries: Mapping[str, Entry], name: str) -> str | None:
     entry = entries[name]
     if not isinstance(entry, str):
         return _lines(entry)
-    return None if entry in OURS else _lines(importlib.import_module(entry.partition(":")[0]))
+    if entry in OURS:
+        return None
+    try:
+        return _lines(importlib.import_module(entry.partition(":")[0]))
+    except ImportError as error:
+        raise BirdnbError(
+            f"{name!r} is registered as {entry}, which cannot be imported ({error}): install it, "
+            f"or correct the entry"
+        ) from error
 
 
 def _lines(thing: Any) -> str:

@@ -276,7 +276,10 @@ def _changes(before: dict[str, Any], now: dict[str, Any]) -> str:
     if before.get("background") != now["background"]:
         changed.append("the species in the background changed")
     if before.get("own_code") != now["own_code"]:
-        changed.append("the code of its own network or augmentation changed")
+        known = before.get("own_code") is not None
+        changed.append(
+            f"the code of its own network or augmentation {'changed' if known else 'was not noted'}"
+        )
     more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
     return ", ".join(changed[:3]) + more
 

@@ -23,7 +23,9 @@ from birdnb.field.scores import Heard
     ("645DC680.WAV", "2023-05-12T04:54:24+00:00"),  # the first AudioMoths: seconds since 1970
     # begin and end: Frontier Labs, and people
     ("S20240815T091156.982648+1000_E20240815T101156+1000.wav", "2024-08-15T09:11:56+10:00"),
-    ("SITE_20230512_230000_20230513_050000.wav", "2023-05-12T23:00:00"),
+    ("SITE_20230512_230000_to_20230513_050000.wav", "2023-05-12T23:00:00"),
+    ("20230512_230000 - 20230513_050000.wav", "2023-05-12T23:00:00"),
+    ("20230512_050000_20230512_050500.wav", "2023-05-12T05:05:00"),  # a segment of the first
     ("20230101_120000_survey_20230512_050000.wav", "2023-05-12T05:00:00"),  # of the survey
     ("30052023.wav", None), ("31122022.wav", None), ("40012345.wav", None),  # days and numbers
     ("XC123456.mp3", None), ("dawn chorus 2023.wav", None), ("20231350_050000.wav", None),

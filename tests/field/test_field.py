@@ -208,12 +208,21 @@ def test_links_and_what_was_deleted(sounds, tmp_path):
     (sounds / "site2").symlink_to(elsewhere)
     (sounds / "latest.wav").symlink_to(sounds / "A_20230512_050000.wav")
     (sounds / "other.wav").symlink_to(elsewhere / "20230511_050000.wav")
+    annexed = write(sounds / ".git/annex/objects/x1.wav", noise(4.0))
+    (sounds / "annexed.wav").symlink_to(annexed)
     write(sounds / ".Trash-1000/files/20230510_050000.wav", noise(4.0))
     write(sounds / ".trashed-1690-20230510_050000.wav", noise(4.0))
     found = {one.recording: one.reason for one in find_sounds([sounds])}
     assert found.pop("site2").startswith("a link to a folder")
     assert found == dict.fromkeys(
-        ["A_20230512_050000.wav", "A_20230512_060000+0200.flac", "b/evening.ogg", "other.wav"], ""
+        [
+            "A_20230512_050000.wav",
+            "A_20230512_060000+0200.flac",
+            "annexed.wav",
+            "b/evening.ogg",
+            "other.wav",
+        ],
+        "",
     )
 
 

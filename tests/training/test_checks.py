@@ -10,7 +10,9 @@ import pytest
 from small_study import AUDIO, settings, small_study, write_study
 
 from birdnb.config import Profile, SplitSettings, override
+from birdnb.corpora.corrections import with_corrections
 from birdnb.data import open_study
+from birdnb.evaluation.predictions import Predictions
 from birdnb.files import BirdnbError
 from birdnb.training.checks import check_settings, check_weights
 from birdnb.training.train import train_run
@@ -59,11 +61,25 @@ def test_weights_that_learned_from_todays_test_recordings_are_refused(tmp_path, 
         learned = set(first.side("train"))
         counts = [len(learned & set(data.side(side))) for side in ("test", "validation")]
         assert counts[0] > 0
-        said = f"trained on {counts[0]} of .* and {counts[1]} of .*seed .7. and folds .none"
+        said = f"learned from {counts[0]} of .* and {counts[1]} of .*seed .7. and folds .none"
         with pytest.raises(BirdnbError, match=f"{re.escape(str(earlier))}.*{said}.*other weights"):
             train_run(data, "later", again)
         with pytest.raises(BirdnbError, match=said):
             check_weights(data, override(again, pretrained=str(earlier)))
+
+
+def test_corrections_that_drop_recordings_leave_weights_usable(tmp_path):
+    """The split as it is written knows them still."""
+    root = write_study(tmp_path / "small")
+    first = open_study(root, PROFILE, seed=7, progress=False)
+    dropped = first.side("test")[0]
+    label = first.recordings.loc[dropped, "species"]
+    table = tmp_path / "corrections.csv"
+    table.write_text(f"recording_id,label,decision,species\n{dropped},{label},drop,\n")
+    with with_corrections(str(table)):
+        earlier = train_run(open_study(root, PROFILE, seed=7, progress=False), "run").folder
+    assert dropped not in Predictions.load(earlier / "predictions_test.npz").recording_ids
+    check_weights(first, override(settings(epochs=1), pretrained=str(earlier)))
 
 
 def test_weights_of_another_corpus_may_come_from_any_split(tmp_path):

@@ -24,6 +24,7 @@ from birdnb.models.weights import shipped
 from birdnb.registry import AUGMENTATIONS, MODELS
 from birdnb.training import runs
 from birdnb.training.__main__ import main
+from birdnb.training.origin import check_runs
 from birdnb.training.train import begin_run, train_run
 
 pytestmark = pytest.mark.usefixtures("scratch")
@@ -201,6 +202,7 @@ def test_a_folder_of_the_same_name_does_not_take_the_place_of_another(tmp_path):
     one, two = tmp_path / "site1" / "audio", tmp_path / "site2" / "audio"
     for place in (one, two):
         place.mkdir(parents=True)
+        (place / "a.wav").write_bytes(bytes(len(place.parts)))
 
     def study(place, seed=7):
         data = small_study(seed)
@@ -209,6 +211,8 @@ def test_a_folder_of_the_same_name_does_not_take_the_place_of_another(tmp_path):
 
     first = train_run(study(one), "classical_mfcc", progress=False)
     assert train_run(study(two), "classical_mfcc", progress=False).metrics == first.metrics
+    check_runs(two, first.folder.parent.name.removesuffix("-tiny"), "tiny")  # a copy
+    (two / "a.wav").write_bytes(b"another recording")
     for again in (False, True):
         with pytest.raises(
             BirdnbError, match=r"has results of .*site1/audio, and .*site2/audio.*rename this"
