@@ -81,6 +81,8 @@ def test_promises_are_read_from_beside_the_run(tmp_path):
     found = read_promises(tmp_path)
     assert found.of("Parus major") == Threshold(0.7, 0.93, (0.8, 1.0), sessions=9)
     assert found.of("Turdus merula").reason == "2 sessions only" and found.temperature == 1.2
+    # of folds from before these had a place of their own
+    assert read_promises(tmp_path / "folds-of-4") == found
     path.write_text('{"species": {"Parus major": {"threshold": "high"}}}')
     with pytest.raises(BirdnbError, match=r"thresholds\.json is damaged"):
         read_promises(tmp_path)

@@ -310,6 +310,9 @@ def test_other_code_of_an_augmentation_is_another_run(monkeypatch):
     first, ours = key("mine"), key()
     monkeypatch.setitem(AUGMENTATIONS, "mine", lambda x, generator: x + 2)
     assert len({first, key("mine"), ours}) == 3 and ours[1] is None
+    monkeypatch.setitem(AUGMENTATIONS, "mine", "no_such_module:louder")
+    with pytest.raises(BirdnbError, match=r"'mine' is registered as .*cannot be imported"):
+        key("mine")
 
 
 def test_species_in_the_background_count_where_they_are_learned(finished):
