@@ -74,8 +74,8 @@ def test_spectrograms_are_computed_on_the_cluster_before_any_notebook(place, cap
 
 
 def test_no_notebook_runs_where_another_folder_of_that_name_has_results(place, capsys):
-    for site in ("site1", "site2"):
-        write(place / site / "audio/finch/a.wav", recording(6.0, 1.0, 1.0))
+    for seed, site in enumerate(("site1", "site2", "copy")):
+        write(place / site / "audio/finch/a.wav", recording(6.0, 1.0, 1.0, seed=seed % 2))
     data = small_study()
     data.corpus = replace(
         data.corpus, name="audio", synthetic=False, folder=place / "site1" / "audio"
@@ -87,6 +87,7 @@ def test_no_notebook_runs_where_another_folder_of_that_name_has_results(place, c
     assert "has results of" in (said := capsys.readouterr().err) and "rename this folder" in said
     assert not list((place / "reports").rglob("*.ipynb"))
     assert study.main([*words, str(place / "site1/audio")]) == 0
+    assert study.main([*words, str(place / "copy/audio")]) == 0
 
 
 def test_a_notebook_is_out_of_date_when_what_it_reads_has_changed(place, report, monkeypatch):
