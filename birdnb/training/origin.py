@@ -4,7 +4,6 @@ import json
 import os
 from pathlib import Path
 
-from birdnb.corpora.walking import files_under
 from birdnb.files import BirdnbError, artifacts_dir
 
 
@@ -61,6 +60,8 @@ def _files(folder: Path) -> dict[str, tuple[int, bytes]]:
 
     Recorders on one schedule call their files alike, and fill them to the byte.
     """
+    from birdnb.corpora.walking import files_under  # its package needs pandas, --help does not
+
     found = {}
     for name in files_under(folder, folder):
         with open(folder / name, "rb") as file:
