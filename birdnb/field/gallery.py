@@ -57,6 +57,7 @@ def _clips_of(heard: Heard, rows: pd.DataFrame, audio: AudioSettings) -> dict[in
     clips: dict[int, Clip] = {}
 
     def cut(sound: Recording) -> None:
+        """Draw and play each clip, from the channel that was taken."""
         sound.channel = None if heard.channel == "mean" else int(heard.channel) - 1
         for index, row in rows.iterrows():
             first = round(row["peak"] * audio.sample_rate)
